@@ -1,0 +1,23 @@
+"""The errors that a user can mend; imports nothing, so that help and completion stay fast."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend: shown as one line, without a traceback, with exit code 1.
+
+    The message names the key or file and says what to do.
+    """
+
+
+class DivergedError(UserError):
+    """A loss became NaN or infinite; the message names the step and the term."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'vat'?``, or an empty string when nothing is close."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""
