@@ -1,0 +1,49 @@
+"""What the loop tells the outside world, and the one interface that listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Who a run is.
+
+    Attributes:
+        run_id: unique for a configuration; also the name of its folder, and W&B's run id.
+        name: ``<algorithm>-<loss>-<dataset>-<labels>-s<seed>``, for people.
+        group: the configuration without its seeds, so that a dashboard averages over them.
+        tags: algorithm, data set, labels.
+        config: the resolved configuration, nested.
+        run_dir: where the run writes.
+        total_steps: length of the run.
+        first_step: 0, or the step that a resumed run goes on from.
+    """
+
+    run_id: str
+    name: str
+    group: str
+    tags: Sequence[str]
+    config: Mapping[str, Any]
+    run_dir: Path
+    total_steps: int
+    first_step: int
+
+
+class Tracker(Protocol):
+    """Listens to one run. ``close`` is called exactly once after ``start``, whatever happens."""
+
+    def start(self, run: RunInfo) -> None:
+        """Get ready; called once before the first step."""
+
+    def advance(self, step: int) -> None:
+        """`step` steps are finished; called after each, so it must cost next to nothing."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take one log point; keys are ``train/*``, ``val/*``, ``test/*``, ``time/*``, ``images_seen``."""
+
+    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
+        """The run ended as `status` (finished, failed or interrupted), with ``result.json``'s content if any."""
