@@ -1,0 +1,139 @@
+"""Virtual adversarial training: predictions must not change in the direction in which they change most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
+from sslbench.losses import entropy
+from sslbench.losses.classification import cross_entropy
+from sslbench.models.batch_norm import frozen_batch_stats
+
+
+def unit_length(direction: Tensor) -> Tensor:
+    """Scale each sample of ``[B, ...]`` to L2 norm 1; a zero direction stays zero.
+
+    Divides by the largest entry first, since the squares of a tiny gradient underflow in float32.
+    """
+    flat = direction.flatten(1)
+    flat = flat / flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+    length = flat.norm(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+    return (flat / length).view_as(direction)
+
+
+def adversarial_direction(
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    target: Tensor,
+    distance: Distance,
+    xi: float,
+    iterations: int,
+) -> Tensor:
+    """The unit perturbation of each image that moves the prediction most, by power iteration.
+
+    Near r = 0 the distance is a quadratic form in r, so that ``grad_r distance(x + xi d)`` is, to first
+    order, xi times its Hessian applied to d (arXiv:1704.03976, eqs. 9-12). It runs in float32 even
+    under autocast: in bfloat16 ``x + xi d`` rounds back to x.
+
+    Args:
+        model: images -> logits; the caller sees to its mode and its batch-norm statistics.
+        images: ``[B, C, H, W]``.
+        target: the prediction at `images`, probabilities ``[B, K]``, detached.
+        distance: between logits and target.
+        xi: length of the finite difference, in units of the images.
+        iterations: of the power method, at least 1.
+
+    Returns:
+        ``[B, C, H, W]``, L2 norm 1 a sample, detached.
+    """
+    direction = unit_length(torch.randn_like(images))
+    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        for _ in range(iterations):
+            direction.requires_grad_()
+            moved = distance(model(images + xi * direction), target).sum()
+            (gradient,) = torch.autograd.grad(moved, direction)
+            direction = unit_length(gradient.detach())
+    return direction
+
+
+@final
+class VAT:
+    """Miyato et al. 2018, arXiv:1704.03976.
+
+    ``loss = CE(labelled) + weight * ramp(t) * mean distance(f(x + r), softmax f(x)) + entropy_weight *
+    mean H(f(x))`` over unlabelled x, with r of L2 norm `eps` in the adversarial direction. The clean pass
+    over unlabelled images feeds the batch-norm running statistics; the perturbed ones do not.
+
+    Args:
+        distance: between student logits and target probabilities; KL in the paper.
+        eps: L2 norm of the perturbation, in units of the normalised input, above 0.
+        xi: length of the finite difference that finds the direction, above 0.
+        iterations: of the power method, at least 1.
+        weight: of the adversarial term, not negative.
+        entropy_weight: of the conditional entropy (the paper's VAT+EntMin), not negative; 0 for none.
+        ramp_up: share of the run over which both unlabelled weights grow; 0 for none.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    views = Views(labelled=("weak",), unlabelled=("weak",))
+    trained = ("student",)
+    predictors = ("student",)
+
+    def __init__(
+        self,
+        distance: Distance,
+        eps: float,
+        xi: float,
+        iterations: int,
+        weight: float,
+        entropy_weight: float,
+        ramp_up: float,
+    ) -> None:
+        check_ramp_up(weight, ramp_up)
+        for name, value in (("eps", eps), ("xi", xi), ("iterations", iterations)):
+            if value <= 0:
+                raise ValueError(f"{name}={value} must be above 0")
+        if entropy_weight < 0:
+            raise ValueError(f"entropy_weight={entropy_weight} must not be negative")
+        self._distance, self._eps, self._xi, self._iterations = distance, eps, xi, iterations
+        self._weight, self._entropy_weight, self._ramp_up = weight, entropy_weight, ramp_up
+
+    def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
+        """One network."""
+        return {"student": new_model()}
+
+    def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
+        """See `Algorithm.step`."""
+        student, images = models["student"], batch.unlabelled[0]
+        supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
+        with torch.set_grad_enabled(self._entropy_weight > 0 and torch.is_grad_enabled()):
+            clean = student(images)
+        target = clean.detach().softmax(dim=1)
+        with frozen_batch_stats(student):
+            direction = adversarial_direction(
+                student, images, target, self._distance, self._xi, self._iterations
+            )
+            moved = student(images + self._eps * direction)
+        adversarial = self._distance(moved, target).mean()
+        ramp = sigmoid_ramp_up(progress.fraction, self._ramp_up)
+        loss = supervised + self._weight * ramp * adversarial
+        terms = {"supervised": supervised, "consistency": adversarial}
+        uncertainty = entropy(clean).mean()
+        if self._entropy_weight > 0:
+            loss = loss + self._entropy_weight * ramp * uncertainty
+            terms["entropy"] = uncertainty
+        return StepOutput(
+            loss,
+            terms,
+            {"consistency_weight": self._weight * ramp, "unlabelled_entropy": uncertainty.detach()},
+        )
+
+    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
+        """Nothing to follow up."""

@@ -1,0 +1,60 @@
+"""Hydra's errors about an override, in one line that names the key and the nearest that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from sslbench.config import GROUPS, conf_dir
+from sslbench.errors import nearest
+
+
+def in_one_line(error: HydraException | OmegaConfBaseException, arguments: Sequence[str]) -> str:
+    """Say what is wrong with the command line and what to type instead.
+
+    Args:
+        error: what composing the configuration raised.
+        arguments: the command line, from which the other choices are taken to find near keys.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        options = list(error.options or [])
+        listed = f" (choices: {', '.join(options)})" if options else ""
+        return f"{group}={choice}: there is no such choice{nearest(choice, options)}{listed}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read '{error.override}': an override looks like key=value or group=choice"
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return f"there is no key '{cause.full_key}'{nearest(cause.full_key or '', _known_keys(arguments))}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+    lines = str(error).splitlines()
+    if lines and lines[0].startswith("Ambiguous value"):
+        return f"{lines[0]}: add -m to sweep over it, or write key=[a,b] for a list"
+    return " ".join(line.strip() for line in lines)
+
+
+def _known_keys(arguments: Sequence[str]) -> list[str]:
+    """Every key of the configuration that the valid group choices on the command line compose to."""
+    choices = [a for a in arguments if a.partition("=")[0] in GROUPS and "," not in a]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = compose("config", overrides=choices)
+    except HydraException:  # a second mistake: hint with what is certain
+        return list(GROUPS)
+    return [*GROUPS, *_keys(composed)]
+
+
+def _keys(node: DictConfig | Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    plain = OmegaConf.to_container(node) if isinstance(node, DictConfig) else node
+    assert isinstance(plain, Mapping)
+    for key, value in plain.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")

@@ -1,0 +1,334 @@
+"""The configuration: its types, its checks, its identity, and the one place where it becomes objects."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sslbench.errors import UserError, nearest
+
+Node = dict[str, Any]
+
+#: Keys that say where and on what a run happens, not what it computes.
+_PLACE = ("device", "threads", "data_root", "output_root", "run_dir", "logger", "log_every")
+_SEEDS = ("seed", "split_seed")
+
+GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
+
+
+@dataclass
+class BatchSizes:
+    """Images a step."""
+
+    labelled: int = 50
+    unlabelled: int = 100
+
+
+@dataclass
+class Keys:
+    """All that can be configured, with types. Group nodes stay mappings: their classes say what they take."""
+
+    dataset: Node = field(default_factory=dict)
+    model: Node = field(default_factory=dict)
+    algorithm: Node = field(default_factory=dict)
+    loss: Node = field(default_factory=dict)
+    optimizer: Node = field(default_factory=dict)
+    schedule: Node = field(default_factory=dict)
+    logger: Node = field(default_factory=dict)
+    num_labels: int = MISSING
+    num_valid: int = MISSING
+    labelled_in_unlabelled: bool = True
+    split_seed: int = 0
+    seed: int = 0
+    steps: int = MISSING
+    eval_every: int = MISSING
+    log_every: int = MISSING
+    batch: BatchSizes = field(default_factory=BatchSizes)
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    data_root: str = MISSING
+    output_root: str = "outputs"
+    run_dir: str | None = None
+
+
+@dataclass
+class Settings(Keys):
+    """A whole configuration as a run uses and saves it.
+
+    Attributes:
+        choices: the chosen name of each group.
+        overrides: what was typed.
+    """
+
+    choices: dict[str, str] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+
+    @property
+    def loss_name(self) -> str | None:
+        """The chosen distance, or None for an algorithm that has none."""
+        return self.choices["loss"] if "distance" in self.algorithm else None
+
+    @property
+    def name(self) -> str:
+        """``<algorithm>-<loss>-<dataset>-<labels>-s<seed>``, for people."""
+        return f"{self._stem}-s{self.seed}"
+
+    @property
+    def _stem(self) -> str:
+        parts = (self.choices["algorithm"], self.loss_name, self.choices["dataset"], str(self.num_labels))
+        return "-".join(part.replace("/", "_") for part in parts if part)
+
+    @property
+    def run_id(self) -> str:
+        """The name and a hash of all that the run computes: the same settings always give the same id."""
+        return f"{self.name}-{_digest(self.identity())}"
+
+    @property
+    def group(self) -> str:
+        """The id without the seeds: runs that differ in nothing else share it."""
+        identity = {key: value for key, value in self.identity().items() if key not in _SEEDS}
+        return f"{self._stem}-{_digest(identity)}"
+
+    def identity(self) -> Node:
+        """What the run computes: without places, loggers, and a distance that the algorithm does not use."""
+        identity = asdict(self)
+        for key in (*_PLACE, "choices", "overrides"):
+            del identity[key]
+        if self.loss_name is None:
+            del identity["loss"]
+        for key in ("root", "download"):
+            identity["dataset"].pop(key, None)
+        del identity["dataset"]["typical"]
+        return identity
+
+    def directory(self) -> Path:
+        """The run's folder, absolute."""
+        return Path(self.run_dir or Path(self.output_root) / self.run_id).absolute()
+
+
+def _digest(node: Node) -> str:
+    return hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def conf_dir() -> Path:
+    """The folder of the configuration groups: inside the package when installed, else in the checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def default_data_root() -> str:
+    """``$SSLBENCH_DATA``, else the user's cache folder."""
+    from platformdirs import user_cache_dir
+
+    return os.environ.get("SSLBENCH_DATA") or str(Path(user_cache_dir("sslbench")) / "data")
+
+
+def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[str]) -> Settings:
+    """The typed settings of a composed configuration, resolved.
+
+    Raises:
+        UserError: a value is missing or does not resolve.
+    """
+    known = [entry.name for entry in fields(Keys)]
+    for key in config:
+        if key not in known:
+            raise UserError(f"there is no key '{key}'{nearest(str(key), known)}")
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"{missing[0]} is not given: add {missing[0]}=...")
+    try:
+        keys = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(keys, Keys)
+    return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
+
+
+def nested(settings: Settings) -> Node:
+    """The settings as plain nested mappings."""
+    return asdict(settings)
+
+
+def save(settings: Settings) -> str:
+    """The settings as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(nested(settings)))
+
+
+def load(path: Path) -> Settings:
+    """Read what `save` gave.
+
+    Raises:
+        UserError: the file is absent or is not a run's configuration.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path))
+        settings = OmegaConf.to_object(merged)
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} is not a run's folder: it has no {path.name}") from error
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0]})") from error
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def difference(ours: Settings, theirs: Settings) -> str | None:
+    """The first key in which two runs would compute something else, with both values, or None."""
+    mine, other = dict(_flat(ours.identity())), dict(_flat(theirs.identity()))
+    for key in sorted({*mine, *other}):
+        if mine.get(key) != other.get(key):
+            return f"{key} is {other.get(key)} there and {mine.get(key)} here"
+    return None
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def check_values(settings: Settings) -> None:
+    """Check the plain keys; imports nothing heavy.
+
+    Raises:
+        UserError: naming the key and the remedy.
+    """
+    positive = {
+        "num_labels": settings.num_labels,
+        "num_valid": settings.num_valid,
+        "steps": settings.steps,
+        "eval_every": settings.eval_every,
+        "log_every": settings.log_every,
+        "batch.labelled": settings.batch.labelled,
+        "batch.unlabelled": settings.batch.unlabelled,
+    }
+    if settings.threads is not None:
+        positive["threads"] = settings.threads
+    for key, value in positive.items():
+        if value < 1:
+            raise UserError(f"{key}={value} must be at least 1")
+    for key in _SEEDS:
+        if not 0 <= getattr(settings, key) < 2**32:
+            raise UserError(f"{key}={getattr(settings, key)} must be from 0 to {2**32 - 1}")
+    for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
+        value = getattr(settings, key)
+        if value not in allowed:
+            raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
+
+
+def check_nodes(settings: Settings) -> None:
+    """Check the arguments of every ``_target_`` against its signature, before anything is built.
+
+    Raises:
+        UserError: an argument is unknown or of the wrong type; the message names its key.
+    """
+    for group in GROUPS:
+        _check_node(getattr(settings, group), group)
+
+
+def _check_node(node: Node, key: str) -> None:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            _check_node(value, f"{key}.{name}")
+    if "_target_" not in node:
+        return
+    target = _target(node, key)
+    hints, parameters = _signature(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in _arguments(node).items():
+        if name in parameters:
+            _check_type(value, hints.get(name, Any), f"{key}.{name}")
+        elif not open_ended:
+            hint = nearest(name, parameters)
+            raise UserError(f"{key}.{name}: {node['_target_']} takes no argument '{name}'{hint}")
+
+
+def _arguments(node: Node) -> Node:
+    """A node's arguments for its target: without Hydra's words and the sections read by the data layer."""
+    return {
+        name: value
+        for name, value in node.items()
+        if not (name.startswith("_") and name.endswith("_")) and name not in ("images", "typical")
+    }
+
+
+def _target(node: Node, key: str) -> Any:
+    from hydra.errors import HydraException
+    from hydra.utils import get_object
+
+    try:
+        return get_object(node["_target_"])
+    except (ImportError, ValueError, AttributeError, HydraException) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{key}._target_={node['_target_']} cannot be imported ({reason})") from error
+
+
+@cache
+def _signature(target: Any) -> tuple[dict[str, Any], dict[str, inspect.Parameter]]:
+    function = target.__init__ if inspect.isclass(target) else target
+    parameters = dict(inspect.signature(target).parameters)
+    try:
+        return typing.get_type_hints(function), parameters
+    except NameError:  # annotations that only a type checker can read; the constructor still checks
+        return {}, parameters
+
+
+def _check_type(value: Any, hint: Any, key: str) -> None:
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+    if isinstance(value, dict) and "_target_" in value:
+        return  # an object of its own, checked by itself
+    try:
+        adapter = TypeAdapter[Any](hint)
+    except PydanticSchemaGenerationError:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    try:
+        # As JSON, a list may stand for a tuple, while a word still may not stand for a number.
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{key}={value}: {first['msg'].lower()}; it takes {_in_words(hint)}") from error
+
+
+def _in_words(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
+
+
+def build(node: Node, key: str, **arguments: Any) -> Any:
+    """Make the object that `node` describes: the only caller of Hydra's ``instantiate``.
+
+    Args:
+        node: with ``_target_``, its arguments, and nodes within.
+        key: where the node stands, for the message.
+        arguments: what the run adds (the data's shape, parameters to optimise).
+
+    Raises:
+        UserError: the constructor refused a value; the message names the key.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    words = {name: value for name, value in node.items() if name in ("_target_", "_partial_")}
+    try:
+        return instantiate({**words, **_arguments(node)}, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        if isinstance(cause, ValueError | TypeError):
+            raise UserError(f"{key}: {cause}") from error
+        raise

@@ -1,0 +1,192 @@
+"""Official data files: used when present and whole, downloaded when absent, named when damaged."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import re
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from sslbench.errors import UserError
+
+#: A file and the md5 of its right content, in hexadecimal.
+Checksum = tuple[Path, str]
+
+#: Seconds without an answer after which a download is given up: torchvision sets no limit of its own.
+SILENCE = 15.0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is wrong with the files of a data set; nothing when both lists are empty.
+
+    Attributes:
+        missing: files that are not there.
+        damaged: for each file that is there but not whole, a phrase that begins with its path.
+    """
+
+    missing: list[Path] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.damaged)
+
+
+def ensure(
+    name: str,
+    root: Path,
+    inspect: Callable[[], Findings],
+    fetch: Callable[[], object],
+    fetched: Sequence[Checksum],
+    download: bool,
+) -> None:
+    """Return when the files of a data set are there and whole.
+
+    A damaged file is never overwritten: it may be all that its owner has.
+
+    Args:
+        name: the data set, for messages.
+        root: ``data_root``; made only for a download.
+        inspect: looks at the files.
+        fetch: downloads what is missing, through torchvision.
+        fetched: the files that ``fetch`` writes first; half-written ones are removed when it fails.
+        download: whether ``fetch`` may be called.
+
+    Raises:
+        UserError: files are damaged, or absent and could not be downloaded.
+    """
+    try:
+        found = inspect()
+        if not found:
+            return
+    except OSError as error:
+        raise UserError(f"dataset {name!r}: {short_reason(error)}; make data_root={root} readable") from error
+
+    hindrance, remedy = "dataset.download=false", "set dataset.download=true, or put them there"
+    if download:
+        hindrance, remedy = "the download did not bring them", "put them there"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            # The runs of a sweep start together: one downloads, the others wait and find the files.
+            with FileLock(root / f".{name}.lock"):
+                found = inspect()
+                if found.missing and not found.damaged:
+                    _download(fetch, fetched)
+                    found = inspect()
+        except (OSError, RuntimeError, HTTPException) as error:
+            hindrance = f"the download failed: {short_reason(error)}"
+
+    if found.damaged:
+        raise UserError(f"dataset {name!r}: {'; '.join(found.damaged)}")
+    if found.missing:
+        raise UserError(
+            f"dataset {name!r}: no {', '.join(path.name for path in found.missing)} in"
+            f" {found.missing[0].parent} ({hindrance}); {remedy}, or set data_root=... (or SSLBENCH_DATA)"
+            f" to the folder that holds {found.missing[0].parent.relative_to(root)}"
+        )
+
+
+def _download(fetch: Callable[[], object], fetched: Sequence[Checksum]) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)
+    try:
+        fetch()
+    finally:
+        socket.setdefaulttimeout(before)
+        for path, md5 in fetched:
+            # torchvision writes under the final name; what an interruption left would look damaged next time
+            if path.is_file() and _md5(path) != md5:
+                path.unlink()
+
+
+def short_reason(error: BaseException) -> str:
+    """The last line of an error's message, without error numbers and the wrapping of urllib."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^(<urlopen error )?(\[Errno -?\d+\] )?(.*?)>?$", r"\3", lines[-1])
+
+
+def check_md5(files: Iterable[Checksum]) -> Findings:
+    """Compare files with their md5."""
+    found = Findings()
+    for path, md5 in files:
+        if not path.is_file():
+            found.missing.append(path)
+        elif _md5(path) != md5:
+            found.damaged.append(
+                f"{path} is truncated or corrupted (checksum mismatch); delete it and run again"
+            )
+    return found
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def check_idx(packed: Iterable[Checksum]) -> Findings:
+    """Check MNIST's files, each of which may be there as ``.gz``, unpacked, or both.
+
+    A ``.gz`` is compared with its md5; an unpacked file with the checksum inside its ``.gz``, or, where
+    there is no ``.gz``, with the size that its own header tells.
+    """
+    found = Findings()
+    for gz, md5 in packed:
+        raw = gz.with_suffix("")
+        of_gz = check_md5([(gz, md5)])
+        found.damaged.extend(of_gz.damaged)
+        if raw.is_file():
+            fault = _idx_fault(raw.read_bytes(), gz=None if of_gz else gz)
+            if fault:
+                found.damaged.append(f"{raw} is truncated or corrupted ({fault}); delete it and run again")
+        else:
+            found.missing.extend(of_gz.missing)
+    return found
+
+
+def _idx_fault(content: bytes, gz: Path | None) -> str:
+    """What is wrong with an unpacked file, whose whole ``.gz`` may be there; empty when nothing is."""
+    try:
+        parse_idx(content)
+    except ValueError as error:
+        return str(error)
+    # the last 8 bytes of a gzip file are the CRC-32 and the length of what is packed in it
+    if gz and zlib.crc32(content) != struct.unpack("<I", gz.read_bytes()[-8:-4])[0]:
+        return f"it differs from {gz.name}"
+    return ""
+
+
+def read_idx(gz: Path) -> NDArray[np.uint8]:
+    """Read a checked MNIST file, unpacked or else packed; uint8 ``[N]`` or ``[N, H, W]``."""
+    raw = gz.with_suffix("")
+    return parse_idx(raw.read_bytes() if raw.is_file() else gzip.decompress(gz.read_bytes()))
+
+
+def parse_idx(content: bytes) -> NDArray[np.uint8]:
+    """Read the IDX format (http://yann.lecun.com/exdb/mnist/) of bytes: magic number, sizes, values.
+
+    Returns:
+        uint8 array of the 1 to 4 dimensions that the header tells.
+
+    Raises:
+        ValueError: the header is not one of an IDX file of bytes, or the length does not match it.
+    """
+    if len(content) < 8 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 4:
+        raise ValueError("not an IDX file of bytes")
+    start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise ValueError("cut off in its header")
+    shape = struct.unpack(f">{content[3]}I", content[4:start])
+    if len(content) != start + math.prod(shape):
+        raise ValueError(f"{len(content)} bytes instead of {start + math.prod(shape)}")
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

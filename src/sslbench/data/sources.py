@@ -1,0 +1,244 @@
+"""Where data sets come from: each function is the `_target_` of one file in `conf/dataset/`.
+
+torchvision is imported only by the functions that need it, as its import takes seconds.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslbench.data.arrays import ImageArrays
+from sslbench.data.official import Findings, check_idx, check_md5, ensure, read_idx, short_reason
+from sslbench.errors import UserError
+
+if TYPE_CHECKING:
+    from torchvision.datasets import MNIST
+
+_NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_DIGITS_TEST = 500
+
+
+def digits() -> ImageArrays:
+    """The 1,797 digits of 8x8 pixels that scikit-learn ships: no file, no download.
+
+    They are the test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak,
+    1998). The test split here is fixed: the last 500 in file order. That order keeps the digits of a
+    writer together, so most test writers are unseen in training. Grey levels 0..16 become 0..255.
+
+    Returns:
+        1,297 training and 500 test images, ``[8, 8, 1]``, 10 classes.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = bunch.target.astype(np.int64)
+    split = len(labels) - _DIGITS_TEST
+    return ImageArrays(images[:split], labels[:split], images[split:], labels[split:], 10, "digits")
+
+
+def mnist(root: str, download: bool = True) -> ImageArrays:
+    """MNIST (LeCun et al., 1998), from ``<root>/MNIST/raw``.
+
+    Args:
+        root: the folder of all data sets.
+        download: whether absent files are downloaded, through torchvision.
+
+    Returns:
+        60,000 training and 10,000 test images, ``[28, 28, 1]``, 10 classes.
+
+    Raises:
+        UserError: files are damaged, or absent and could not be downloaded.
+    """
+    from torchvision.datasets import MNIST
+
+    return _mnist("mnist", MNIST, root, download)
+
+
+def fashion_mnist(root: str, download: bool = True) -> ImageArrays:
+    """Fashion-MNIST (Xiao et al., arXiv:1708.07747), from ``<root>/FashionMNIST/raw``.
+
+    Args:
+        root: the folder of all data sets.
+        download: whether absent files are downloaded, through torchvision.
+
+    Returns:
+        60,000 training and 10,000 test images, ``[28, 28, 1]``, 10 classes.
+
+    Raises:
+        UserError: files are damaged, or absent and could not be downloaded.
+    """
+    from torchvision.datasets import FashionMNIST
+
+    return _mnist("fashion_mnist", FashionMNIST, root, download)
+
+
+def _mnist(name: str, dataset: type[MNIST], root: str, download: bool) -> ImageArrays:
+    base = Path(root).expanduser()
+    folder = base / dataset.__name__ / "raw"
+    packed = [(folder / file, md5) for file, md5 in dataset.resources]
+    ensure(
+        name,
+        base,
+        inspect=lambda: check_idx(packed),
+        fetch=lambda: dataset(base, download=True),
+        fetched=packed,
+        download=download,
+    )
+    # Read here and not by torchvision, which prefers unchecked `processed/*.pt` files of its old versions.
+    content = {path.name.split("-idx")[0]: read_idx(path) for path, _ in packed}
+    return ImageArrays(
+        x_train=content["train-images"][..., None],
+        y_train=content["train-labels"].astype(np.int64),
+        x_test=content["t10k-images"][..., None],
+        y_test=content["t10k-labels"].astype(np.int64),
+        num_classes=10,
+        name=name,
+    )
+
+
+def svhn(root: str, extra: bool = False, download: bool = True) -> ImageArrays:
+    """Street View House Numbers (Netzer et al., 2011), cropped digits, from ``<root>/SVHN/*_32x32.mat``.
+
+    Args:
+        root: the folder of all data sets.
+        extra: whether the 531,131 easier images of the "extra" part follow the training images.
+        download: whether absent files are downloaded, through torchvision.
+
+    Returns:
+        73,257 training images (604,388 with ``extra``) and 26,032 test images, ``[32, 32, 3]``, 10 classes.
+
+    Raises:
+        UserError: files are damaged, or absent and could not be downloaded.
+    """
+    from torchvision.datasets import SVHN
+
+    base = Path(root).expanduser()
+    folder = base / "SVHN"
+    splits = ("train", "extra", "test") if extra else ("train", "test")
+    files = [(folder / SVHN.split_list[split][1], SVHN.split_list[split][2]) for split in splits]
+    ensure(
+        "svhn",
+        base,
+        inspect=lambda: check_md5(files),
+        fetch=lambda: [SVHN(folder, split, download=True) for split in splits],
+        fetched=files,
+        download=download,
+    )
+    parts = [SVHN(folder, split) for split in splits]  # images [N, C, H, W]
+    images = [part.data.transpose(0, 2, 3, 1) for part in parts]
+    return ImageArrays(
+        x_train=np.concatenate(images[:-1]),
+        y_train=np.concatenate([part.labels for part in parts[:-1]]),
+        x_test=images[-1],
+        y_test=parts[-1].labels,
+        num_classes=10,
+        name="svhn",
+    )
+
+
+def cifar10(root: str, download: bool = True) -> ImageArrays:
+    """CIFAR-10 (Krizhevsky, 2009), from ``<root>/cifar-10-batches-py``.
+
+    Args:
+        root: the folder of all data sets.
+        download: whether absent files are downloaded, through torchvision.
+
+    Returns:
+        50,000 training and 10,000 test images, ``[32, 32, 3]``, 10 classes.
+
+    Raises:
+        UserError: files are damaged, or absent and could not be downloaded.
+    """
+    from torchvision.datasets import CIFAR10
+
+    base = Path(root).expanduser()
+    folder = base / CIFAR10.base_folder
+    files = [(folder / file, md5) for file, md5 in [*CIFAR10.train_list, *CIFAR10.test_list]]
+    files.append((folder / CIFAR10.meta["filename"], CIFAR10.meta["md5"]))
+    archive = [(base / CIFAR10.filename, CIFAR10.tgz_md5)]
+
+    def inspect() -> Findings:
+        found = check_md5(files)
+        if found.missing:  # they are unpacked from the archive, if that is there
+            found.damaged.extend(check_md5(archive).damaged)
+        return found
+
+    ensure("cifar10", base, inspect, lambda: CIFAR10(base, download=True), archive, download)
+    train, test = CIFAR10(base, train=True), CIFAR10(base, train=False)
+    return ImageArrays(
+        x_train=train.data,
+        y_train=np.array(train.targets, dtype=np.int64),
+        x_test=test.data,
+        y_test=np.array(test.targets, dtype=np.int64),
+        num_classes=10,
+        name="cifar10",
+    )
+
+
+def npz(path: str) -> ImageArrays:
+    """Your own data, from one ``.npz`` file; see `ImageArrays` for what is checked.
+
+    Args:
+        path: a file with ``x_train``, ``y_train``, ``x_test``, ``y_test`` as `numpy.savez` writes them:
+            images uint8 ``[N, H, W, C]``, or ``[N, H, W]`` when grey; labels of any integer type ``[N]``,
+            0..K-1.
+
+    Returns:
+        The images, named after the file; the number of classes is the greatest label + 1.
+
+    Raises:
+        UserError: the file is missing, damaged or pickled, lacks an array, or an array is not as described.
+    """
+    file = Path(path).expanduser()
+    try:
+        arrays = _read_npz(file)
+        for key in ("y_train", "y_test"):
+            if arrays[key].dtype.kind in "iu":
+                arrays[key] = arrays[key].astype(np.int64)
+        x_train, y_train, x_test, y_test = (arrays[key] for key in _NPZ_KEYS)
+        greatest = max((y.max() for y in (y_train, y_test) if y.dtype == np.int64 and y.size), default=0)
+        return ImageArrays(
+            _channels(x_train), y_train, _channels(x_test), y_test, int(greatest) + 1, file.stem
+        )
+    except UserError as error:
+        raise UserError(f"dataset.path={path}: {error}") from error.__cause__
+
+
+def _channels(images: NDArray[Any]) -> NDArray[Any]:
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
+    """Load the four arrays; raises `UserError` without the name of the file."""
+    try:
+        with file.open("rb") as stream:  # given a path, numpy leaves a damaged file open
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError("holds one bare array; save four with np.savez(path, x_train=..., ...)")
+            with archive:
+                missing = [key for key in _NPZ_KEYS if key not in archive.files]
+                if missing:
+                    raise UserError(
+                        f"has no {', '.join(missing)}; save them with np.savez(path, x_train=..., ...)"
+                    )
+                return {key: archive[key] for key in _NPZ_KEYS}
+    except FileNotFoundError as error:
+        raise UserError("no such file; set dataset.path to an .npz file") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot be read ({short_reason(error)}); set dataset.path to an .npz file"
+        ) from error
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # RuntimeError: a flipped bit can claim an unknown compression or a password
+        if "allow_pickle" in str(error):
+            reason = "holds pickled objects, which are not loaded, or is not an .npz file"
+        else:
+            reason = f"is truncated or corrupted ({short_reason(error)})"
+        raise UserError(f"{reason}; write it again with np.savez and plain arrays") from error

@@ -1,0 +1,160 @@
+"""Images on the training device, and the views of them that networks see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+AUGMENTATIONS = ("crop", "flip", "noise")
+PREPROCESSING = ("none", "gcn_zca")
+
+
+@final
+class ImageTransform:
+    """How images become network inputs: the section ``images`` of a data set's config.
+
+    The input is ``(pixel / 255 - mean) / std``. The weak view adds, each drawn per sample: a random crop
+    after reflect padding, a horizontal flip with probability one half, and Gaussian noise.
+
+    Args:
+        mean: per channel, or one for all, in units of pixel / 255.
+        std: likewise, above 0.
+        valid: the augmentations that keep this data's labels true, of crop, flip and noise.
+        crop: padding in pixels before the random crop; 0 switches it off.
+        flip: whether the weak view flips.
+        noise: standard deviation of the noise, in units of the normalised input; 0 switches it off.
+        preprocess: ``none``, or ``gcn_zca``: global contrast normalisation and ZCA whitening fitted on the
+            training images (arXiv:1804.09170, section 4.1), in place of mean and std.
+
+    Raises:
+        ValueError: a value is out of range, or an augmentation is on that is not valid for the data.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        valid: Sequence[str],
+        crop: int = 0,
+        flip: bool = False,
+        noise: float = 0.0,
+        preprocess: str = "none",
+    ) -> None:
+        for name in valid:
+            if name not in AUGMENTATIONS:
+                raise ValueError(f"valid names '{name}': choose from {', '.join(AUGMENTATIONS)}")
+        for name, value in (("crop", crop), ("noise", noise)):
+            if value < 0:
+                raise ValueError(f"{name}={value} must not be negative")
+        for name, value in (("crop", crop), ("flip", flip), ("noise", noise)):
+            if value and name not in valid:
+                raise ValueError(
+                    f"{name}={value} is not a valid augmentation of this data set "
+                    f"(valid: {', '.join(valid) or 'none'}): leave it off"
+                )
+        if not std or min(std) <= 0:
+            raise ValueError(f"std={list(std)} must be above 0")
+        if preprocess not in PREPROCESSING:
+            raise ValueError(f"preprocess={preprocess}: choose from {', '.join(PREPROCESSING)}")
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.crop, self.flip, self.noise, self.preprocess = crop, flip, noise, preprocess
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two weak views of an image can differ."""
+        return bool(self.crop or self.flip or self.noise)
+
+
+@final
+class DeviceImages:
+    """A whole set of images on the training device, cut into views there, with a draw per sample.
+
+    Kept as ``[N, H + 2p, W + 2p, C]``, reflect-padded once for the crop: uint8, or float32 where they were
+    whitened. Crop, flip and gather are one indexed read, which comes out channels_last.
+
+    Args:
+        images: uint8 or float32 ``[N, H, W, C]``; float32 is taken as normalised already.
+        transform: normalisation and augmentation.
+        device: where the images live.
+        padded: whether to keep the padding that weak views need; evaluation sets go without.
+
+    Raises:
+        ValueError: the crop's padding, or the number of means, does not fit the images.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8] | NDArray[np.float32],
+        transform: ImageTransform,
+        device: torch.device,
+        padded: bool = True,
+    ) -> None:
+        _, self._height, self._width, channels = images.shape
+        if transform.crop >= min(self._height, self._width):
+            raise ValueError(
+                f"crop={transform.crop} must be smaller than the {self._height}x{self._width} images"
+            )
+        for name, values in (("mean", transform.mean), ("std", transform.std)):
+            if len(values) not in (1, channels):
+                raise ValueError(
+                    f"{name} has {len(values)} numbers, the images have {channels} channels: give 1 or {channels}"
+                )
+        self._pad = transform.crop if padded else 0
+        self._transform = transform
+        if self._pad:
+            images = np.pad(images, ((0, 0), (self._pad, self._pad), (self._pad, self._pad), (0, 0)), "reflect")
+        self._store = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        if images.dtype == np.uint8:
+            std = torch.tensor(transform.std, dtype=torch.float64)
+            mean = torch.tensor(transform.mean, dtype=torch.float64)
+            self._scale = (1 / (255 * std)).float().to(device)
+            self._shift = (-mean / std).float().to(device)
+        else:
+            self._scale, self._shift = torch.ones(1, device=device), torch.zeros(1, device=device)
+        self._rows = torch.arange(self._height, device=device)
+        self._columns = torch.arange(self._width, device=device)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        """``[B, H, W, C]`` as kept -> float32 ``[B, C, H, W]``, channels_last."""
+        return torch.addcmul(self._shift, pixels.float(), self._scale).permute(0, 3, 1, 2)
+
+    def clean(self, index: Tensor) -> Tensor:
+        """The images at `index` ``[B]`` as evaluation sees them: float32 ``[B, C, H, W]``."""
+        pad = self._pad
+        return self._normalise(
+            self._store[index, pad : pad + self._height, pad : pad + self._width]
+        )
+
+    def weak(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """A randomly augmented view of the images at `index` ``[B]``: float32 ``[B, C, H, W]``.
+
+        Args:
+            index: int64 ``[B]`` on the images' device.
+            generator: of the images' device; advanced by a fixed amount for a given batch size.
+        """
+        transform, count, device = self._transform, len(index), self._store.device
+        if not (self._pad or transform.flip):
+            images = self.clean(index)
+        else:
+            rows, columns = self._rows.expand(count, -1), self._columns.expand(count, -1)
+            if transform.flip:
+                flipped = torch.rand(count, 1, device=device, generator=generator) < 0.5
+                columns = torch.where(flipped, columns.flip(1), columns)
+            if self._pad:
+                offset = torch.randint(0, 2 * self._pad + 1, (2, count, 1), device=device, generator=generator)
+                rows, columns = rows + offset[0], columns + offset[1]
+            images = self._normalise(self._store[index[:, None, None], rows[:, :, None], columns[:, None, :]])
+        if transform.noise:
+            noise = torch.randn(
+                count, self._height, self._width, images.shape[1], device=device, generator=generator
+            )
+            images = images.add(noise.permute(0, 3, 1, 2), alpha=transform.noise)
+        return images

@@ -1,0 +1,68 @@
+"""Accuracy and calibration of a network on a fixed set of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+
+from sslbench.data.views import DeviceImages
+
+CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on a set.
+
+    Attributes:
+        acc: share of images classified rightly, in [0, 1].
+        ece: expected calibration error, in [0, 1], 15 equal bins of the top probability (arXiv:1706.04599).
+        loss: mean cross-entropy, in nats.
+    """
+
+    acc: float
+    ece: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Images to evaluate on.
+
+    Attributes:
+        images: on the device.
+        index: the positions that belong to the set, int64 ``[n]``, on the device.
+        targets: class indices of those positions, int64 ``[n]``, on the device.
+        num_classes: size of the label set.
+    """
+
+    images: DeviceImages
+    index: Tensor
+    targets: Tensor
+    num_classes: int
+
+
+def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = 500) -> Evaluation:
+    """Evaluate `model` in evaluation mode and float32, and give it back in the mode it came in.
+
+    The batch size is fixed, so that a saved network evaluated again gives the same numbers.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = torch.cat([model(data.images.clean(part)).float() for part in data.index.split(batch_size)])
+    finally:
+        model.train(was_training)
+    num_classes = data.num_classes
+    return Evaluation(
+        acc=float(multiclass_accuracy(logits, data.targets, num_classes, average="micro")),
+        ece=float(
+            multiclass_calibration_error(logits.softmax(dim=1), data.targets, num_classes, CALIBRATION_BINS)
+        ),
+        loss=float(cross_entropy(logits, data.targets)),
+    )

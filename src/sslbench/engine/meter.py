@@ -1,0 +1,61 @@
+"""Running means of a step's scalars, kept on the device and read only when they are logged."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from sslbench.core import StepOutput
+from sslbench.errors import DivergedError
+
+
+@final
+class StepMeter:
+    """Means since the last reading, and the first step at which a term was not finite.
+
+    Args:
+        device: where the scalars live.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._names: tuple[str, ...] = ()
+        self._sums = torch.empty(0, device=device)
+        self._first_bad = torch.empty(0, device=device)
+        self._count = 0
+
+    def add(self, output: StepOutput, step: Tensor) -> None:
+        """Take in the output of the step before which `step` steps were finished, ``[]``; never waits.
+
+        Terms come before the loss, so that the part that broke is named before the sum.
+        """
+        scalars = {**output.terms, "loss": output.loss, **output.monitors}
+        if not self._count:
+            self._names = tuple(scalars)
+            self._sums = torch.zeros(len(scalars), dtype=torch.float64, device=self._device)
+            self._first_bad = torch.full((len(scalars),), torch.inf, device=self._device)
+        values = torch.stack([value.detach().float() for value in scalars.values()])
+        self._sums += values
+        bad = torch.where(values.isfinite(), torch.inf, step + 1)
+        self._first_bad = torch.minimum(self._first_bad, bad)
+        self._count += 1
+
+    def read(self) -> dict[str, float]:
+        """The means, as ``train/<name>``, and a fresh start. Waits for the device.
+
+        Raises:
+            DivergedError: a term was NaN or infinite at some step since the last reading.
+        """
+        first_bad = self._first_bad.tolist()
+        step = min(first_bad, default=torch.inf)
+        if step < torch.inf:
+            name = self._names[first_bad.index(step)]
+            raise DivergedError(
+                f"'{name}' became NaN or infinite at step {int(step)}: lower optimizer.lr or the weight of the "
+                f"unlabelled loss, or set precision=fp32"
+            )
+        means = (self._sums / self._count).tolist()
+        self._count = 0
+        return {f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}

@@ -1,0 +1,73 @@
+"""``sslbench-eval``: a finished run again, from its own saved configuration and weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from sslbench.errors import UserError
+
+
+def evaluate_run(directory: Path, device: str = "auto") -> dict[str, float]:
+    """Evaluate the saved weights of the run in `directory` on its own validation and test images.
+
+    Returns:
+        ``val_acc_best``, ``test_acc`` and ``test_ece``, fractions, under the names of ``result.json``.
+
+    Raises:
+        UserError: there is no finished run, or its files or data are absent or damaged.
+    """
+    from sslbench import config
+    from sslbench.algorithms.base import Algorithm
+    from sslbench.engine.checkpoint import load_weights
+    from sslbench.engine.device import pick_device
+    from sslbench.engine.evaluation import evaluate
+    from sslbench.setup import build_models, prepare_data, prepare_process
+
+    settings = config.load(directory / "config.yaml")
+    config.check_nodes(settings)
+    target = pick_device(device)
+    prepare_process(settings, target)
+    data = prepare_data(settings, target)
+    algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
+    model = build_models(settings, algorithm, data, target)[algorithm.predictors[0]]
+    load_weights(directory / "model.safetensors", model)
+    on_valid, on_test = evaluate(model, data.valid), evaluate(model, data.test)
+    return {"val_acc_best": on_valid.acc, "test_acc": on_test.acc, "test_ece": on_test.ece}
+
+
+def _show(directory: Path, device: str, as_json: bool) -> bool:
+    """Evaluate, print, and say whether the numbers are those of ``result.json``."""
+    from sslbench.rundir import read_result
+
+    recorded = read_result(directory)
+    evaluated = evaluate_run(directory, device)
+    agrees = all(recorded[key] == value for key, value in evaluated.items())
+    if as_json:
+        print(json.dumps({**evaluated, "agrees": agrees}))
+        return agrees
+    for key, value in evaluated.items():
+        note = "" if recorded[key] == value else f"   but result.json says {recorded[key]!r}"
+        print(f"{key:<14}{value!r}{note}")
+    print("equal to result.json" if agrees else f"not equal to result.json (trained on: {recorded['device']})")
+    return agrees
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="sslbench-eval",
+        description="Evaluate a finished run again with its own saved configuration and weights, and compare "
+        "with its result.json. Exits 1 if the numbers differ.",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a finished run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    arguments = parser.parse_args(argv)
+    try:
+        agrees = _show(arguments.run_dir, arguments.device, arguments.json)
+    except UserError as error:
+        sys.exit(f"sslbench-eval: {error}")
+    sys.exit(0 if agrees else 1)

@@ -1,0 +1,34 @@
+"""Checks of constructor arguments that several models share; each error is one line with its remedy."""
+
+from __future__ import annotations
+
+
+def check_images(in_channels: int, image_size: tuple[int, int], num_classes: int, *, smallest: int = 1) -> None:
+    """Raise `ValueError` unless the images and classes are ones that the model can take.
+
+    Args:
+        in_channels: image channels.
+        image_size: height and width in pixels.
+        num_classes: size of the label set.
+        smallest: the height and width that the model's pooling needs.
+    """
+    check_at_least("in_channels", in_channels, 1)
+    check_at_least("num_classes", num_classes, 2)
+    height, width = image_size
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"image_size {height}x{width} is too small for this model: use images of at least "
+            f"{smallest}x{smallest} pixels, or a model without pooling such as mlp"
+        )
+
+
+def check_at_least(name: str, value: int, minimum: int) -> None:
+    """Raise `ValueError` if ``value`` is below ``minimum``."""
+    if value < minimum:
+        raise ValueError(f"{name} is {value}: set it to {minimum} or more")
+
+
+def check_dropout(value: float) -> None:
+    """Raise `ValueError` unless ``value`` is a probability of dropping that leaves something."""
+    if not 0 <= value < 1:
+        raise ValueError(f"dropout is {value}: set it to 0 or more and less than 1 (0 turns it off)")

@@ -1,0 +1,161 @@
+"""One run, top to bottom."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslbench import config
+from sslbench.algorithms.base import Algorithm
+from sslbench.config import Settings
+from sslbench.data.batches import BatchSource
+from sslbench.engine.checkpoint import load_checkpoint, save_weights
+from sslbench.engine.device import device_name, pick_device, pick_precision
+from sslbench.engine.loop import Plan, Score, TrainingState, train
+from sslbench.errors import UserError
+from sslbench.files import write_text_atomically
+from sslbench.provenance import git_commit
+from sslbench.rundir import Status, claimed, require_space
+from sslbench.setup import (
+    Data,
+    build_models,
+    checkpoint_bytes,
+    parameters_of,
+    prepare_data,
+    prepare_process,
+)
+from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, RunInfo
+
+RESULT_SCHEMA = 1
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Train as `settings` say, or go on from a checkpoint of the same settings; returns ``result.json``.
+
+    Raises:
+        UserError: something the user can mend, before training starts; or the loss diverged.
+    """
+    config.check_nodes(settings)
+    directory = settings.directory()
+    device = pick_device(settings.device)
+    prepare_process(settings, device)
+    with _terminable(), claimed(directory):
+        data = prepare_data(settings, device)
+        algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
+        models = build_models(settings, algorithm, data, device)
+        require_space(directory, checkpoint_bytes(models))
+        optimizer = config.build(settings.optimizer, "optimizer")(parameters_of(models, algorithm.trained))
+        try:
+            batches = BatchSource(
+                data.train,
+                data.targets,
+                data.split,
+                algorithm.views,
+                settings.batch.labelled,
+                settings.batch.unlabelled,
+                settings.seed,
+                device,
+            )
+        except ValueError as error:
+            raise UserError(f"algorithm: {error}") from error
+        state = TrainingState(algorithm, models, optimizer, batches)
+        return _train(settings, directory, data, state, device)
+
+
+def _train(
+    settings: Settings, directory: Path, data: Data, state: TrainingState, device: torch.device
+) -> dict[str, Any]:
+    """From a prepared state to a written result."""
+    plan = Plan(
+        steps=settings.steps,
+        eval_every=settings.eval_every,
+        log_every=settings.log_every,
+        autocast=pick_precision(settings.precision, device),
+        checkpoint=directory / "checkpoint" / "last.pt",
+    )
+    schedule = config.build(settings.schedule, "schedule")
+    tracker = Fanout(
+        [JsonlTracker(), ConsoleTracker(), config.build(settings.logger, "logger")]
+    )
+    write_text_atomically(directory / "config.yaml", config.save(settings))
+    data.split.save(directory / "split.npz")
+    if plan.checkpoint.exists():
+        state.load_state_dict(load_checkpoint(plan.checkpoint))
+    result = None
+    status = Status(directory)
+    try:
+        with status:
+            tracker.start(_info(settings, directory, state.step))
+            train(state, plan, schedule, data.valid, data.test, tracker, device)
+            save_weights(directory / "model.safetensors", state.score.best_weights)
+            result = _result(settings, data.split.digest, state.score, device)
+            write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
+    finally:
+        tracker.close(status.outcome, result)
+    return result
+
+
+def _info(settings: Settings, directory: Path, first_step: int) -> RunInfo:
+    return RunInfo(
+        run_id=settings.run_id,
+        name=settings.name,
+        group=settings.group,
+        tags=[settings.choices["algorithm"], settings.choices["dataset"], f"{settings.num_labels} labels"],
+        config=config.nested(settings),
+        run_dir=directory,
+        total_steps=settings.steps,
+        first_step=first_step,
+    )
+
+
+def _result(settings: Settings, split_hash: str, score: Score, device: torch.device) -> dict[str, Any]:
+    """The stable interface of a run; accuracies and calibration errors are fractions."""
+    return {
+        "schema": RESULT_SCHEMA,
+        "run_id": settings.run_id,
+        "name": settings.name,
+        "group": settings.group,
+        "algorithm": settings.choices["algorithm"],
+        "dataset": settings.choices["dataset"],
+        "model": settings.choices["model"],
+        "loss": settings.loss_name,
+        "num_labels": settings.num_labels,
+        "num_valid": settings.num_valid,
+        "seed": settings.seed,
+        "split_seed": settings.split_seed,
+        "split_hash": split_hash,
+        "steps": settings.steps,
+        "overrides": settings.overrides,
+        "val_acc_best": score.val_acc_best,
+        "step_best": score.step_best,
+        "test_acc": score.test_acc,
+        "test_acc_last": score.test_history[-1],
+        "test_acc_median20": score.test_acc_median20,
+        "test_ece": score.test_ece,
+        "train_seconds": score.train_seconds,
+        "steps_per_second": settings.steps / score.train_seconds,
+        "device": device_name(device),
+        "precision": "bf16" if pick_precision(settings.precision, device) else "fp32",
+        "torch": torch.__version__,
+        "git_commit": git_commit(),
+    }
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a termination request (a scheduler's time limit) end the run like an interrupt from the keyboard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

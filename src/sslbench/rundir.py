@@ -1,0 +1,128 @@
+"""A run's folder: who may write there, what it holds, and how the run stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+from filelock import FileLock, Timeout
+
+from sslbench import config
+from sslbench.config import Settings
+from sslbench.errors import UserError
+from sslbench.files import write_text_atomically
+
+_LOCK = ".lock"
+
+
+def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | None:
+    """The result in `directory`, if a run of the same settings has finished there.
+
+    Raises:
+        UserError: the folder holds a run of other settings, or its result cannot be read.
+    """
+    saved = directory / "config.yaml"
+    if saved.exists() and (difference := config.difference(settings, config.load(saved))):
+        raise UserError(
+            f"{directory} holds a run of another configuration ({difference}): choose another run_dir or delete it"
+        )
+    return read_result(directory) if (directory / "result.json").exists() else None
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """The content of ``result.json``.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = directory / "result.json"
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{directory} holds no finished run: it has no result.json") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
+    return result
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Hold `directory` for this process alone; a folder in which nothing came to be is removed.
+
+    Raises:
+        UserError: the folder cannot be made or written, or another process trains in it.
+    """
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / _LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{directory} is in use: another process is training this run") from error
+    except OSError as error:
+        raise UserError(
+            f"{directory} cannot be written ({error.strerror}): choose another output_root or run_dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if made and not [entry for entry in directory.iterdir() if entry.name != _LOCK]:
+            (directory / _LOCK).unlink(missing_ok=True)
+            for folder in made:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
+
+
+def require_space(directory: Path, needed: int) -> None:
+    """Refuse to start a run whose files, of `needed` bytes, do not fit on the disk.
+
+    Raises:
+        UserError: the disk is too full.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise UserError(
+            f"{directory} has {free / 2**20:.0f} MiB free and the run needs about {needed / 2**20:.0f} MiB: "
+            f"free some space or choose another output_root"
+        )
+
+
+@final
+class Status:
+    """``status.json``: running while the block runs, then finished, failed with the error, or interrupted."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.outcome = "running"
+
+    def _write(self, error: str | None = None) -> None:
+        status = {"status": self.outcome, "pid": os.getpid()} | ({"error": error} if error else {})
+        write_text_atomically(self._directory / "status.json", json.dumps(status) + "\n")
+
+    def __enter__(self) -> Status:
+        self._write()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.outcome = "finished"
+            self._write()
+        elif isinstance(error, KeyboardInterrupt):
+            self.outcome = "interrupted"
+            self._write()
+        else:
+            self.outcome = "failed"
+            try:
+                self._write(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+            except OSError:  # a disk so full that not even this fits; the error itself is on its way up
+                return

@@ -1,0 +1,158 @@
+"""From settings to data and models: what a run and its later evaluation build alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from sslbench.algorithms.base import Algorithm
+from sslbench.config import Settings, build
+from sslbench.core import ImageSpec
+from sslbench.data.arrays import ImageArrays
+from sslbench.data.splits import Split, make_split
+from sslbench.data.views import DeviceImages, ImageTransform
+from sslbench.data.zca import fit
+from sslbench.engine.evaluation import EvaluationSet
+from sslbench.errors import UserError
+from sslbench.streams import stream_seed
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of one run on its device.
+
+    Attributes:
+        spec: channels, size and classes.
+        split: positions in the training set.
+        transform: how images become inputs.
+        train: the training images.
+        targets: class indices of the training images, int64 ``[N]``.
+        valid: the validation set.
+        test: the test set.
+    """
+
+    spec: ImageSpec
+    split: Split
+    transform: ImageTransform
+    train: DeviceImages
+    targets: Tensor
+    valid: EvaluationSet
+    test: EvaluationSet
+
+
+def prepare_process(settings: Settings, device: torch.device) -> None:
+    """Set the process up for training: threads, and arithmetic that means what `precision` says."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    torch.set_flush_denormal(True)
+    # fp32 is to be fp32: TensorFloat-32 keeps 10 bits of mantissa.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+
+
+def prepare_data(settings: Settings, device: torch.device) -> Data:
+    """Load, split and move the data.
+
+    Raises:
+        UserError: the data is absent or broken, or the settings do not fit it.
+    """
+    transform: ImageTransform = build(settings.dataset["images"], "dataset.images")
+    arrays: ImageArrays = build(settings.dataset, "dataset")
+    spec = arrays.spec
+    split = make_split(
+        arrays.y_train,
+        spec.num_classes,
+        settings.num_labels,
+        settings.num_valid,
+        settings.split_seed,
+        settings.labelled_in_unlabelled,
+    )
+    x_train, x_test = arrays.x_train, arrays.x_test
+    if transform.preprocess == "gcn_zca":
+        # Fitted on what may be trained on: validation images stay unseen.
+        whitening = fit(x_train[np.union1d(split.labelled, split.unlabelled)])
+        x_train, x_test = whitening.apply(x_train), whitening.apply(x_test)
+    try:
+        train = DeviceImages(x_train, transform, device)
+        test = DeviceImages(x_test, transform, device, padded=False)
+    except ValueError as error:
+        raise UserError(f"dataset.images: {error}") from error
+    targets = torch.from_numpy(arrays.y_train).to(device)
+    valid_index = torch.from_numpy(split.valid).to(device)
+    test_index = torch.arange(len(x_test), device=device)
+    return Data(
+        spec,
+        split,
+        transform,
+        train,
+        targets,
+        EvaluationSet(train, valid_index, targets[valid_index], spec.num_classes),
+        EvaluationSet(test, test_index, torch.from_numpy(arrays.y_test).to(device), spec.num_classes),
+    )
+
+
+def new_model(settings: Settings, spec: ImageSpec) -> nn.Module:
+    """A fresh network for the data, initialised from the global random stream, on the CPU.
+
+    Raises:
+        UserError: the settings of the model do not fit the data.
+    """
+    model: nn.Module = build(
+        settings.model,
+        "model",
+        in_channels=spec.channels,
+        image_size=(spec.height, spec.width),
+        num_classes=spec.num_classes,
+    )
+    return model
+
+
+def build_models(
+    settings: Settings, algorithm: Algorithm, data: Data, device: torch.device
+) -> dict[str, nn.Module]:
+    """The algorithm's modules on the device, initialised from the run's ``init`` stream.
+
+    The weights are drawn on the CPU, so that a CPU and a GPU run start from the same ones. Leaves the
+    global random stream seeded for training (dropout, perturbations).
+    """
+    torch.manual_seed(stream_seed(settings.seed, "init"))
+    models = {
+        name: model.to(device=device, memory_format=torch.channels_last)
+        for name, model in algorithm.build(lambda: new_model(settings, data.spec)).items()
+    }
+    _check_views_differ(settings, algorithm, models, data.transform)
+    torch.manual_seed(stream_seed(settings.seed, "algorithm"))
+    return models
+
+
+def _check_views_differ(
+    settings: Settings, algorithm: Algorithm, models: dict[str, nn.Module], transform: ImageTransform
+) -> None:
+    """Two weak views that never differ would make the consistency loss zero: a run without a point."""
+    drops = any(isinstance(m, _DropoutNd) and m.p > 0 for model in models.values() for m in model.modules())
+    if algorithm.views.unlabelled.count("weak") > 1 and not transform.is_random and not drops:
+        raise UserError(
+            f"algorithm={settings.choices['algorithm']} compares two random views, but every augmentation is off "
+            f"and the model has no dropout: set dataset.images.noise=0.15, dataset.images.crop=2 or model.dropout"
+        )
+
+
+def parameters_of(models: dict[str, nn.Module], names: tuple[str, ...]) -> list[nn.Parameter]:
+    """The parameters of the modules `names`."""
+    return [parameter for name in names for parameter in models[name].parameters()]
+
+
+def checkpoint_bytes(models: dict[str, nn.Module]) -> int:
+    """Disk space that a run's files need at most: two checkpoints with optimizer state, and the weights."""
+    weights = sum(
+        value.element_size() * math.prod(value.shape)
+        for model in models.values()
+        for value in model.state_dict().values()
+    )
+    return 9 * weights + 2**24

@@ -1,0 +1,161 @@
+"""The run as people watch it: a progress bar on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import Any, final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from sslbench.tracking.base import RunInfo
+
+_REFRESH_SECONDS = 0.5
+#: The step rate is taken over this many refreshes: long enough to be calm, short enough to forget warm-up.
+_WINDOW = 60
+
+
+@final
+class ConsoleTracker:
+    """Shows how far a run is, and its result in the end.
+
+    On a terminal this is a progress bar. Elsewhere it is one plain line for each log point that has
+    ``val/acc``, flushed, so that a log file can be followed.
+
+    Attributes:
+        console: where to print; by default stdout.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or _stdout()
+        self._run: RunInfo | None = None
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
+        self._next_refresh = 0.0
+        self._latest: dict[str, float] = {}
+
+    def start(self, run: RunInfo) -> None:
+        """Name the run and put up the bar."""
+        self._run = run
+        self._latest = {}
+        self._marks.clear()
+        self._mark(run.first_step)
+        resumed = f", from step {run.first_step}" if run.first_step else ""
+        self._say(f"{run.name}: {run.total_steps} steps{resumed}")
+        if self.console.is_interactive:
+            self._bar = Progress(
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.description}", markup=False),
+                console=self.console,
+                # Redrawn from `advance`: a second thread would take turns with the training loop.
+                auto_refresh=False,
+                expand=True,
+            )
+            self._task = self._bar.add_task("", total=run.total_steps, completed=run.first_step)
+            self._bar.start()
+
+    def advance(self, step: int) -> None:
+        """Redraw the bar, twice a second at most."""
+        if perf_counter() >= self._next_refresh:
+            self._mark(step)
+            self._redraw(step)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep the newest numbers for the bar; without a bar, print a line when there is a validation."""
+        self._latest.update(metrics)
+        self._mark(step)
+        if self._bar is not None:
+            self._redraw(step)
+        elif "val/acc" in metrics:
+            assert self._run is not None, "log before start"
+            self._say(
+                f"step {step}/{self._run.total_steps} ({step / self._run.total_steps:.0%}), {self._now(step)}"
+            )
+
+    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
+        """Take the bar down; show the result of a finished run."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if status == "finished" and result is not None:
+            assert self._run is not None, "close before start"
+            show_result(result, self._run.run_dir, self.console)
+
+    def _mark(self, step: int) -> None:
+        now = perf_counter()
+        self._marks.append((now, step))
+        self._next_refresh = now + _REFRESH_SECONDS
+
+    def _redraw(self, step: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=self._now(step), refresh=True)
+
+    def _now(self, step: int) -> str:
+        """The newest numbers in words."""
+        assert self._run is not None
+        latest = self._latest
+        words = [f"loss {latest['train/loss']:.4g}"] if "train/loss" in latest else []
+        words += [
+            f"{part} {_percent(latest[f'{part}/acc'])}" for part in ("val", "test") if f"{part}/acc" in latest
+        ]
+        (began, first), (now, last) = self._marks[0], self._marks[-1]
+        if last > first and now > began:
+            rate = (last - first) / (now - began)
+            words += [f"{rate:.1f} steps/s", f"{_clock((self._run.total_steps - step) / rate)} left"]
+        return ", ".join(words)
+
+    def _say(self, line: str) -> None:
+        # Soft-wrapped: a log file has no width, and a path that is cut cannot be copied.
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | None = None) -> None:
+    """Print a run's result as a small table, with the run's folder below it.
+
+    Args:
+        result: the content of ``result.json``.
+        run_dir: the run's folder.
+        console: where to print; by default stdout.
+    """
+    console = console or _stdout()
+    rows = {
+        "algorithm": result["algorithm"],
+        "dataset": result["dataset"],
+        "labels": result["num_labels"],
+        "seed": result["seed"],
+        "val acc, best": f"{_percent(result['val_acc_best'])} @ step {result['step_best']}",
+        "test acc at best val": _percent(result["test_acc"]),
+        "test acc, last": _percent(result["test_acc_last"]),
+        "test acc, median of 20": _percent(result["test_acc_median20"]),
+        "test ECE": _percent(result["test_ece"]),
+        "train time": _clock(result["train_seconds"]),
+        "steps/s": f"{result['steps_per_second']:.1f}",
+    }
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    console.print(table)
+    console.print(str(run_dir), markup=False, highlight=False, soft_wrap=True)
+
+
+def _stdout() -> Console:
+    # FORCE_COLOR makes rich take a pipe for a terminal; colours may go there, a redrawn bar may not.
+    return Console(force_interactive=None if sys.stdout.isatty() else False)
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f}%"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

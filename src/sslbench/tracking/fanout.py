@@ -1,0 +1,51 @@
+"""One tracker made of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, final
+
+from sslbench.tracking.base import RunInfo, Tracker
+
+
+@final
+class Fanout:
+    """Forwards to `trackers` in their order.
+
+    When one fails to start, those before it are closed as failed. Closing reaches every tracker that was
+    started, even if another one raises; the error is raised afterwards.
+
+    Attributes:
+        trackers: who listens, in order. Put the files first and what needs a network last.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = tuple(trackers)
+        self._started: list[Tracker] = []
+
+    def start(self, run: RunInfo) -> None:
+        """Start each tracker."""
+        with ExitStack() as undo:
+            undo.callback(self.close, "failed", None)
+            for tracker in self.trackers:
+                tracker.start(run)
+                self._started.append(tracker)
+            undo.pop_all()
+
+    def advance(self, step: int) -> None:
+        """Tell each tracker that `step` steps are finished."""
+        for tracker in self.trackers:
+            tracker.advance(step)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Hand the log point to each tracker."""
+        for tracker in self.trackers:
+            tracker.log(step, metrics)
+
+    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
+        """Close each started tracker, whatever the others do."""
+        started, self._started = self._started, []
+        with ExitStack() as stack:
+            for tracker in reversed(started):  # an ExitStack runs its callbacks last in, first out
+                stack.callback(tracker.close, status, result)

@@ -1,0 +1,88 @@
+"""``metrics.jsonl``: the curves of a run, one JSON object a log point; other trackers are views of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO, final
+
+from sslbench.errors import UserError
+from sslbench.files import write_text_atomically
+from sslbench.tracking.base import RunInfo
+
+FILE_NAME = "metrics.jsonl"
+
+
+@final
+class JsonlTracker:
+    """Appends each log point to ``metrics.jsonl`` and syncs it, so that a killed run loses nothing logged.
+
+    JSON has no NaN and no infinity: a number that is not finite is written as ``null``.
+
+    A resumed run first drops what was logged after its checkpoint, because it is about to log that again.
+    """
+
+    def __init__(self) -> None:
+        self._file: TextIO | None = None
+
+    def start(self, run: RunInfo) -> None:
+        """Begin a new file, or, when the run goes on from a checkpoint, keep the lines up to it."""
+        path = run.run_dir / FILE_NAME
+        kept = []
+        if run.first_step > 0 and path.exists():
+            kept = [point for point in read_metrics(path) if point["step"] <= run.first_step]
+        # Renamed into place: a kill here leaves the old curves or the new, never half of them.
+        write_text_atomically(path, "".join(map(_line, kept)))
+        self._file = path.open("a", encoding="utf-8")
+
+    def advance(self, step: int) -> None:
+        """Do nothing: only log points are written."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write one line and wait until it is on the disk."""
+        assert self._file is not None, "log before start"
+        head: dict[str, float] = {"step": step}  # what a curve is drawn over comes first
+        if "images_seen" in metrics:
+            head["images_seen"] = metrics["images_seen"]
+        self._file.write(_line({**head, **metrics}))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The log points of a ``metrics.jsonl``, in order; a number that was not finite is ``None``.
+
+    A last line that was torn by a kill is left out.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: a line before the last is not a JSON object.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    points: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            point = json.loads(line)
+        except json.JSONDecodeError:
+            point = None
+        if isinstance(point, dict) and "step" in point:
+            points.append(point)
+        elif number < len(lines):
+            raise UserError(f"{path}, line {number}: not a log point; remove the line, or the run's folder")
+    return points
+
+
+def _line(point: Mapping[str, float | None]) -> str:
+    finite = {k: v if v is not None and math.isfinite(v) else None for k, v in point.items()}
+    return json.dumps(finite, allow_nan=False) + "\n"

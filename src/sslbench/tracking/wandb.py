@@ -1,0 +1,229 @@
+"""Weights & Biases. The only file that knows the client, and it imports it when a run starts, not before."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from sslbench.errors import UserError, nearest
+from sslbench.tracking.base import RunInfo
+from sslbench.tracking.jsonl import FILE_NAME, read_metrics
+
+if TYPE_CHECKING:
+    import wandb
+
+_MODES = ("auto", "online", "offline")
+
+#: W&B's summary keys and the fields of ``result.json`` that they show.
+_SUMMARY = {
+    "best/val_acc": "val_acc_best",
+    "best/step": "step_best",
+    "best/test_acc": "test_acc",
+    "best/test_ece": "test_ece",
+    "final/test_acc": "test_acc_last",
+    "final/test_acc_median20": "test_acc_median20",
+    "final/train_seconds": "train_seconds",
+    "final/steps_per_second": "steps_per_second",
+}
+
+#: Without a network the client's own limit of 90 s would be waited for at the start of each run of a sweep.
+_INIT_SECONDS = 30.0
+#: The client's own limit is none: a network lost at the end would hold up the sweep for ever.
+_FINISH_SECONDS = 300.0
+
+
+@final
+class WandbTracker:
+    """Shows the run on W&B, and never stands in training's way.
+
+    W&B is a view of ``metrics.jsonl``: when the client fails during a run, that is said in one line and
+    training goes on. All curves are drawn over ``step``.
+
+    A run that is resumed online goes on as the same W&B run; points between the checkpoint and the
+    interruption are then drawn twice. Offline, W&B cannot append: the earlier points are copied from
+    ``metrics.jsonl``, so that the newest offline folder holds the whole run.
+
+    Attributes:
+        project: W&B project; created when missing.
+        entity: W&B user or team; by default the one that the login names.
+        mode: ``auto`` (online when logged in, else offline; WANDB_MODE is respected), ``online`` or
+            ``offline``.
+        tags: added to the run's own tags.
+    """
+
+    def __init__(
+        self,
+        project: str = "sslbench",
+        entity: str | None = None,
+        mode: str = "auto",
+        tags: Sequence[str] = (),
+    ) -> None:
+        if mode not in _MODES:
+            raise ValueError(
+                f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{nearest(str(mode), _MODES)}"
+            )
+        if not project or set(project) & set("/\\#?%:"):
+            raise ValueError(f"logger.project={project!r}: use a name without any of / \\ # ? % :")
+        if isinstance(tags, str):
+            raise ValueError(f"logger.tags={tags!r}: write a list, logger.tags=[{tags}]")
+        if wrong := [tag for tag in tags if not 1 <= len(tag) <= 64]:
+            raise ValueError(f"logger.tags={wrong}: a W&B tag has 1 to 64 characters")
+        self.project = project
+        self.entity = entity
+        self.mode = mode
+        self.tags = tuple(tags)
+        self._run: wandb.Run | None = None
+        self._offline = False
+        self._client_errors: tuple[type[Exception], ...] = ()
+
+    def start(self, run: RunInfo) -> None:
+        """Open the W&B run.
+
+        Raises:
+            UserError: ``mode=online`` without a login.
+        """
+        import wandb
+        from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+
+        # The last two are what a call gets when the client's own process dies under it.
+        self._client_errors = (wandb.errors.Error, OSError, HandleAbandonedError, MailboxClosedError)
+        folder = run.run_dir / "wandb"
+        try:
+            mode = self._choose_mode(folder)
+            if mode == "online":
+                self._run = self._init(run, mode)
+                print(f"W&B: {self._run.url}", flush=True)
+        except self._client_errors as error:
+            print(f"W&B: cannot go online ({_first_line(error)}); logging offline into {folder}", flush=True)
+            _reset_client(self._client_errors)  # the failed attempt still holds the run id
+            mode = "offline"
+        if mode == "offline":
+            try:
+                self._run = self._init(run, mode)
+                self._offline = True
+                self._replay(run)
+            except self._client_errors as error:
+                self._give_up(error)
+
+    def advance(self, step: int) -> None:
+        """Do nothing: W&B gets the log points."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Send one log point."""
+        if self._run is None:
+            return
+        try:
+            self._run.log({"step": step, **metrics})
+        except self._client_errors as error:
+            self._give_up(error)
+
+    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
+        """Write the summary and finish the run; offline, say how to upload it."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        folder = Path(run.dir).parent
+        try:
+            if result is not None:
+                run.summary.update({k: result[f] for k, f in _SUMMARY.items() if result.get(f) is not None})
+            run.finish(exit_code=0 if status == "finished" else 1)
+        except self._client_errors as error:
+            self._give_up(error, folder)
+        else:
+            if self._offline:
+                print(f"W&B: upload with `wandb sync {shlex.quote(str(folder))}`", flush=True)
+
+    def _choose_mode(self, folder: Path) -> Literal["online", "offline", "disabled"]:
+        import wandb
+
+        settings = wandb.setup(wandb.Settings(silent=True)).settings
+        if self.mode == "offline" or (self.mode == "auto" and settings.mode in ("offline", "dryrun")):
+            return "offline"
+        if self.mode == "auto" and settings.mode == "disabled":
+            print("W&B: off (its mode is set to disabled)", flush=True)
+            return "disabled"
+        if _logged_in():
+            return "online"
+        if self.mode == "online":
+            raise UserError(
+                "logger.mode=online: not logged in to W&B; run `wandb login`, or use logger.mode=auto"
+            )
+        print(
+            f"Not logged in to W&B: logging offline into {folder}; upload afterwards with `wandb sync`",
+            flush=True,
+        )
+        return "offline"
+
+    def _init(self, run: RunInfo, mode: Literal["online", "offline"]) -> wandb.Run:
+        import wandb
+
+        settings: dict[str, Any] = {"silent": True, "console": "off"}
+        if "WANDB_INIT_TIMEOUT" not in os.environ:
+            settings["init_timeout"] = _INIT_SECONDS
+        # Newer clients only: wandb 0.22 does not know these two.
+        if "finish_timeout" in wandb.Settings.model_fields and "WANDB_FINISH_TIMEOUT" not in os.environ:
+            settings |= {"finish_timeout": _FINISH_SECONDS, "finish_timeout_raises": True}
+        opened = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            id=run.run_id,
+            name=run.name,
+            group=run.group,
+            job_type="train",
+            tags=list(dict.fromkeys([*run.tags, *self.tags])),
+            config=dict(run.config),
+            dir=run.run_dir,
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            reinit="finish_previous",
+            settings=wandb.Settings(**settings),
+        )
+        opened.define_metric("step")
+        opened.define_metric("*", step_metric="step")
+        return opened
+
+    def _replay(self, run: RunInfo) -> None:
+        """Copy what was logged before the checkpoint: an upload replaces an earlier one of the same run id.
+
+        See https://github.com/wandb/wandb/issues/5865.
+        """
+        path = run.run_dir / FILE_NAME
+        if run.first_step == 0 or not path.exists():
+            return
+        assert self._run is not None
+        for point in read_metrics(path):
+            if point["step"] <= run.first_step:
+                self._run.log({key: value for key, value in point.items() if value is not None})
+
+    def _give_up(self, error: Exception, folder: Path | None = None) -> None:
+        self._run = None
+        kept = f"; what it has is in {folder}" if folder else ""
+        print(f"W&B: stopped ({_first_line(error)}){kept}; training and metrics.jsonl go on", flush=True)
+        _reset_client(self._client_errors)
+
+
+def _logged_in() -> bool:
+    """Whether the client has credentials, found without a network and without asking for them."""
+    import wandb
+
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return wandb.login(prompt=False, verify=False)
+    return bool(wandb.api.api_key)  # how clients before that parameter answer; newer ones warn of it
+
+
+def _reset_client(client_errors: tuple[type[Exception], ...]) -> None:
+    """Forget a client that failed, so that the next run of a sweep begins with a new one."""
+    import wandb
+
+    # Stopping a client that has died raises in its turn, or even exits with the dead process's code.
+    with contextlib.suppress(SystemExit, *client_errors):
+        wandb.teardown()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_runs import MakeRun, metrics
+
+from sslbench.report.cli import main
+
+ACCS = {"vat": (0.951, 0.957, 0.943), "supervised": (0.912, 0.921, 0.899)}
+
+
+@pytest.fixture
+def six_runs(make_run: MakeRun) -> MakeRun:
+    for algorithm, accs in ACCS.items():
+        for seed, acc in enumerate(accs):
+            make_run(algorithm, seed, acc)
+    return make_run
+
+
+def _fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(list(argv))
+    assert caught.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith("sslbench-report: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def _section(text: str, heading: str) -> str:
+    return text.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_terminal_table(six_runs: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["runs"])
+    out = capsys.readouterr().out
+    error = 100 * (1 - np.array(ACCS["vat"]))
+    assert f"{error.mean():.2f} ± {error.std(ddof=1):.2f}" in out
+    assert "chosen on the validation images alone" in out
+    assert "not finished" not in out
+
+
+def test_markdown(six_runs: MakeRun) -> None:
+    Path("note.md").write_text("The learning rate was tuned on *validation*:\n\n    3 values, seed 0\n")
+    main(["runs", "--out", "report.md", "--title", "MNIST, 100", "--note", str(Path("note.md").absolute())])
+    text = Path("report.md").read_text()
+    assert text.startswith("# MNIST, 100\n")
+    assert "\nsslbench-report runs --out report.md --title 'MNIST, 100' --note note.md\n" in text
+    assert "The learning rate was tuned on *validation*:\n\n    3 values, seed 0\n\n## Summary" in text
+    assert "chosen on the validation images alone" in text
+    assert str(Path.cwd()) not in text
+
+    summary = _section(text, "Summary")
+    assert summary.index("| vat |") < summary.index("| supervised |")
+    for accs in ACCS.values():
+        error = 100 * (1 - np.array(accs))
+        assert f"| 3 | {error.mean():.2f} ± {error.std(ddof=1):.2f} |" in summary
+
+    every_run = _section(text, "Every run")
+    for number, accs in enumerate(ACCS.values(), start=1):
+        for seed, acc in enumerate(accs):
+            (row,) = [
+                line
+                for line in every_run.splitlines()
+                if line.startswith(f"| {number} |") and f"| {seed} | 00000000 |" in line
+            ]
+            assert f"| {100 * (acc + 0.005):.2f} @ 1500 | {100 * (1 - acc):.2f} |" in row
+            assert "| cpu | 2.11.0 | 01234567 |" in row
+
+    assert "\nsslbench -m algorithm=vat loss=kl seed=0,1,2\n" in _section(text, "Commands")
+    gaps = 100 * (np.array(ACCS["supervised"]) - np.array(ACCS["vat"]))
+    row = f"| {gaps.mean():+.2f} | {gaps.std(ddof=1) / np.sqrt(3):.2f} | 3 | paired |"
+    assert row in _section(text, "Difference to supervised")
+
+
+def test_tables_are_rectangular_whatever_the_names(make_run: MakeRun) -> None:
+    make_run("a|b", device="[bold] x|y")
+    main(["runs", "--out", "report.md"])
+    rows = [line for line in Path("report.md").read_text().splitlines() if line.startswith("|")]
+    widths = [len(line.replace(r"\|", "").split("|")) for line in rows]
+    assert widths == 3 * [widths[0]] + 3 * [widths[3]]
+
+
+def test_single_seed_shows_no_spread(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("vat", 0, 0.95)
+    make_run("supervised", 0, 0.9)
+    main(["runs", "--out", "report.md"])
+    text = Path("report.md").read_text()
+    assert "5.00 (n=1: no spread)" in text
+    assert "5.00 (n=1: no spread)" in capsys.readouterr().out
+    assert "±" not in _section(text, "Summary").split("\n\n")[1]
+    assert "| -5.00 | none, n=1 | 1 | paired |" in text
+    assert "sslbench algorithm=vat loss=kl seed=0\n" in text
+
+
+def test_unfinished_runs_are_named(six_runs: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/dead").mkdir()
+    Path("runs/dead/status.json").write_text('{"status": "interrupted"}')
+    main(["runs", "--out", "report.md"])
+    assert "not finished: runs/dead (interrupted)\n" in capsys.readouterr().out
+    assert "not finished: runs/dead (interrupted)." in Path("report.md").read_text()
+
+
+def test_method_without_supervised_group(make_run: MakeRun) -> None:
+    make_run("vat")
+    main(["runs", "--out", "report.md"])
+    section = _section(Path("report.md").read_text(), "Difference to supervised")
+    assert (
+        "No supervised group with the same data set, labels, steps and splits: vat (kl) (row 1)." in section
+    )
+
+
+def test_only_supervised(make_run: MakeRun) -> None:
+    make_run("supervised")
+    main(["runs", "--out", "report.md"])
+    assert "no other method" in _section(Path("report.md").read_text(), "Difference to supervised")
+
+
+def test_csv_round_trip(six_runs: MakeRun) -> None:
+    main(["runs", "--csv", "runs.csv"])
+    table = pd.read_csv("runs.csv", dtype=str, keep_default_na=False).set_index("folder")
+    assert len(table) == 6
+    for folder, row in table.iterrows():
+        result = json.loads((Path(str(folder)) / "result.json").read_text())
+        del result["schema"], result["a_field_of_tomorrow"]
+        assert json.loads(row.pop("overrides")) == result.pop("overrides")
+        assert row.to_dict() == {key: "" if value is None else str(value) for key, value in result.items()}
+
+
+def test_png(six_runs: MakeRun) -> None:
+    six_runs("vat", 0, 0.97, num_labels=1000)
+    main(["runs", "--figure", "figure.png"])
+    png = Path("figure.png").read_bytes()
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert png.endswith(b"IEND\xaeB`\x82")
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    assert width > 1200  # two panels side by side
+    assert height > 500
+
+
+def test_svg_is_the_same_each_time_and_has_a_legend(six_runs: MakeRun) -> None:
+    six_runs("vat", 0, 0.94, group="vat with another eps")
+    main(["runs", "--figure", "figure.svg", "--title", "Curves"])
+    first = Path("figure.svg").read_bytes()
+    ElementTree.fromstring(first)
+    # Text is drawn as outlines; matplotlib leaves what it says in comments.
+    for words in ("Curves", "supervised, 3 seeds", "vat (kl), 3 seeds, row 1", "vat (kl), 1 seed, row 2"):
+        assert f"<!-- {words} -->".encode() in first
+    assert b"<!-- mnist, 100 labels -->" in first
+    main(["runs", "--figure", "figure.svg", "--title", "Curves"])
+    assert Path("figure.svg").read_bytes() == first
+
+
+def test_figure_with_more_groups_than_colours_and_flat_curves(make_run: MakeRun) -> None:
+    for number in range(10):
+        folder = make_run(f"method_{number}", 0, 0.5)
+        (folder / "metrics.jsonl").write_text(metrics([0.5]))
+    main(["runs", "--figure", "figure.png"])
+    assert Path("figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "the figure needs runs/.*metrics.jsonl: No such file"),
+        ('{"step": 0, "val/acc": 0.1, "test/acc": 0.1}\n{"step"\n{}', "line 2: not a log point"),
+        ('{"step": 0, "val/acc": 0.1, "test/acc": null}\n', "has no step with test/acc and val/acc"),
+        ('{"step": 0, "train/loss": 0.1}\n', "has no step with test/acc and val/acc"),
+        ('{"step": 7, "val/acc": 0.1, "test/acc": 0.1}\n', "no step was evaluated in all of its runs"),
+    ],
+)
+def test_broken_metrics(
+    six_runs: MakeRun, capsys: pytest.CaptureFixture[str], content: str | None, message: str
+) -> None:
+    path = Path("runs/vat-kl-mnist-100-4f3a-s1-0/metrics.jsonl")
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    err = _fails(capsys, "runs", "--out", "report.md", "--figure", "figure.png")
+    assert re.search(message, err)
+    assert not Path("report.md").exists()
+
+
+def test_the_later_line_of_a_step_counts(make_run: MakeRun) -> None:
+    from sslbench.report.figure import read_curves
+    from sslbench.report.results import load_result
+
+    folder = make_run()
+    (folder / "metrics.jsonl").write_text(metrics([0.1, 0.2, 0.3]) + metrics([0.1, 0.4]))
+    curves = read_curves(load_result(folder / "result.json"))
+    assert curves["test/acc"].to_dict() == {0: 0.1, 100: 0.4, 200: 0.3}
+
+
+def test_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no result.json in" in _fails(capsys, str(tmp_path))
+
+
+def test_malformed_result(six_runs: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/vat-kl-mnist-100-4f3a-s1-0/result.json").write_text("{")
+    assert "runs/vat-kl-mnist-100-4f3a-s1-0/result.json" in _fails(capsys, "runs")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--figure", "figure.pdf"], "must end in .png or .svg"),
+        (["--note", "note.md"], "give --out too"),
+        (["--out", "same.md", "--note", "./same.md"], "must be different files"),
+        (["--out", "a.md", "--note", "absent.md"], "cannot read absent.md: No such file"),
+        (["--out", "absent/a.md"], "cannot write absent/a.md: No such file"),
+        (["--csv", "runs"], "cannot write runs: Is a directory"),
+    ],
+)
+def test_wrong_paths(
+    six_runs: MakeRun, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    before = sorted(Path.cwd().iterdir())
+    assert message in _fails(capsys, "runs", *options)
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+def test_a_note_that_is_no_text(six_runs: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("note.md").write_bytes(b"\xff")
+    assert "not UTF-8" in _fails(capsys, "runs", "--out", "a.md", "--note", "note.md")
+
+
+def test_usage_error_is_code_2() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, sslbench.report.cli as cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'pandas', 'numpy', 'matplotlib', 'rich', 'hydra'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "--figure FILE" in done.stdout
+
+
+def test_public_names() -> None:
+    import sslbench.report as report
+
+    assert report.__all__ == sorted(report.__all__)
+    assert all(hasattr(report, name) for name in report.__all__)

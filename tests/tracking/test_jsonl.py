@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sslbench.errors import UserError
+from sslbench.tracking import JsonlTracker, RunInfo, read_metrics
+
+MakeRun = Callable[..., RunInfo]
+
+
+def log_steps(run: RunInfo, steps: range) -> None:
+    tracker = JsonlTracker()
+    tracker.start(run)
+    for step in steps:
+        tracker.log(step, {"train/loss": 1 / step, "images_seen": 64 * step})
+    tracker.close("interrupted", None)
+
+
+def steps_in(path: Path) -> list[int]:
+    return [point["step"] for point in read_metrics(path)]
+
+
+def test_a_point_is_on_the_disk_before_the_run_ends(make_run: MakeRun, tmp_path: Path) -> None:
+    tracker = JsonlTracker()
+    tracker.start(make_run())
+    tracker.log(10, {"train/loss": 0.25, "val/acc": 0.5, "images_seen": 640})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    tracker.close("finished", {})
+    assert text == '{"step": 10, "images_seen": 640, "train/loss": 0.25, "val/acc": 0.5}\n'
+
+
+def test_resuming_drops_what_was_logged_after_the_checkpoint(make_run: MakeRun, tmp_path: Path) -> None:
+    log_steps(make_run(), range(10, 60, 10))
+    log_steps(make_run(first_step=30), range(40, 110, 10))
+    assert steps_in(tmp_path / "metrics.jsonl") == list(range(10, 110, 10))
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_new_run_starts_a_new_file(make_run: MakeRun, tmp_path: Path) -> None:
+    log_steps(make_run(), range(10, 60, 10))
+    log_steps(make_run(), range(10, 30, 10))
+    assert steps_in(tmp_path / "metrics.jsonl") == [10, 20]
+
+
+def test_resuming_without_a_file_begins_one(make_run: MakeRun, tmp_path: Path) -> None:
+    log_steps(make_run(first_step=30), range(40, 60, 10))
+    assert steps_in(tmp_path / "metrics.jsonl") == [40, 50]
+
+
+@pytest.mark.parametrize("torn", ['{"step": 20, "train/l', "\0\0\0", "4"])
+def test_a_torn_last_line_is_left_out(make_run: MakeRun, tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log_steps(make_run(), range(10, 20, 10))
+    with path.open("a") as file:
+        file.write(torn)
+    assert steps_in(path) == [10]
+    log_steps(make_run(first_step=10), range(20, 40, 10))
+    assert steps_in(path) == [10, 20, 30]
+
+
+def test_half_a_character_at_the_end_is_a_torn_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 10}\n{"step": 20, "\xc3')
+    assert steps_in(path) == [10]
+
+
+def test_a_damaged_line_before_the_last_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 10}\n{"step": \n{"step": 30}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2"):
+        read_metrics(path)
+
+
+def test_numbers_that_are_not_finite_become_null(make_run: MakeRun, tmp_path: Path) -> None:
+    tracker = JsonlTracker()
+    tracker.start(make_run())
+    tracker.log(10, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.5})
+    tracker.close("failed", None)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(line, parse_constant=refuse) == {"step": 10, "a": None, "b": None, "c": None, "d": 0.5}
+
+
+def test_null_survives_a_resume(make_run: MakeRun, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 10, "train/loss": null}\n')
+    log_steps(make_run(first_step=10), range(20, 30, 10))
+    assert read_metrics(path)[0] == {"step": 10, "train/loss": None}
