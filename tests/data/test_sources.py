@@ -334,17 +334,33 @@ def test_root_that_cannot_be_read(fake_mnist: FakeMnist, monkeypatch: pytest.Mon
     fails(fake_mnist.load, "Permission denied", f"make data_root={fake_mnist.root} readable")
 
 
+class Response(io.BytesIO):
+    """What `urlopen` gives for a file; `taken` is called when its content is read."""
+
+    def __init__(self, path: Path, taken: Callable[[str], None]) -> None:
+        super().__init__(path.read_bytes())
+        self.url, self.length = None, path.stat().st_size
+        self._taken = lambda: taken(path.name)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() == 0:
+            self._taken()
+        return super().read(size)
+
+
+def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, taken: Callable[[str], None]) -> None:
+    monkeypatch.setattr(
+        urllib.request,
+        "urlopen",
+        lambda request: Response(folder / Path(request.full_url).name, taken),
+    )
+
+
 def test_missing_files_are_downloaded_once_by_concurrent_runs(
     fake_mnist: FakeMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetched: list[str] = []
-
-    def urlretrieve(url: str, filename: str, *_: Any) -> None:
-        fetched.append(Path(filename).name)
-        shutil.copy(fake_mnist.raw / Path(filename).name, filename)
-
-    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
-    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", urlretrieve)
+    taken: list[str] = []
+    serve(fake_mnist.raw, monkeypatch, taken.append)
     root = tmp_path / "empty"
     results: list[ImageArrays] = []
     runs = [threading.Thread(target=lambda: results.append(sources.mnist(str(root)))) for _ in range(3)]
@@ -354,26 +370,35 @@ def test_missing_files_are_downloaded_once_by_concurrent_runs(
         run.join()
     assert len(results) == 3
     fake_mnist.check(results[0])
-    assert sorted(fetched) == sorted(name for name, _ in datasets.MNIST.resources)
+    assert sorted(taken) == sorted(name for name, _ in datasets.MNIST.resources)
 
 
 def test_an_interrupted_download_leaves_no_half_file(
     fake_mnist: FakeMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def urlretrieve(url: str, filename: str, *_: Any) -> None:
-        if "labels" in filename:
-            Path(filename).write_bytes(b"half")
+    def interrupt(name: str) -> None:
+        if "labels" in name:
             raise KeyboardInterrupt
-        shutil.copy(fake_mnist.raw / Path(filename).name, filename)
 
-    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
-    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", urlretrieve)
+    serve(fake_mnist.raw, monkeypatch, interrupt)
     timeout = socket.getdefaulttimeout()
     with pytest.raises(KeyboardInterrupt):
         sources.mnist(str(tmp_path / "empty"))
     left = [path.name for path in (tmp_path / "empty" / "MNIST" / "raw").iterdir()]
     assert sorted(left) == ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"]
     assert socket.getdefaulttimeout() == timeout
+
+
+def test_a_download_with_other_content_is_refused_and_removed(
+    fake_mnist: FakeMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "mirror"
+    shutil.copytree(fake_mnist.raw, other)
+    cut(other / "train-images-idx3-ubyte.gz")
+    serve(other, monkeypatch, lambda _: None)
+    root = tmp_path / "empty"
+    fails(lambda: sources.mnist(str(root)), "(the download failed: File not found or corrupted.)")
+    assert list((root / "MNIST" / "raw").iterdir()) == []
 
 
 @pytest.mark.real_data

@@ -157,6 +157,7 @@ def cifar10(root: str, download: bool = True) -> ImageArrays:
         UserError: files are damaged, or absent and could not be downloaded.
     """
     from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import download_and_extract_archive
 
     base = Path(root).expanduser()
     folder = base / CIFAR10.base_folder
@@ -170,7 +171,17 @@ def cifar10(root: str, download: bool = True) -> ImageArrays:
             found.damaged.extend(check_md5(archive).damaged)
         return found
 
-    ensure("cifar10", base, inspect, lambda: CIFAR10(base, download=True), archive, download)
+    ensure(
+        "cifar10",
+        base,
+        inspect,
+        # CIFAR10(download=True) would not restore batches.meta alone
+        fetch=lambda: download_and_extract_archive(
+            CIFAR10.url, base, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5
+        ),
+        fetched=archive,
+        download=download,
+    )
     train, test = CIFAR10(base, train=True), CIFAR10(base, train=False)
     return ImageArrays(
         x_train=train.data,
