@@ -22,8 +22,7 @@ def in_one_line(error: HydraException | OmegaConfBaseException, arguments: Seque
         arguments: the command line, from which the other choices are taken to find near keys.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        options = list(error.options or [])
+        group, choice, options = _choices(error.missing_cfg_file, error.options or [])
         listed = f" (choices: {', '.join(options)})" if options else ""
         return f"{group}={choice}: there is no such choice{nearest(choice, options)}{listed}"
     if isinstance(error, OverrideParseException):
@@ -37,6 +36,17 @@ def in_one_line(error: HydraException | OmegaConfBaseException, arguments: Seque
     if lines and lines[0].startswith("Ambiguous value"):
         return f"{lines[0]}: add -m to sweep over it, or write key=[a,b] for a list"
     return " ".join(line.strip() for line in lines)
+
+
+def _choices(missing: str, options: Sequence[str]) -> tuple[str, str, list[str]]:
+    """The group and choice of a config file that is not there, and what the group offers, in folders too."""
+    group, _, choice = missing.partition("/")
+    folder = conf_dir() / group
+    if not folder.is_dir():  # one of Hydra's own groups
+        group, _, choice = missing.rpartition("/")
+        return group, choice, list(options)
+    nested = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return group, choice, sorted({*options, *nested})
 
 
 def _known_keys(arguments: Sequence[str]) -> list[str]:
@@ -54,7 +64,8 @@ def _known_keys(arguments: Sequence[str]) -> list[str]:
 def _keys(node: DictConfig | Mapping[str, object], prefix: str = "") -> Iterator[str]:
     plain = OmegaConf.to_container(node) if isinstance(node, DictConfig) else node
     assert isinstance(plain, Mapping)
-    for key, value in plain.items():
+    for name, value in plain.items():
+        key = str(name)
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{key}.")

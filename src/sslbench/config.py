@@ -8,6 +8,7 @@ import json
 import os
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -143,9 +144,9 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
         UserError: a value is missing or does not resolve.
     """
     known = [entry.name for entry in fields(Keys)]
-    for key in config:
+    for key in map(str, config):
         if key not in known:
-            raise UserError(f"there is no key '{key}'{nearest(str(key), known)}")
+            raise UserError(f"there is no key '{key}'{nearest(key, known)}")
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} is not given: add {missing[0]}=...")
@@ -305,7 +306,22 @@ def _check_type(value: Any, hint: Any, key: str) -> None:
 
 
 def _in_words(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
+    if isinstance(hint, type):
+        return hint.__name__
+    return str(hint).replace("typing.", "").replace("collections.abc.", "")
+
+
+@contextmanager
+def blaming(key: str) -> Iterator[None]:
+    """Turn the `ValueError` or `TypeError` of a constructor into a line that names `key`.
+
+    Raises:
+        UserError: what was raised within, for people.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def build(node: Node, key: str, **arguments: Any) -> Any:

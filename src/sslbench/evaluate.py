@@ -51,7 +51,7 @@ def _show(directory: Path, device: str, as_json: bool) -> bool:
     for key, value in evaluated.items():
         note = "" if recorded[key] == value else f"   but result.json says {recorded[key]!r}"
         print(f"{key:<14}{value!r}{note}")
-    print("equal to result.json" if agrees else f"not equal to result.json (trained on: {recorded['device']})")
+    print("equal to result.json" if agrees else f"not equal to result.json, from {recorded['device']}")
     return agrees
 
 

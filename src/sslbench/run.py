@@ -19,7 +19,6 @@ from sslbench.data.batches import BatchSource
 from sslbench.engine.checkpoint import load_checkpoint, save_weights
 from sslbench.engine.device import device_name, pick_device, pick_precision
 from sslbench.engine.loop import Plan, Score, TrainingState, train
-from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 from sslbench.provenance import git_commit
 from sslbench.rundir import Status, claimed, require_space
@@ -51,8 +50,10 @@ def run(settings: Settings) -> dict[str, Any]:
         algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
         models = build_models(settings, algorithm, data, device)
         require_space(directory, checkpoint_bytes(models))
-        optimizer = config.build(settings.optimizer, "optimizer")(parameters_of(models, algorithm.trained))
-        try:
+        with config.blaming("optimizer"):
+            parameters = parameters_of(models, algorithm.trained)
+            optimizer = config.build(settings.optimizer, "optimizer")(parameters)
+        with config.blaming("algorithm"):
             batches = BatchSource(
                 data.train,
                 data.targets,
@@ -63,8 +64,6 @@ def run(settings: Settings) -> dict[str, Any]:
                 settings.seed,
                 device,
             )
-        except ValueError as error:
-            raise UserError(f"algorithm: {error}") from error
         state = TrainingState(algorithm, models, optimizer, batches)
         return _train(settings, directory, data, state, device)
 
@@ -81,9 +80,7 @@ def _train(
         checkpoint=directory / "checkpoint" / "last.pt",
     )
     schedule = config.build(settings.schedule, "schedule")
-    tracker = Fanout(
-        [JsonlTracker(), ConsoleTracker(), config.build(settings.logger, "logger")]
-    )
+    tracker = Fanout([JsonlTracker(), ConsoleTracker(), config.build(settings.logger, "logger")])
     write_text_atomically(directory / "config.yaml", config.save(settings))
     data.split.save(directory / "split.npz")
     if plan.checkpoint.exists():
@@ -150,7 +147,7 @@ def _result(settings: Settings, split_hash: str, score: Score, device: torch.dev
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let a termination request (a scheduler's time limit) end the run like an interrupt from the keyboard."""
+    """Let a termination request (a scheduler's time limit) end the run as an interrupt would."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return

@@ -30,7 +30,8 @@ def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | Non
     saved = directory / "config.yaml"
     if saved.exists() and (difference := config.difference(settings, config.load(saved))):
         raise UserError(
-            f"{directory} holds a run of another configuration ({difference}): choose another run_dir or delete it"
+            f"{directory} holds a run of another configuration ({difference}): "
+            f"choose another run_dir or delete it"
         )
     return read_result(directory) if (directory / "result.json").exists() else None
 
@@ -123,6 +124,7 @@ class Status:
         else:
             self.outcome = "failed"
             try:
-                self._write(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+                told = isinstance(error, UserError)
+                self._write(str(error) if told else f"{type(error).__name__}: {error}")
             except OSError:  # a disk so full that not even this fits; the error itself is on its way up
                 return

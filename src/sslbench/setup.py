@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from sslbench.algorithms.base import Algorithm
-from sslbench.config import Settings, build
+from sslbench.config import Settings, blaming, build
 from sslbench.core import ImageSpec
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.splits import Split, make_split
@@ -73,16 +74,15 @@ def prepare_data(settings: Settings, device: torch.device) -> Data:
         settings.split_seed,
         settings.labelled_in_unlabelled,
     )
-    x_train, x_test = arrays.x_train, arrays.x_test
+    x_train: NDArray[Any] = arrays.x_train
+    x_test: NDArray[Any] = arrays.x_test
     if transform.preprocess == "gcn_zca":
         # Fitted on what may be trained on: validation images stay unseen.
         whitening = fit(x_train[np.union1d(split.labelled, split.unlabelled)])
-        x_train, x_test = whitening.apply(x_train), whitening.apply(x_test)
-    try:
+        x_train, x_test = whitening.apply(arrays.x_train), whitening.apply(arrays.x_test)
+    with blaming("dataset.images"):
         train = DeviceImages(x_train, transform, device)
         test = DeviceImages(x_test, transform, device, padded=False)
-    except ValueError as error:
-        raise UserError(f"dataset.images: {error}") from error
     targets = torch.from_numpy(arrays.y_train).to(device)
     valid_index = torch.from_numpy(split.valid).to(device)
     test_index = torch.arange(len(x_test), device=device)
@@ -123,7 +123,7 @@ def build_models(
     """
     torch.manual_seed(stream_seed(settings.seed, "init"))
     models = {
-        name: model.to(device=device, memory_format=torch.channels_last)
+        name: model.to(memory_format=torch.channels_last).to(device)
         for name, model in algorithm.build(lambda: new_model(settings, data.spec)).items()
     }
     _check_views_differ(settings, algorithm, models, data.transform)
@@ -138,8 +138,9 @@ def _check_views_differ(
     drops = any(isinstance(m, _DropoutNd) and m.p > 0 for model in models.values() for m in model.modules())
     if algorithm.views.unlabelled.count("weak") > 1 and not transform.is_random and not drops:
         raise UserError(
-            f"algorithm={settings.choices['algorithm']} compares two random views, but every augmentation is off "
-            f"and the model has no dropout: set dataset.images.noise=0.15, dataset.images.crop=2 or model.dropout"
+            f"algorithm={settings.choices['algorithm']} compares two random views, but every augmentation is "
+            f"off and the model has no dropout: set dataset.images.noise=0.15, dataset.images.crop=2 or "
+            f"model.dropout"
         )
 
 
@@ -150,8 +151,8 @@ def parameters_of(models: dict[str, nn.Module], names: tuple[str, ...]) -> list[
 
 def checkpoint_bytes(models: dict[str, nn.Module]) -> int:
     """Disk space that a run's files need at most: two checkpoints with optimizer state, and the weights."""
-    weights = sum(
-        value.element_size() * math.prod(value.shape)
+    weights: int = sum(
+        value.numel() * value.element_size()
         for model in models.values()
         for value in model.state_dict().values()
     )

@@ -10,6 +10,7 @@ import socket
 import struct
 import tarfile
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -360,7 +361,12 @@ def test_missing_files_are_downloaded_once_by_concurrent_runs(
     fake_mnist: FakeMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[str] = []
-    serve(fake_mnist.raw, monkeypatch, taken.append)
+
+    def slowly(name: str) -> None:
+        taken.append(name)
+        time.sleep(0.05)  # the other runs look while the file is half there
+
+    serve(fake_mnist.raw, monkeypatch, slowly)
     root = tmp_path / "empty"
     results: list[ImageArrays] = []
     runs = [threading.Thread(target=lambda: results.append(sources.mnist(str(root)))) for _ in range(3)]
@@ -381,12 +387,11 @@ def test_an_interrupted_download_leaves_no_half_file(
             raise KeyboardInterrupt
 
     serve(fake_mnist.raw, monkeypatch, interrupt)
-    timeout = socket.getdefaulttimeout()
     with pytest.raises(KeyboardInterrupt):
         sources.mnist(str(tmp_path / "empty"))
     left = [path.name for path in (tmp_path / "empty" / "MNIST" / "raw").iterdir()]
     assert sorted(left) == ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"]
-    assert socket.getdefaulttimeout() == timeout
+    assert socket.getdefaulttimeout() is None
 
 
 def test_a_download_with_other_content_is_refused_and_removed(

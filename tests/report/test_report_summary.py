@@ -146,7 +146,7 @@ def test_command_of_one_seed(make_run: MakeRun) -> None:
 
 
 def test_command_is_quoted_and_drops_what_belongs_to_one_run(make_run: MakeRun) -> None:
-    typed = ["++seed=1", "model.widths=[10,20]", "run_dir=runs/a", "+note='it is'"]
+    typed = ["++seed=1", "model.widths=[10,20]", "run_dir=runs/a", "data_root=/data", "+note='it is'"]
     (line,) = _commands(make_run, (1, 0, typed))
     assert line == """sslbench 'model.widths=[10,20]' '+note='"'"'it is'"'"'' seed=1"""
 

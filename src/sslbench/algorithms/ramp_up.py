@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def sigmoid_ramp_up(fraction: Tensor, length: float) -> Tensor:
-    """``exp(-5 (1 - t)^2)`` with t running from 0 to 1, then 1 (Laine & Aila 2017, arXiv:1610.02242, sec. 3.3).
+    """``exp(-5 (1 - t)^2)`` with t running from 0 to 1, then 1.
+
+    Laine & Aila 2017, arXiv:1610.02242, section 3.3.
 
     Args:
         fraction: share of the run that is done, ``[]``.

@@ -22,8 +22,8 @@ def unit_length(direction: Tensor) -> Tensor:
     """
     flat = direction.flatten(1)
     flat = flat / flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-    length = flat.norm(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-    return (flat / length).view_as(direction)
+    length: Tensor = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
+    return (flat / length.clamp(min=torch.finfo(flat.dtype).tiny)).view_as(direction)
 
 
 def adversarial_direction(

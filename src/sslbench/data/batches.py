@@ -50,7 +50,7 @@ class BatchSource:
     ) -> None:
         for name in (*views.labelled, *views.unlabelled):
             if name not in VIEW_NAMES:
-                raise ValueError(f"the algorithm asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")
+                raise ValueError(f"it asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")
         self._images, self._targets, self._views = images, targets, views
         self._labelled = IndexStream(
             torch.from_numpy(split.labelled), labelled_size, stream(seed, "order/labelled"), device
@@ -62,6 +62,7 @@ class BatchSource:
             "labelled": stream(seed, "augmentation/labelled", device),
             "unlabelled": stream(seed, "augmentation/unlabelled", device),
         }
+        self.device = device
         self.images_per_step = labelled_size + (unlabelled_size if views.unlabelled else 0)
 
     def _view(self, name: str, index: Tensor, chance: torch.Generator) -> Tensor:

@@ -83,14 +83,7 @@ def _mnist(name: str, dataset: type[MNIST], root: str, download: bool) -> ImageA
     base = Path(root).expanduser()
     folder = base / dataset.__name__ / "raw"
     packed = [(folder / file, md5) for file, md5 in dataset.resources]
-    ensure(
-        name,
-        base,
-        inspect=lambda: check_idx(packed),
-        fetch=lambda: dataset(base, download=True),
-        fetched=packed,
-        download=download,
-    )
+    ensure(name, base, lambda: check_idx(packed), lambda: dataset(base, download=True), packed, download)
     # Read here and not by torchvision, which prefers unchecked `processed/*.pt` files of its old versions.
     content = {path.name.split("-idx")[0]: read_idx(path) for path, _ in packed}
     return ImageArrays(

@@ -96,7 +96,7 @@ def make_split(
             f"num_labels={num_labels} and num_valid={num_valid} together exceed the {len(targets)} training "
             f"images: lower one of them"
         )
-    order = np.random.RandomState(split_seed).permutation(len(targets)).astype(np.int64)  # noqa: NPY002
+    order = np.random.RandomState(split_seed).permutation(len(targets)).astype(np.int64)
     valid, rest = order[len(order) - num_valid :], order[: len(order) - num_valid]
     per_class = num_labels // num_classes
     members = [rest[targets[rest] == k] for k in range(num_classes)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -102,13 +102,17 @@ class DeviceImages:
         for name, values in (("mean", transform.mean), ("std", transform.std)):
             if len(values) not in (1, channels):
                 raise ValueError(
-                    f"{name} has {len(values)} numbers, the images have {channels} channels: give 1 or {channels}"
+                    f"{name} has {len(values)} numbers, the images have {channels} channel(s): "
+                    f"give one for each, or one for all"
                 )
         self._pad = transform.crop if padded else 0
         self._transform = transform
         if self._pad:
-            images = np.pad(images, ((0, 0), (self._pad, self._pad), (self._pad, self._pad), (0, 0)), "reflect")
-        self._store = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+            border = (self._pad, self._pad)
+            stored: NDArray[Any] = np.pad(images, ((0, 0), border, border, (0, 0)), "reflect")
+        else:
+            stored = np.ascontiguousarray(images)
+        self._store = torch.from_numpy(stored).to(device)
         if images.dtype == np.uint8:
             std = torch.tensor(transform.std, dtype=torch.float64)
             mean = torch.tensor(transform.mean, dtype=torch.float64)
@@ -129,9 +133,7 @@ class DeviceImages:
     def clean(self, index: Tensor) -> Tensor:
         """The images at `index` ``[B]`` as evaluation sees them: float32 ``[B, C, H, W]``."""
         pad = self._pad
-        return self._normalise(
-            self._store[index, pad : pad + self._height, pad : pad + self._width]
-        )
+        return self._normalise(self._store[index, pad : pad + self._height, pad : pad + self._width])
 
     def weak(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """A randomly augmented view of the images at `index` ``[B]``: float32 ``[B, C, H, W]``.
@@ -149,7 +151,8 @@ class DeviceImages:
                 flipped = torch.rand(count, 1, device=device, generator=generator) < 0.5
                 columns = torch.where(flipped, columns.flip(1), columns)
             if self._pad:
-                offset = torch.randint(0, 2 * self._pad + 1, (2, count, 1), device=device, generator=generator)
+                places = 2 * self._pad + 1
+                offset = torch.randint(0, places, (2, count, 1), device=device, generator=generator)
                 rows, columns = rows + offset[0], columns + offset[1]
             images = self._normalise(self._store[index[:, None, None], rows[:, :, None], columns[:, None, :]])
         if transform.noise:

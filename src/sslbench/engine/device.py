@@ -14,7 +14,7 @@ def pick_device(device: str) -> torch.device:
         UserError: cuda is asked for and not there.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but this machine has no usable CUDA device: set device=cpu or device=auto")
+        raise UserError("device=cuda, but there is no usable CUDA device here: set device=cpu or device=auto")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)

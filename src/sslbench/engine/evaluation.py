@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
 from sslbench.data.views import DeviceImages
 
@@ -51,16 +50,21 @@ def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = 500) -> Ev
 
     The batch size is fixed, so that a saved network evaluated again gives the same numbers.
     """
+    # Imported late: it takes seconds, which a mistake in the settings should not wait for.
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            logits = torch.cat([model(data.images.clean(part)).float() for part in data.index.split(batch_size)])
+            parts = torch.split(data.index, batch_size)
+            logits = torch.cat([model(data.images.clean(part)).float() for part in parts])
     finally:
         model.train(was_training)
     num_classes = data.num_classes
+    share = float(multiclass_accuracy(logits, data.targets, num_classes, average="micro"))
     return Evaluation(
-        acc=float(multiclass_accuracy(logits, data.targets, num_classes, average="micro")),
+        acc=round(share * len(logits)) / len(logits),  # free of the rounding to float32
         ece=float(
             multiclass_calibration_error(logits.softmax(dim=1), data.targets, num_classes, CALIBRATION_BINS)
         ),

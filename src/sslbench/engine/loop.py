@@ -83,7 +83,7 @@ class TrainingState:
             "batches": self.batches.state_dict(),
             "score": vars(self.score),
             "chance": torch.get_rng_state(),
-            "chance_cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            "chance_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -95,7 +95,7 @@ class TrainingState:
         self.batches.load_state_dict(state["batches"])
         self.score = Score(**state["score"])
         torch.set_rng_state(state["chance"])
-        if state["chance_cuda"] is not None and torch.cuda.is_initialized():
+        if state["chance_cuda"] is not None and self.batches.device.type == "cuda":
             torch.cuda.set_rng_state(state["chance_cuda"])
 
 
@@ -116,9 +116,7 @@ def training_step(
     return output
 
 
-def evaluate_all(
-    state: TrainingState, valid: EvaluationSet, test: EvaluationSet
-) -> dict[str, float]:
+def evaluate_all(state: TrainingState, valid: EvaluationSet, test: EvaluationSet) -> dict[str, float]:
     """Evaluate every predictor and update the score with the first; returns the metrics to log."""
     metrics: dict[str, float] = {}
     for position, name in enumerate(state.algorithm.predictors):

@@ -53,8 +53,8 @@ class StepMeter:
         if step < torch.inf:
             name = self._names[first_bad.index(step)]
             raise DivergedError(
-                f"'{name}' became NaN or infinite at step {int(step)}: lower optimizer.lr or the weight of the "
-                f"unlabelled loss, or set precision=fp32"
+                f"'{name}' became NaN or infinite at step {int(step)}: lower optimizer.lr or the weight of "
+                f"the unlabelled loss, or set precision=fp32"
             )
         means = (self._sums / self._count).tolist()
         self._count = 0

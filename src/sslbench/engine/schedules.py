@@ -34,5 +34,5 @@ def linear(step: int, total: int, start: float) -> float:
 
 
 def cosine(step: int, total: int, cycles: float) -> float:
-    """``cos(2 pi cycles step / total)``: 7/32 of a cycle ends at 0.195 (FixMatch, arXiv:2001.07685, sec. 2.3)."""
+    """``cos(2 pi cycles step / total)``; 7/32 of a cycle is FixMatch's (arXiv:2001.07685, section 2.3)."""
     return math.cos(2 * math.pi * cycles * step / total)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 
-def check_images(in_channels: int, image_size: tuple[int, int], num_classes: int, *, smallest: int = 1) -> None:
+def check_images(
+    in_channels: int, image_size: tuple[int, int], num_classes: int, *, smallest: int = 1
+) -> None:
     """Raise `ValueError` unless the images and classes are ones that the model can take.
 
     Args:

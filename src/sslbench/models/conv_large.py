@@ -13,10 +13,10 @@ from sslbench.models._checks import check_dropout, check_images
 class ConvLarge(nn.Module):
     """The "13-layer" or "ConvLarge" network; 3,121,802 parameters for 3 channels and 10 classes.
 
-    Laine & Aila 2017 (arXiv:1610.02242, Table 5), VAT (Miyato et al. 2018, arXiv:1704.03976, Table 7) and Mean
-    Teacher (Tarvainen & Valpola 2017, arXiv:1703.01780, Table 5): three 3x3 layers of 128, three of 256, each
-    group followed by 2x2 max pooling and dropout, then 3x3 512 without padding, 1x1 256, 1x1 128, global
-    average pooling and a dense layer; leaky ReLU of slope 0.1 throughout.
+    Laine & Aila 2017 (arXiv:1610.02242), VAT (Miyato et al. 2018, arXiv:1704.03976) and Mean Teacher
+    (Tarvainen & Valpola 2017, arXiv:1703.01780): three 3x3 layers of 128, three of 256, each group followed
+    by 2x2 max pooling and dropout, then 3x3 512 without padding, 1x1 256, 1x1 128, global average pooling and
+    a dense layer; leaky ReLU of slope 0.1 throughout.
 
     Deviations: batch normalisation as in VAT, where Laine & Aila and Mean Teacher normalise weights and use
     mean-only batch normalisation; torch's initialisation and batch-norm constants; no Gaussian noise on the

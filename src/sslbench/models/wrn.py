@@ -22,9 +22,9 @@ class WideResNet(nn.Module):
     Initialisation, as in their code: convolutions He normal over the fan-out with gain sqrt(2), classifier
     Glorot normal with zero bias, batch norm 1 and 0.
 
-    Deviations: strided 3x3 convolutions pad both sides, where TensorFlow pads one; ``bn_momentum`` is 0.01 and
-    not the 0.001 of 500,000-step runs, because with 0.001 the running statistics still hold 37 % of their
-    initial values after 1,000 steps.
+    Deviations: strided 3x3 convolutions pad both sides, where TensorFlow pads one; ``bn_momentum`` is 0.01 by
+    default and not the 0.001 of those 500,000-step runs, because with 0.001 the running statistics still hold
+    37 % of their initial values after 1,000 steps.
 
     Args:
         in_channels: image channels.
@@ -53,9 +53,9 @@ class WideResNet(nn.Module):
         check_images(in_channels, image_size, num_classes)
         check_at_least("width", width, 1)
         if depth < 10 or depth % 6 != 4:
-            raise ValueError(f"depth is {depth}: a wide residual network needs 6n + 4, such as 10, 16, 22 or 28")
+            raise ValueError(f"depth is {depth}: it must be 6n + 4, such as 10, 16, 22 or 28")
         if not 0 < bn_momentum <= 1:
-            raise ValueError(f"bn_momentum is {bn_momentum}: set it above 0 and at most 1 (torch's convention)")
+            raise ValueError(f"bn_momentum is {bn_momentum}: set it above 0 and at most 1")
         if bn_eps <= 0:
             raise ValueError(f"bn_eps is {bn_eps}: set it above 0, such as 0.001")
         units: list[nn.Module] = []
@@ -133,4 +133,5 @@ class _Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.activation(x)
         shortcut: Tensor = self.shortcut(activated if self.activate_shortcut else x)
-        return shortcut + self.residual(activated)
+        residual: Tensor = self.residual(activated)
+        return shortcut + residual

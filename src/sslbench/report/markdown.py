@@ -205,13 +205,15 @@ def render_markdown(
         "## Summary",
         f"Mean ± sample standard deviation (n - 1) over n runs with different seeds. {ON_CHOICE} "
         "`test error` is at that step, `at last step` after the whole run, and `median of 20` over the last "
-        "20 evaluations; ECE, the expected calibration error on the test images, is at the best step.",
+        "20 evaluations, or all where there were fewer; ECE, the expected calibration error on the test "
+        "images, is at the best step.",
         _table(SUMMARY_COLUMNS, map(summary_row, groups)),
         *([f"{not_finished(unfinished)}."] if unfinished else []),
         "## Every run",
         "`#` is the row in the summary; `split` begins the hash of the split's indices.",
         _table(_RUN_COLUMNS, (_run_row(group, run) for group in groups for run in group.runs)),
         "## Commands",
+        "As typed, but for the folders `run_dir`, `output_root` and `data_root`.",
         *map(_command_section, groups),
         *_difference_section(groups),
     ]

@@ -15,8 +15,8 @@ from sslbench.report.results import RunResult, relative
 BASELINE = "supervised"
 # Runs whose configurations differ in their seeds only agree in these.
 _SHARED = ("dataset", "num_labels", "num_valid", "algorithm", "loss", "model", "steps")
-# Overrides that belong to one run; a sweep cannot share a folder, so run_dir is among them.
-_PER_RUN = ("seed", "split_seed", "run_dir")
+# Left out of commands: seeds, which are listed together, and the folders of one person's machine.
+_NOT_REPEATED = ("seed", "split_seed", "run_dir", "output_root", "data_root")
 
 
 @dataclass(frozen=True)
@@ -187,12 +187,14 @@ def _sweep(typed: Sequence[str], split_seeds: Sequence[int], seeds: Sequence[int
 def commands(group: Group) -> list[str]:
     """The shell lines that run the group again, quoted; split seeds are listed where typed or different.
 
+    The folders ``run_dir``, ``output_root`` and ``data_root`` are left out: they change no number.
+
     One line is enough, unless the runs were typed in more than one way, or their seeds and split seeds do
     not form the full grid that a sweep runs.
     """
     by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
     for run in group.runs:
-        typed = (override for override in run.overrides if _override_key(override) not in _PER_RUN)
+        typed = (override for override in run.overrides if _override_key(override) not in _NOT_REPEATED)
         by_typed[tuple(typed)].append(run)
     list_split = len({run.split_seed for run in group.runs}) > 1 or any(
         _override_key(override) == "split_seed" for run in group.runs for override in run.overrides

@@ -46,4 +46,4 @@ class Tracker(Protocol):
         """Take one log point; keys are ``train/*``, ``val/*``, ``test/*``, ``time/*``, ``images_seen``."""
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """The run ended as `status` (finished, failed or interrupted), with ``result.json``'s content if any."""
+        """The run ended as `status`: finished with `result` (``result.json``), failed or interrupted."""

@@ -127,21 +127,20 @@ class WandbTracker:
         run, self._run = self._run, None
         if run is None:
             return
-        folder = Path(run.dir).parent
+        upload = f"`wandb sync {shlex.quote(str(Path(run.dir).parent))}`"
         try:
             if result is not None:
                 run.summary.update({k: result[f] for k, f in _SUMMARY.items() if result.get(f) is not None})
             run.finish(exit_code=0 if status == "finished" else 1)
         except self._client_errors as error:
-            self._give_up(error, folder)
+            print(f"W&B: not all is uploaded ({_first_line(error)}); try {upload}", flush=True)
+            _reset_client(self._client_errors)
         else:
             if self._offline:
-                print(f"W&B: upload with `wandb sync {shlex.quote(str(folder))}`", flush=True)
+                print(f"W&B: upload with {upload}", flush=True)
 
     def _choose_mode(self, folder: Path) -> Literal["online", "offline", "disabled"]:
-        import wandb
-
-        settings = wandb.setup(wandb.Settings(silent=True)).settings
+        settings = _quiet_client()
         if self.mode == "offline" or (self.mode == "auto" and settings.mode in ("offline", "dryrun")):
             return "offline"
         if self.mode == "auto" and settings.mode == "disabled":
@@ -162,10 +161,11 @@ class WandbTracker:
     def _init(self, run: RunInfo, mode: Literal["online", "offline"]) -> wandb.Run:
         import wandb
 
+        _quiet_client()
         settings: dict[str, Any] = {"silent": True, "console": "off"}
         if "WANDB_INIT_TIMEOUT" not in os.environ:
             settings["init_timeout"] = _INIT_SECONDS
-        # Newer clients only: wandb 0.22 does not know these two.
+        # Older clients do not know these two.
         if "finish_timeout" in wandb.Settings.model_fields and "WANDB_FINISH_TIMEOUT" not in os.environ:
             settings |= {"finish_timeout": _FINISH_SECONDS, "finish_timeout_raises": True}
         opened = wandb.init(
@@ -200,11 +200,20 @@ class WandbTracker:
             if point["step"] <= run.first_step:
                 self._run.log({key: value for key, value in point.items() if value is not None})
 
-    def _give_up(self, error: Exception, folder: Path | None = None) -> None:
+    def _give_up(self, error: Exception) -> None:
         self._run = None
-        kept = f"; what it has is in {folder}" if folder else ""
-        print(f"W&B: stopped ({_first_line(error)}){kept}; training and metrics.jsonl go on", flush=True)
+        print(f"W&B: stopped ({_first_line(error)}); training and metrics.jsonl go on", flush=True)
         _reset_client(self._client_errors)
+
+
+def _quiet_client() -> wandb.Settings:
+    """The client's settings as environment and files give them, with its own messages turned off.
+
+    ``silent`` is also given to each run, but what the client says outside a run obeys only this one.
+    """
+    import wandb
+
+    return wandb.setup(wandb.Settings(silent=True)).settings
 
 
 def _logged_in() -> bool:

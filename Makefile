@@ -1,0 +1,40 @@
+# make run: a first look; make test: the tests; make lint: style, types, import rules. Each sets up .venv itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup run test lint format clean
+
+help:
+	@sed -n '1s/^# //p' Makefile
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "sslbench needs Python 3.11 to 3.13; set PYTHON=python3.12, say")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+setup: $(READY)
+
+# One after the other, so that both have the machine to themselves.
+run: $(READY)
+	$(BIN)/sslbench algorithm=supervised logger=none
+	$(BIN)/sslbench algorithm=vat logger=none
+	$(BIN)/sslbench-report outputs --dataset digits
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

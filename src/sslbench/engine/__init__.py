@@ -1,0 +1,1 @@
+"""The step loop and what it needs: schedules, meters, evaluation, checkpoints."""
