@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
+
+from sslbench.config import Settings, conf_dir, from_config, register
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +21,37 @@ def real_data_root() -> Path:
     if not (Path(root) / "MNIST" / "raw").is_dir():
         pytest.skip(f"SSLBENCH_DATA={root} has no MNIST/raw")
     return Path(root)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """One thread a process: tests run side by side, and waiting threads would slow each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def settings_of(tmp_path: Path) -> Callable[..., Settings]:
+    """Composes the shipped configuration: a tiny network, few steps, no W&B, output under `tmp_path`."""
+
+    def compose_settings(*overrides: str) -> Settings:
+        small = [
+            "model=mlp",
+            "model.hidden=[16]",
+            "steps=8",
+            "eval_every=4",
+            "log_every=2",
+            "batch.labelled=20",
+            "batch.unlabelled=30",
+            "logger=none",
+            "device=cpu",
+            f"output_root={tmp_path / 'outputs'}",
+        ]
+        register()
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = compose("config", overrides=[*small, *overrides], return_hydra_config=True)
+        choices = composed.hydra.runtime.choices
+        with open_dict(composed):
+            del composed["hydra"]
+        return from_config(composed, choices, list(overrides))
+
+    return compose_settings

@@ -10,11 +10,10 @@ import os
 import sys
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sslbench import config
@@ -69,8 +68,7 @@ def _say(message: str) -> None:
 
 def main() -> None:
     """Run the command; a mistake that the user can mend is one line and exit code 1."""
-    OmegaConf.register_new_resolver("data_root", config.default_data_root, replace=True)
-    ConfigStore.instance().store(name="settings", node=config.Keys)
+    config.register()
     if os.environ.get(_FULL_ERROR):
         _hydra_main()
         return

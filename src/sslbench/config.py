@@ -137,6 +137,14 @@ def default_data_root() -> str:
     return os.environ.get("SSLBENCH_DATA") or str(Path(user_cache_dir("sslbench")) / "data")
 
 
+def register() -> None:
+    """Make known to Hydra what ``conf/config.yaml`` refers to: the types of the keys, and the data folder."""
+    from hydra.core.config_store import ConfigStore
+
+    OmegaConf.register_new_resolver("data_root", default_data_root, replace=True)
+    ConfigStore.instance().store(name="settings", node=Keys)
+
+
 def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[str]) -> Settings:
     """The typed settings of a composed configuration, resolved.
 

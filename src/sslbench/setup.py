@@ -78,7 +78,7 @@ def prepare_data(settings: Settings, device: torch.device) -> Data:
     x_test: NDArray[Any] = arrays.x_test
     if transform.preprocess == "gcn_zca":
         # Fitted on what may be trained on: validation images stay unseen.
-        whitening = fit(x_train[np.union1d(split.labelled, split.unlabelled)])
+        whitening = fit(x_train[np.union1d(split.labelled, split.unlabelled)], device)
         x_train, x_test = whitening.apply(arrays.x_train), whitening.apply(arrays.x_test)
     with blaming("dataset.images"):
         train = DeviceImages(x_train, transform, device)
