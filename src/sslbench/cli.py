@@ -80,6 +80,9 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _say(in_one_line(error, sys.argv[1:]))
         sys.exit(1)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)
