@@ -155,13 +155,14 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     for key in map(str, config):
         if key not in known:
             raise UserError(f"there is no key '{key}'{nearest(key, known)}")
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(f"{missing[0]} is not given: add {missing[0]}=...")
     try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"{missing[0]} is not given: add {missing[0]}=...")
         keys = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise UserError(key + str(error).splitlines()[0]) from error
     assert isinstance(keys, Keys)
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
 
