@@ -34,9 +34,9 @@ def settings_of(tmp_path: Path) -> Callable[..., Settings]:
     """Composes the shipped configuration: a tiny network, few steps, no W&B, output under `tmp_path`."""
 
     def compose_settings(*overrides: str) -> Settings:
+        model = any(override.startswith("model=") for override in overrides)
         small = [
-            "model=mlp",
-            "model.hidden=[16]",
+            *([] if model else ["model=mlp", "model.hidden=[16]"]),
             "steps=8",
             "eval_every=4",
             "log_every=2",

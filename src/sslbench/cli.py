@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import os
 import sys
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslbench import config
@@ -27,7 +28,7 @@ _failures: list[UserError] = []
 def _job(composed: DictConfig) -> float:
     """One run; returns the objective for sweepers, the best validation accuracy."""
     context = HydraConfig.get()
-    settings = config.from_config(composed, context.runtime.choices, list(context.overrides.task))
+    settings = config.from_config(composed, context.runtime.choices, _typed(context.overrides.task))
     config.check_values(settings)
     from sslbench.rundir import finished_result
 
@@ -45,6 +46,12 @@ def _job(composed: DictConfig) -> float:
     return float(result["val_acc_best"])
 
 
+def _typed(overrides: Any) -> list[str]:
+    """Hydra's list of overrides as typed: one like ``split_seed=${seed}`` stays as it is."""
+    plain: Any = OmegaConf.to_container(overrides, resolve=False)
+    return list(plain)
+
+
 def _task(composed: DictConfig) -> float:
     """`_job` at the border to Hydra, which would add lines of its own to an error in a single run.
 
@@ -55,7 +62,7 @@ def _task(composed: DictConfig) -> float:
     except UserError as error:
         context = HydraConfig.get()
         if context.mode == RunMode.MULTIRUN:
-            _say(f"{error} [{' '.join(context.overrides.task)}]")
+            _say(f"{error} [{' '.join(_typed(context.overrides.task))}]")
             raise
         _say(str(error))
         _failures.append(error)

@@ -16,6 +16,7 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from sslbench.errors import UserError, nearest
 
@@ -174,7 +175,9 @@ def nested(settings: Settings) -> Node:
 
 def save(settings: Settings) -> str:
     """The settings as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(nested(settings)))
+    node = nested(settings)
+    node["overrides"] = [typed.replace("${", "\\${") for typed in settings.overrides]  # resolved long ago
+    return OmegaConf.to_yaml(OmegaConf.create(node))
 
 
 def load(path: Path) -> Settings:
@@ -188,7 +191,7 @@ def load(path: Path) -> Settings:
         settings = OmegaConf.to_object(merged)
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a run's folder: it has no {path.name}") from error
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0]})") from error
     assert isinstance(settings, Settings)
     return settings

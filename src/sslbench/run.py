@@ -19,6 +19,7 @@ from sslbench.data.batches import BatchSource
 from sslbench.engine.checkpoint import load_checkpoint, save_weights
 from sslbench.engine.device import device_name, pick_device, pick_precision
 from sslbench.engine.loop import Plan, Score, TrainingState, train
+from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 from sslbench.provenance import git_commit
 from sslbench.rundir import Status, claimed, require_space
@@ -65,7 +66,13 @@ def run(settings: Settings) -> dict[str, Any]:
                 device,
             )
         state = TrainingState(algorithm, models, optimizer, batches)
-        return _train(settings, directory, data, state, device)
+        try:
+            return _train(settings, directory, data, state, device)
+        except OSError as error:
+            raise UserError(
+                f"writing to {directory} failed ({error.strerror or error}); what was written is kept, and "
+                f"the same command goes on from the last checkpoint"
+            ) from error
 
 
 def _train(

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import torch
+
+from sslbench.core import Batch, Views
+from sslbench.data.batches import BatchSource
+from sslbench.data.splits import Split, make_split
+from sslbench.data.views import DeviceImages, ImageTransform
+
+CPU = torch.device("cpu")
+COUNT = 120
+TARGETS = np.random.default_rng(0).permutation(np.arange(COUNT) % 4)
+SPLIT = make_split(TARGETS, 4, 16, 30, split_seed=0)
+
+
+def some_images(noise: float = 0.0, flip: bool = False) -> DeviceImages:
+    """Each image holds its own position in every pixel but one, so that a batch tells what it is made of."""
+    pixels = np.broadcast_to(np.arange(COUNT, dtype=np.uint8)[:, None, None, None], (COUNT, 4, 4, 1)).copy()
+    pixels[:, 0, 0] = 255
+    transform = ImageTransform([0.0], [1.0], ["flip", "noise"], noise=noise, flip=flip)
+    return DeviceImages(pixels, transform, CPU)
+
+
+def source(
+    views: Views,
+    seed: int = 0,
+    images: DeviceImages | None = None,
+    labelled_size: int = 6,
+    unlabelled_size: int = 10,
+    split: Split = SPLIT,
+) -> BatchSource:
+    return BatchSource(
+        images or some_images(noise=0.1, flip=True),
+        torch.from_numpy(TARGETS),
+        split,
+        views,
+        labelled_size,
+        unlabelled_size,
+        seed,
+        CPU,
+    )
+
+
+def position_in(view: torch.Tensor) -> torch.Tensor:
+    return (view[:, 0, 2, 1] * 255).round().long()
+
+
+def assert_equal(ones: Iterable[Batch], others: Iterable[Batch]) -> None:
+    for one, other in zip(ones, others, strict=True):
+        pairs = zip((*one.labelled, *one.unlabelled), (*other.labelled, *other.unlabelled), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert torch.equal(one.targets, other.targets)
+        assert torch.equal(one.unlabelled_index, other.unlabelled_index)
+
+
+def test_targets_are_those_of_the_labelled_images() -> None:
+    batches = source(Views(("weak", "clean"), ("weak",)), images=some_images())
+    seen: set[int] = set()
+    for _ in range(10):
+        batch = batches.next()
+        assert batch.targets.shape == (6,)
+        assert batch.targets.dtype == torch.int64
+        for view in batch.labelled:
+            assert view.shape == (6, 1, 4, 4)
+            positions = position_in(view)
+            assert torch.equal(torch.from_numpy(TARGETS)[positions], batch.targets)
+            seen.update(positions.tolist())
+    assert seen == set(SPLIT.labelled.tolist())
+
+
+def test_unlabelled_images_are_those_of_their_index_and_never_validate() -> None:
+    batches = source(Views(("weak",), ("weak", "clean")), images=some_images())
+    seen: set[int] = set()
+    for _ in range(20):
+        batch = batches.next()
+        assert batch.unlabelled_index.dtype == torch.int64
+        for view in batch.unlabelled:
+            assert torch.equal(position_in(view), batch.unlabelled_index)
+        seen.update(batch.unlabelled_index.tolist())
+    assert seen == set(SPLIT.unlabelled.tolist())
+    assert not seen & set(SPLIT.valid.tolist())
+
+
+def test_labelled_images_stay_out_where_the_split_says_so() -> None:
+    split = make_split(TARGETS, 4, 16, 30, split_seed=0, labelled_in_unlabelled=False)
+    batches = source(Views(("weak",), ("clean",)), split=split)
+    seen = {position for _ in range(20) for position in batches.next().unlabelled_index.tolist()}
+    assert seen == set(split.unlabelled.tolist())
+    assert not seen & set(split.labelled.tolist())
+
+
+def test_targets_of_unlabelled_images_are_never_read() -> None:
+    secret = torch.full((COUNT,), -1)
+    secret[SPLIT.labelled] = torch.from_numpy(TARGETS)[SPLIT.labelled]
+    batches = BatchSource(some_images(), secret, SPLIT, Views(("weak",), ("weak",)), 6, 10, 0, CPU)
+    assert all((batches.next().targets >= 0).all() for _ in range(20))
+
+
+def test_views_are_drawn_apart() -> None:
+    batch = source(Views(("weak", "weak"), ("weak", "weak", "clean"))).next()
+    assert not torch.equal(batch.labelled[0], batch.labelled[1])
+    assert not torch.equal(batch.unlabelled[0], batch.unlabelled[1])
+    assert torch.equal(position_in(batch.unlabelled[2]), batch.unlabelled_index)
+
+
+def test_labelled_batches_do_not_depend_on_the_unlabelled_ones() -> None:
+    alone = source(Views(("weak",)))
+    beside = source(Views(("weak",), ("weak", "weak")), unlabelled_size=23)
+    for _ in range(30):
+        one, other = alone.next(), beside.next()
+        assert torch.equal(one.labelled[0], other.labelled[0])
+        assert torch.equal(one.targets, other.targets)
+        assert one.unlabelled == ()
+        assert one.unlabelled_index.shape == (0,)
+
+
+def test_unlabelled_batches_do_not_depend_on_the_labelled_ones() -> None:
+    few = source(Views(("weak",), ("weak",)), labelled_size=2)
+    many = source(Views(("weak", "weak"), ("weak",)), labelled_size=9)
+    for _ in range(30):
+        one, other = few.next(), many.next()
+        assert torch.equal(one.unlabelled[0], other.unlabelled[0])
+        assert torch.equal(one.unlabelled_index, other.unlabelled_index)
+
+
+def test_the_seed_decides() -> None:
+    views = Views(("weak",), ("weak",))
+    assert_equal([source(views, seed=3).next()], [source(views, seed=3).next()])
+    one, other = source(views, seed=3).next(), source(views, seed=4).next()
+    assert not torch.equal(one.labelled[0], other.labelled[0])
+    assert not torch.equal(one.unlabelled_index, other.unlabelled_index)
+    assert not torch.equal(one.unlabelled[0], other.unlabelled[0])
+
+
+def test_the_global_stream_decides_nothing() -> None:
+    views = Views(("weak",), ("weak",))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = source(views).next()
+        before = torch.get_rng_state()
+        torch.manual_seed(2)
+        assert_equal([source(views).next()], [first])
+        torch.manual_seed(1)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("before", [0, 1, 5, 700])
+def test_state_round_trip(before: int) -> None:
+    views = Views(("weak",), ("weak", "weak"))
+    batches = source(views)
+    for _ in range(before):  # 700 steps cross a border of the labelled and of the unlabelled order
+        batches.next()
+    content = io.BytesIO()
+    torch.save(batches.state_dict(), content)
+    content.seek(0)
+    expected = [batches.next() for _ in range(5)]
+    fresh = source(views)
+    fresh.next()
+    fresh.load_state_dict(torch.load(content, weights_only=True))
+    assert_equal([fresh.next() for _ in range(5)], expected)
+
+
+def test_images_per_step() -> None:
+    assert source(Views(("weak",))).images_per_step == 6
+    assert source(Views(("weak",), ("weak", "weak"))).images_per_step == 16
+
+
+@pytest.mark.parametrize("views", [Views(("strong",)), Views(("weak",), ("weak", "strong"))])
+def test_unknown_view(views: Views) -> None:
+    with pytest.raises(ValueError, match=r"it asks for the view 'strong': there are weak, clean"):
+        source(views)

@@ -1,0 +1,52 @@
+"""The wheel: it carries the configuration groups and works away from the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import sslbench
+from sslbench.config import conf_dir
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def test_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("sslbench-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "site")
+    shipped = {
+        f"sslbench/conf/{path.relative_to(conf_dir()).as_posix()}" for path in conf_dir().rglob("*.yaml")
+    }
+    assert shipped <= names
+    assert "sslbench/py.typed" in names
+    assert not [name for name in names if name.endswith((".gz", ".npz", ".mat"))]
+
+    # Before the editable install on the path, as in an environment that has the wheel alone.
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    where = [sys.executable, "-c", "import sslbench.config as c; print(c.conf_dir())"]
+    found = subprocess.run(where, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert Path(found.stdout.strip()) == tmp_path / "site" / "sslbench" / "conf"
+    small = [
+        "model=mlp",
+        "model.hidden=[8]",
+        "steps=2",
+        "eval_every=2",
+        "logger=none",
+        "device=cpu",
+        "threads=1",
+    ]
+    train = [sys.executable, "-m", "sslbench.cli", *small, "algorithm=pi_model", "run_dir=run"]
+    done = subprocess.run(train, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_version_is_stated_once() -> None:
+    assert f'version = "{sslbench.__version__}"' in (CHECKOUT / "pyproject.toml").read_text()

@@ -1,0 +1,223 @@
+"""Whole runs on real digits: what they write, how they end, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sslbench.config import Settings, load
+from sslbench.errors import DivergedError, UserError
+from sslbench.evaluate import evaluate_run
+from sslbench.evaluate import main as evaluate_main
+from sslbench.run import run
+from sslbench.tracking import read_metrics
+from sslbench.tracking.jsonl import JsonlTracker
+
+MakeSettings = Callable[..., Settings]
+
+RESULT_FIELDS = {
+    "schema", "run_id", "algorithm", "dataset", "model", "loss", "num_labels", "seed", "split_seed",
+    "split_hash", "steps", "val_acc_best", "step_best", "test_acc", "test_acc_last", "test_acc_median20",
+    "test_ece", "train_seconds", "steps_per_second", "device", "torch", "git_commit",
+}  # fmt: skip
+
+
+def status_of(directory: Path) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads((directory / "status.json").read_text())
+    return status
+
+
+def test_a_run_writes_all_that_it_promises(settings_of: MakeSettings) -> None:
+    settings = settings_of("steps=10")
+    result = run(settings)
+    directory = settings.directory()
+    written = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+    assert written == {
+        ".lock", "config.yaml", "split.npz", "metrics.jsonl", "checkpoint/last.pt", "model.safetensors",
+        "result.json", "status.json",
+    }  # fmt: skip
+    assert json.loads((directory / "result.json").read_text()) == result
+    assert result.keys() >= RESULT_FIELDS
+    assert status_of(directory)["status"] == "finished"
+    assert load(directory / "config.yaml") == settings
+    with np.load(directory / "split.npz", allow_pickle=False) as split:
+        assert str(split["hash"]) == result["split_hash"]
+        assert len(split["labelled"]) == settings.num_labels
+
+    points = read_metrics(directory / "metrics.jsonl")
+    evaluated = [point for point in points if "val/acc" in point]
+    assert [point["step"] for point in points] == [2, 4, 6, 8, 10]
+    assert [point["step"] for point in evaluated] == [4, 8, 10]
+    assert points[-1]["images_seen"] == 10 * 50
+    assert {"train/loss", "train/supervised", "train/consistency", "train/lr"} <= points[0].keys()
+    best = max(evaluated, key=lambda point: (point["val/acc"], point["step"]))
+    assert (result["val_acc_best"], result["step_best"]) == (best["val/acc"], best["step"])
+    assert (result["test_acc"], result["test_ece"]) == (best["test/acc"], best["test/ece"])
+    assert result["test_acc_last"] == evaluated[-1]["test/acc"]
+    assert result["test_acc_median20"] == np.median([point["test/acc"] for point in evaluated])
+
+
+def test_supervised_learning_on_digits_learns(settings_of: MakeSettings) -> None:
+    plenty = ["num_labels=500", "model.hidden=[64]", "steps=100", "eval_every=100", "optimizer.lr=0.01"]
+    result = run(settings_of("algorithm=supervised", *plenty))
+    assert result["test_acc"] > 0.75
+
+
+def test_evaluation_gives_exactly_the_numbers_of_the_result(
+    settings_of: MakeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of("model=cnn", "model.width=8", "seed=3")
+    result = run(settings)
+    evaluated = evaluate_run(settings.directory(), "cpu")
+    assert evaluated == {key: result[key] for key in ("val_acc_best", "test_acc", "test_ece")}
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        evaluate_main([str(settings.directory()), "--json", "--device", "cpu"])
+    assert stop.value.code == 0
+    assert json.loads(capsys.readouterr().out) == {**evaluated, "agrees": True}
+
+
+def test_evaluation_notices_another_number(
+    settings_of: MakeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of()
+    path = settings.directory() / "result.json"
+    run(settings)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "test_acc": 0.999}))
+    with pytest.raises(SystemExit) as stop:
+        evaluate_main([str(settings.directory()), "--device", "cpu"])
+    assert stop.value.code == 1
+    assert "but result.json says 0.999" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["missing", "model", "config"])
+def test_evaluation_of_a_broken_run_is_one_line(
+    settings_of: MakeSettings, tmp_path: Path, damage: str
+) -> None:
+    settings = settings_of()
+    directory = settings.directory()
+    if damage != "missing":
+        run(settings)
+        (directory / {"model": "model.safetensors", "config": "config.yaml"}[damage]).write_bytes(b"\x00: [")
+    with pytest.raises(SystemExit) as stop:
+        evaluate_main([str(directory)])
+    assert str(stop.value.code).startswith("sslbench-eval: ")
+    assert len(str(stop.value.code).splitlines()) == 1
+
+
+def test_a_diverging_run_names_step_and_term_and_keeps_its_log(settings_of: MakeSettings) -> None:
+    settings = settings_of("algorithm=supervised", "optimizer=sgd", "optimizer.lr=1e30", "log_every=1")
+    with pytest.raises(DivergedError, match=r"'supervised' became NaN or infinite at step [23]"):
+        run(settings)
+    status = status_of(settings.directory())
+    assert status["status"] == "failed"
+    assert "'supervised' became NaN" in status["error"]
+    assert [point["step"] for point in read_metrics(settings.directory() / "metrics.jsonl")]
+    assert not (settings.directory() / "result.json").exists()
+
+
+def test_a_full_disk_in_the_middle_keeps_what_was_written(
+    settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of()
+    log = JsonlTracker.log
+
+    def full_at_6(self: JsonlTracker, step: int, metrics: Any) -> None:
+        if step == 6:
+            raise OSError(28, "No space left on device")
+        log(self, step, metrics)
+
+    monkeypatch.setattr(JsonlTracker, "log", full_at_6)
+    with pytest.raises(UserError, match="No space left on device"):
+        run(settings)
+    assert status_of(settings.directory())["status"] == "failed"
+    assert [point["step"] for point in read_metrics(settings.directory() / "metrics.jsonl")] == [2, 4]
+    monkeypatch.setattr(JsonlTracker, "log", log)
+    assert run(settings)["steps"] == 8
+
+
+def test_no_room_for_the_run_is_said_before_it_starts(
+    settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2**20})())
+    with pytest.raises(UserError, match="1 MiB free and the run needs about"):
+        run(settings)
+    assert not settings.directory().exists()
+
+
+def start(directory: Path, steps: int) -> subprocess.Popen[str]:
+    """A longer run in a process of its own, once it has written a checkpoint."""
+    arguments = [
+        "model=mlp",
+        "model.hidden=[16]",
+        f"steps={steps}",
+        "eval_every=20",
+        "logger=none",
+        "threads=1",
+    ]
+    program = [sys.executable, "-m", "sslbench.cli", *arguments, "device=cpu", f"run_dir={directory}"]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (directory / "checkpoint" / "last.pt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "no checkpoint within two minutes"
+        time.sleep(0.05)
+    return process
+
+
+def test_a_terminated_run_says_so_and_a_second_process_may_not_enter(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start(directory, steps=1_000_000)
+    try:
+        intruder = subprocess.run(process.args, capture_output=True, text=True, check=False)
+        assert intruder.returncode == 1
+        assert "is in use" in intruder.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines() == ["sslbench: interrupted; the same command goes on from the last checkpoint"]
+    assert status_of(directory)["status"] == "interrupted"
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start(directory, steps=3000)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (directory / "result.json").exists()
+    assert not [path for path in directory.rglob("*.part") if path.parent.name != "checkpoint"]
+    done = subprocess.run(process.args, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "from step " in done.stdout
+    steps = [point["step"] for point in read_metrics(directory / "metrics.jsonl")]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 3000
+
+    again = subprocess.run(process.args, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+    changed = [*process.args, "seed=5"]
+    other = subprocess.run(changed, capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert "another configuration (seed is 0 there and 5 here)" in other.stderr
+
+
+@pytest.mark.real_data
+def test_mnist_and_fashion_mnist_run_to_a_result(settings_of: MakeSettings, real_data_root: Path) -> None:
+    for dataset, algorithm in (("mnist", "vat"), ("fashion_mnist", "pi_model")):
+        counts = ["num_labels=100", "num_valid=200", "steps=4", "loss=js", f"data_root={real_data_root}"]
+        result = run(settings_of(f"dataset={dataset}", f"algorithm={algorithm}", *counts))
+        assert result["loss"] == "js"
+        assert result["test_acc"] > 0.1
