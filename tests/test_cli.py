@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,16 +122,13 @@ def test_cuda_without_cuda(
 
 
 def test_help_names_everything_and_never_imports_torch() -> None:
-    started = time.perf_counter()
     done = command("--help")
-    seconds = time.perf_counter() - started
     assert done.returncode == 0
     for group in ("algorithm", "dataset", "loss", "logger", "model", "optimizer", "schedule", "experiment"):
         folder = conf_dir() / group
         for choice in folder.rglob("*.yaml"):
             assert choice.stem in done.stdout
     assert done.stdout.count("  sslbench ") >= 5
-    assert seconds < 15, "help is stuck"  # how fast it answers is measured by benchmarks, not here
     script = (
         "import sys; from sslbench import cli; sys.argv = ['sslbench', {!r}]; cli.main()\n"
         "assert 'torch' not in sys.modules"

@@ -32,15 +32,16 @@ def chance(seed: int = 0) -> torch.Generator:
 
 def by_definition(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """``[N, H, W, C]`` pixels -> normalised ``[N, C, H, W]``, in float64."""
-    unit: NDArray[np.float64] = images.astype(np.float64) / 255
-    return ((unit - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
+    values: NDArray[np.float64] = (images.astype(np.float64) / 255 - np.array(MEAN)) / np.array(STD)
+    return values.transpose(0, 3, 1, 2)
 
 
 def pixels(view: Tensor) -> NDArray[np.uint8]:
     """The inverse: normalised ``[B, C, H, W]`` -> ``[B, H, W, C]`` pixels, exact."""
     values = (view.permute(0, 2, 3, 1).double().numpy() * np.array(STD) + np.array(MEAN)) * 255
     assert np.abs(values - values.round()).max() < 1e-3
-    return values.round().astype(np.uint8)
+    exact: NDArray[np.uint8] = values.round().astype(np.uint8)
+    return exact
 
 
 def reflected(place: int, size: int) -> int:

@@ -66,8 +66,9 @@ def case() -> Case:
 
 
 def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
+    exponents: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return shares
 
 
 def calibration_error(shares: NDArray[np.float64], targets: NDArray[np.int64]) -> float:

@@ -1,0 +1,42 @@
+"""What needs a GPU; skipped without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sslbench.algorithms.base import Algorithm
+from sslbench.config import Settings, build
+from sslbench.core import Progress
+from sslbench.data.batches import BatchSource
+from sslbench.run import run
+from sslbench.setup import build_models, prepare_data, prepare_process
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn", "wrn"])
+def test_first_loss_on_cuda_is_that_on_the_cpu(settings_of: MakeSettings, model: str) -> None:
+    """In fp32, with no augmentation: its random numbers come from the device's own generator."""
+    settings = settings_of(f"model={model}", "algorithm=supervised", "dataset.images.crop=0")
+    losses = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        prepare_process(settings, device)
+        data = prepare_data(settings, device)
+        algorithm: Algorithm = build(settings.algorithm, "algorithm")
+        models = build_models(settings, algorithm, data, device)
+        batches = BatchSource(data.train, data.targets, data.split, algorithm.views, 20, 30, 0, device)
+        output = algorithm.step(models, batches.next(), Progress(torch.zeros((), device=device), 10))
+        losses.append(output.loss.item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["supervised", "pi_model", "vat"])
+def test_bf16_runs_to_a_result(settings_of: MakeSettings, algorithm: str) -> None:
+    result = run(settings_of(f"algorithm={algorithm}", "device=cuda", "precision=bf16", "model=cnn"))
+    assert result["precision"] == "bf16"
+    assert result["device"] == torch.cuda.get_device_name()
