@@ -10,8 +10,13 @@ from pathlib import Path
 from sslbench.errors import UserError
 
 
-def evaluate_run(directory: Path, device: str = "auto") -> dict[str, float]:
+def evaluate_run(directory: Path, device: str = "auto", data_root: str | None = None) -> dict[str, float]:
     """Evaluate the saved weights of the run in `directory` on its own validation and test images.
+
+    Args:
+        directory: the folder of a finished run.
+        device: auto, cpu or cuda.
+        data_root: where the data sets are here, if not where they were for the run.
 
     Returns:
         ``val_acc_best``, ``test_acc`` and ``test_ece``, fractions, under the names of ``result.json``.
@@ -27,6 +32,8 @@ def evaluate_run(directory: Path, device: str = "auto") -> dict[str, float]:
     from sslbench.setup import build_models, prepare_data, prepare_process
 
     settings = config.load(directory / "config.yaml")
+    if data_root is not None and "root" in settings.dataset:
+        settings.dataset["root"] = data_root
     config.check_nodes(settings)
     target = pick_device(device)
     prepare_process(settings, target)
@@ -38,12 +45,12 @@ def evaluate_run(directory: Path, device: str = "auto") -> dict[str, float]:
     return {"val_acc_best": on_valid.acc, "test_acc": on_test.acc, "test_ece": on_test.ece}
 
 
-def _show(directory: Path, device: str, as_json: bool) -> bool:
+def _show(directory: Path, device: str, data_root: str | None, as_json: bool) -> bool:
     """Evaluate, print, and say whether the numbers are those of ``result.json``."""
     from sslbench.rundir import read_result
 
     recorded = read_result(directory)
-    evaluated = evaluate_run(directory, device)
+    evaluated = evaluate_run(directory, device, data_root)
     agrees = all(recorded[key] == value for key, value in evaluated.items())
     if as_json:
         print(json.dumps({**evaluated, "agrees": agrees}))
@@ -65,9 +72,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a finished run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="where the data are, if not where the run had them"
+    )
     arguments = parser.parse_args(argv)
     try:
-        agrees = _show(arguments.run_dir, arguments.device, arguments.json)
+        agrees = _show(arguments.run_dir, arguments.device, arguments.data_root, arguments.json)
     except UserError as error:
         sys.exit(f"sslbench-eval: {error}")
     sys.exit(0 if agrees else 1)
