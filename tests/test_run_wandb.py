@@ -46,8 +46,8 @@ def test_wandb_holds_what_the_files_hold(
     seen = json.loads(inspect(folder, "--summary"))
     assert seen["config"] == json.loads(json.dumps(nested(settings)))
     assert seen["config"]["algorithm"]["eps"] == settings.algorithm["eps"]
-    assert seen["name"] == "vat-kl-digits-50-s4"
-    assert {"vat", "digits", "50 labels"} <= set(seen["tags"])
+    assert seen["name"] == "vat-kl-digits-20-s4"
+    assert {"vat", "digits", "20 labels"} <= set(seen["tags"])
     summary = seen["summary"]
     for key, field in (("val_acc", "val_acc_best"), ("step", "step_best"), ("test_acc", "test_acc")):
         assert summary[f"best/{key}"] == result[field]
