@@ -157,8 +157,13 @@ def test_command_lists_split_seeds_as_a_grid(make_run: MakeRun) -> None:
 
 
 def test_command_runs_no_more_than_the_group_holds(make_run: MakeRun) -> None:
-    runs = [(seed, seed, [f"seed={seed}", f"split_seed={seed}"]) for seed in (0, 1)]
-    assert _commands(make_run, *runs) == ["sslbench split_seed=0 seed=0", "sslbench split_seed=1 seed=1"]
+    runs = [(seed, seed + 3, [f"seed={seed}", f"split_seed={seed + 3}"]) for seed in (0, 1)]
+    assert _commands(make_run, *runs) == ["sslbench split_seed=3 seed=0", "sslbench split_seed=4 seed=1"]
+
+
+def test_command_says_once_that_each_split_seed_is_the_seed(make_run: MakeRun) -> None:
+    runs = [(seed, seed, ["loss=kl", f"seed={seed}", "split_seed=${seed}"]) for seed in (0, 1)]
+    assert _commands(make_run, *runs) == ["sslbench -m loss=kl 'split_seed=${seed}' seed=0,1"]
 
 
 def test_command_keeps_a_typed_split_seed(make_run: MakeRun) -> None:

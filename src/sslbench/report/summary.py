@@ -189,7 +189,7 @@ def commands(group: Group) -> list[str]:
 
     The folders ``run_dir``, ``output_root`` and ``data_root`` are left out: they change no number.
 
-    One line is enough, unless the runs were typed in more than one way, or their seeds and split seeds do
+    Where each run's split seed is its seed, the line says so once. One line is enough, unless the runs were typed in more than one way, or their seeds and split seeds do
     not form the full grid that a sweep runs.
     """
     by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
@@ -201,6 +201,9 @@ def commands(group: Group) -> list[str]:
     )
     lines = []
     for typed_once, runs in by_typed.items():
+        if list_split and all(run.split_seed == run.seed for run in runs):
+            lines.append(_sweep([*typed_once, "split_seed=${seed}"], [], [run.seed for run in runs]))
+            continue
         seeds_of: dict[int, list[int]] = defaultdict(list)
         for run in runs:  # sorted by seed, as in the group
             seeds_of[run.split_seed].append(run.seed)
