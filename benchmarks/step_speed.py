@@ -5,7 +5,7 @@
 
 Both sides train the same network with the same algorithm and optimizer and ask for the same views. One
 side gathers and augments whole batches on the training device; the other is what a tutorial writes: a
-`Dataset` that applies torchvision's transforms image by image, and two shuffled `DataLoader`s with workers.
+`Dataset` that applies torchvision's transforms image by image, and two `DataLoader`s with workers.
 The sides take turns, round by round, so that a busy machine is busy for both; the ratio of the medians is
 the result, and the spread of the rounds is printed beside it.
 """

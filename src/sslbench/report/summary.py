@@ -189,8 +189,9 @@ def commands(group: Group) -> list[str]:
 
     The folders ``run_dir``, ``output_root`` and ``data_root`` are left out: they change no number.
 
-    Where each run's split seed is its seed, the line says so once. One line is enough, unless the runs were typed in more than one way, or their seeds and split seeds do
-    not form the full grid that a sweep runs.
+    Where each run's split seed is its seed, the line says so once. Otherwise one line is enough, unless
+    the runs were typed in more than one way, or their seeds and split seeds do not form the full grid that
+    a sweep runs.
     """
     by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
     for run in group.runs:
