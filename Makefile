@@ -19,9 +19,9 @@ setup: $(READY)
 
 # One after the other, so that both have the machine to themselves.
 run: $(READY)
-	$(BIN)/sslbench algorithm=supervised logger=none
-	$(BIN)/sslbench algorithm=vat logger=none
-	$(BIN)/sslbench-report outputs --dataset digits
+	$(BIN)/sslbench algorithm=supervised logger=none output_root=outputs/first_look
+	$(BIN)/sslbench algorithm=vat logger=none output_root=outputs/first_look
+	$(BIN)/sslbench-report outputs/first_look
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
