@@ -108,6 +108,15 @@ def test_views_are_drawn_apart() -> None:
     assert torch.equal(position_in(batch.unlabelled[2]), batch.unlabelled_index)
 
 
+def test_labelled_and_unlabelled_views_have_chance_of_their_own() -> None:
+    views = Views(("weak", "clean"), ("weak", "clean"))
+    batch = source(views, images=some_images(noise=0.1), labelled_size=8, unlabelled_size=8).next()
+    labelled = batch.labelled[0] - batch.labelled[1]
+    unlabelled = batch.unlabelled[0] - batch.unlabelled[1]
+    together = torch.stack([labelled.flatten(), unlabelled.flatten()])
+    assert torch.corrcoef(together)[0, 1].abs() < 0.4
+
+
 def test_labelled_batches_do_not_depend_on_the_unlabelled_ones() -> None:
     alone = source(Views(("weak",)))
     beside = source(Views(("weak",), ("weak", "weak")), unlabelled_size=23)
