@@ -122,7 +122,7 @@ def main() -> None:
     settings = config.from_config(composed, choices, arguments.overrides)
 
     device = pick_device(settings.device)
-    prepare_process(settings, device)
+    prepare_process(settings)
     data = prepare_data(settings, device)
     arrays: ImageArrays = config.build(settings.dataset, "dataset")
     autocast = pick_precision(settings.precision, device)

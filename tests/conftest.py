@@ -31,11 +31,14 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def settings_of(tmp_path: Path) -> Callable[..., Settings]:
-    """Composes the shipped configuration: a tiny network, few steps, no W&B, output under `tmp_path`."""
+    """Composes the shipped configuration: a tiny network, few steps, no W&B, output under `tmp_path`.
 
-    def compose_settings(*overrides: str) -> Settings:
+    With ``small=False``, as it is.
+    """
+
+    def compose_settings(*overrides: str, small: bool = True) -> Settings:
         model = any(override.startswith("model=") for override in overrides)
-        small = [
+        tiny = [
             *([] if model else ["model=mlp", "model.hidden=[16]"]),
             "steps=8",
             "eval_every=4",
@@ -48,7 +51,8 @@ def settings_of(tmp_path: Path) -> Callable[..., Settings]:
         ]
         register()
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = compose("config", overrides=[*small, *overrides], return_hydra_config=True)
+            typed = [*tiny, *overrides] if small else list(overrides)
+            composed = compose("config", overrides=typed, return_hydra_config=True)
         choices = composed.hydra.runtime.choices
         with open_dict(composed):
             del composed["hydra"]

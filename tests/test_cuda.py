@@ -25,7 +25,7 @@ def test_first_loss_on_cuda_is_that_on_the_cpu(settings_of: MakeSettings, model:
     settings = settings_of(f"model={model}", "algorithm=supervised", "dataset.images.crop=0")
     losses = []
     for device in (torch.device("cpu"), torch.device("cuda")):
-        prepare_process(settings, device)
+        prepare_process(settings)
         data = prepare_data(settings, device)
         algorithm: Algorithm = build(settings.algorithm, "algorithm")
         models = build_models(settings, algorithm, data, device)

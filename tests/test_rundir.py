@@ -199,7 +199,6 @@ def test_no_result(tmp_path: Path) -> None:
         read_result(tmp_path)
 
 
-@pytest.mark.xfail(raises=NotADirectoryError, strict=True, reason="only an absent file is told in words")
 def test_result_of_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError):

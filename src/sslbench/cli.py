@@ -76,9 +76,9 @@ def _say(message: str) -> None:
 def main() -> None:
     """Run the command; a mistake that the user can mend is one line and exit code 1."""
     config.register()
-    if os.environ.get(_FULL_ERROR):
+    if os.environ.get(_FULL_ERROR) == "1":  # asked for by the user
         _hydra_main()
-        return
+        sys.exit(1 if _failures else 0)
     os.environ[_FULL_ERROR] = "1"  # Hydra hands errors up instead of printing them over many lines
     try:
         _hydra_main()

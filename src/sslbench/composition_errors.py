@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -52,6 +54,8 @@ def _choices(missing: str, options: Sequence[str]) -> tuple[str, str, list[str]]
 def _known_keys(arguments: Sequence[str]) -> list[str]:
     """Every key of the configuration that the valid group choices on the command line compose to."""
     choices = [a for a in arguments if a.partition("=")[0] in GROUPS and "," not in a]
+    own = [b for a, b in pairwise(arguments) if a in ("--config-dir", "-cd")]
+    choices += [f"hydra.searchpath=[file://{Path(folder).absolute()}]" for folder in own]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

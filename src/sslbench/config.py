@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import pkgutil
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,9 +111,8 @@ class Settings(Keys):
             del identity[key]
         if self.loss_name is None:
             del identity["loss"]
-        for key in ("root", "download"):
+        for key in ("root", "download", "typical"):
             identity["dataset"].pop(key, None)
-        del identity["dataset"]["typical"]
         return identity
 
     def directory(self) -> Path:
@@ -165,6 +165,8 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
         key = f"{error.full_key}: " if error.full_key else ""
         raise UserError(key + str(error).splitlines()[0]) from error
     assert isinstance(keys, Keys)
+    if isinstance(keys.dataset.get("path"), str):  # so that a later evaluation finds it from any folder
+        keys.dataset["path"] = str(Path(keys.dataset["path"]).expanduser().absolute())
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
 
 
@@ -251,6 +253,11 @@ def check_nodes(settings: Settings) -> None:
     """
     for group in GROUPS:
         _check_node(getattr(settings, group), group)
+    if "images" not in settings.dataset:
+        raise UserError(
+            "dataset.images is not given: the data set's yaml must say how networks see its images, as those "
+            "in conf/dataset do"
+        )
 
 
 def _check_node(node: Node, key: str) -> None:
@@ -280,14 +287,10 @@ def _arguments(node: Node) -> Node:
 
 
 def _target(node: Node, key: str) -> Any:
-    from hydra.errors import HydraException
-    from hydra.utils import get_object
-
     try:
-        return get_object(node["_target_"])
-    except (ImportError, ValueError, AttributeError, HydraException) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{key}._target_={node['_target_']} cannot be imported ({reason})") from error
+        return pkgutil.resolve_name(node["_target_"])
+    except (ImportError, ValueError, AttributeError) as error:
+        raise UserError(f"{key}._target_={node['_target_']} cannot be imported ({error})") from error
 
 
 @cache
@@ -325,14 +328,14 @@ def _in_words(hint: Any) -> str:
 
 @contextmanager
 def blaming(key: str) -> Iterator[None]:
-    """Turn the `ValueError` or `TypeError` of a constructor into a line that names `key`.
+    """Turn the `ValueError`, `TypeError` or `ArithmeticError` of a constructor into a line that names `key`.
 
     Raises:
         UserError: what was raised within, for people.
     """
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{key}: {error}") from error
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from sslbench.errors import UserError
 
 
-def evaluate_run(directory: Path, device: str = "auto", data_root: str | None = None) -> dict[str, float]:
+def evaluate_run(
+    directory: Path, device: str | None = None, data_root: str | None = None
+) -> dict[str, float]:
     """Evaluate the saved weights of the run in `directory` on its own validation and test images.
 
     Args:
         directory: the folder of a finished run.
-        device: auto, cpu or cuda.
+        device: auto, cpu or cuda; None for the kind that the run was trained on.
         data_root: where the data sets are here, if not where they were for the run.
 
     Returns:
@@ -29,15 +31,21 @@ def evaluate_run(directory: Path, device: str = "auto", data_root: str | None = 
     from sslbench.engine.checkpoint import load_weights
     from sslbench.engine.device import pick_device
     from sslbench.engine.evaluation import evaluate
+    from sslbench.rundir import read_result
     from sslbench.setup import build_models, prepare_data, prepare_process
 
     settings = config.load(directory / "config.yaml")
+    recorded = read_result(directory)
+    if device is None:
+        device = "cpu" if recorded["device"] == "cpu" else "cuda"
     if data_root is not None and "root" in settings.dataset:
         settings.dataset["root"] = data_root
     config.check_nodes(settings)
     target = pick_device(device)
-    prepare_process(settings, target)
+    prepare_process(settings)
     data = prepare_data(settings, target)
+    if data.split.digest != recorded["split_hash"]:
+        raise UserError(f"the data are not those that {directory} was trained on: its split is another one")
     algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
     model = build_models(settings, algorithm, data, target)[algorithm.predictors[0]]
     load_weights(directory / "model.safetensors", model)
@@ -45,7 +53,7 @@ def evaluate_run(directory: Path, device: str = "auto", data_root: str | None = 
     return {"val_acc_best": on_valid.acc, "test_acc": on_test.acc, "test_ece": on_test.ece}
 
 
-def _show(directory: Path, device: str, data_root: str | None, as_json: bool) -> bool:
+def _show(directory: Path, device: str | None, data_root: str | None, as_json: bool) -> bool:
     """Evaluate, print, and say whether the numbers are those of ``result.json``."""
     from sslbench.rundir import read_result
 
@@ -71,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a finished run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: as the run was trained")
     parser.add_argument(
         "--data-root", metavar="DIR", help="where the data are, if not where the run had them"
     )

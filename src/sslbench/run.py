@@ -16,13 +16,15 @@ from sslbench import config
 from sslbench.algorithms.base import Algorithm
 from sslbench.config import Settings
 from sslbench.data.batches import BatchSource
+from sslbench.data.splits import require_same_split
 from sslbench.engine.checkpoint import load_checkpoint, save_weights
 from sslbench.engine.device import device_name, pick_device, pick_precision
 from sslbench.engine.loop import Plan, Score, TrainingState, train
+from sslbench.engine.schedules import Schedule
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 from sslbench.provenance import git_commit
-from sslbench.rundir import Status, claimed, require_space
+from sslbench.rundir import Status, claimed, finished_result, require_space
 from sslbench.setup import (
     Data,
     build_models,
@@ -31,7 +33,7 @@ from sslbench.setup import (
     prepare_data,
     prepare_process,
 )
-from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, RunInfo
+from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, RunInfo, Tracker
 
 RESULT_SCHEMA = 1
 
@@ -42,13 +44,22 @@ def run(settings: Settings) -> dict[str, Any]:
     Raises:
         UserError: something the user can mend, before training starts; or the loss diverged.
     """
+    commit = git_commit()  # of the code that runs, whatever is committed meanwhile
     config.check_nodes(settings)
     directory = settings.directory()
     device = pick_device(settings.device)
-    prepare_process(settings, device)
+    prepare_process(settings)
+    # What can be refused at once comes before the data, which may have to be downloaded.
+    algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
+    schedule: Schedule = config.build(settings.schedule, "schedule")
+    with config.blaming("schedule"):
+        schedule(0, settings.steps)
+    logger: Tracker = config.build(settings.logger, "logger")
     with _terminable(), claimed(directory):
+        finished = finished_result(directory, settings)
+        if finished is not None:
+            return finished
         data = prepare_data(settings, device)
-        algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
         models = build_models(settings, algorithm, data, device)
         require_space(directory, checkpoint_bytes(models))
         with config.blaming("optimizer"):
@@ -67,18 +78,25 @@ def run(settings: Settings) -> dict[str, Any]:
             )
         state = TrainingState(algorithm, models, optimizer, batches)
         try:
-            return _train(settings, directory, data, state, device)
+            return _train(settings, directory, data, state, schedule, logger, commit)
         except OSError as error:
             raise UserError(
-                f"writing to {directory} failed ({error.strerror or error}); what was written is kept, and "
+                f"the run in {directory} stopped ({error.strerror or error}); what was written is kept, and "
                 f"the same command goes on from the last checkpoint"
             ) from error
 
 
 def _train(
-    settings: Settings, directory: Path, data: Data, state: TrainingState, device: torch.device
+    settings: Settings,
+    directory: Path,
+    data: Data,
+    state: TrainingState,
+    schedule: Schedule,
+    logger: Tracker,
+    commit: str | None,
 ) -> dict[str, Any]:
     """From a prepared state to a written result."""
+    device = state.batches.device
     plan = Plan(
         steps=settings.steps,
         eval_every=settings.eval_every,
@@ -86,12 +104,12 @@ def _train(
         autocast=pick_precision(settings.precision, device),
         checkpoint=directory / "checkpoint" / "last.pt",
     )
-    schedule = config.build(settings.schedule, "schedule")
-    tracker = Fanout([JsonlTracker(), ConsoleTracker(), config.build(settings.logger, "logger")])
+    tracker = Fanout([JsonlTracker(), ConsoleTracker(), logger])
+    if plan.checkpoint.exists():
+        require_same_split(directory / "split.npz", data.split)
+        state.load_state_dict(load_checkpoint(plan.checkpoint))
     write_text_atomically(directory / "config.yaml", config.save(settings))
     data.split.save(directory / "split.npz")
-    if plan.checkpoint.exists():
-        state.load_state_dict(load_checkpoint(plan.checkpoint))
     result = None
     status = Status(directory)
     try:
@@ -99,7 +117,7 @@ def _train(
             tracker.start(_info(settings, directory, state.step))
             train(state, plan, schedule, data.valid, data.test, tracker, device)
             save_weights(directory / "model.safetensors", state.score.best_weights)
-            result = _result(settings, data.split.digest, state.score, device)
+            result = _result(settings, data.split.digest, state.score, device, commit)
             write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
     finally:
         tracker.close(status.outcome, result)
@@ -119,7 +137,9 @@ def _info(settings: Settings, directory: Path, first_step: int) -> RunInfo:
     )
 
 
-def _result(settings: Settings, split_hash: str, score: Score, device: torch.device) -> dict[str, Any]:
+def _result(
+    settings: Settings, split_hash: str, score: Score, device: torch.device, commit: str | None
+) -> dict[str, Any]:
     """The stable interface of a run; accuracies and calibration errors are fractions."""
     return {
         "schema": RESULT_SCHEMA,
@@ -148,7 +168,7 @@ def _result(settings: Settings, split_hash: str, score: Score, device: torch.dev
         "device": device_name(device),
         "precision": "bf16" if pick_precision(settings.precision, device) else "fp32",
         "torch": torch.__version__,
-        "git_commit": git_commit(),
+        "git_commit": commit,
     }
 
 

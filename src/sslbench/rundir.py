@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
@@ -45,7 +45,7 @@ def read_result(directory: Path) -> dict[str, Any]:
     path = directory / "result.json"
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{directory} holds no finished run: it has no result.json") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
@@ -70,16 +70,17 @@ def claimed(directory: Path) -> Iterator[None]:
         raise UserError(
             f"{directory} cannot be written ({error.strerror}): choose another output_root or run_dir"
         ) from error
+    for left_by_a_kill in directory.rglob(".*.part"):
+        left_by_a_kill.unlink(missing_ok=True)
     try:
         yield
     finally:
         lock.release()
         if made and not [entry for entry in directory.iterdir() if entry.name != _LOCK]:
             (directory / _LOCK).unlink(missing_ok=True)
-            for folder in made:
-                if any(folder.iterdir()):
-                    break
-                folder.rmdir()
+            with suppress(OSError):  # a folder in which another run has begun meanwhile stays
+                for folder in made:
+                    folder.rmdir()
 
 
 def require_space(directory: Path, needed: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sslbench.algorithms.base import Algorithm
@@ -46,7 +47,7 @@ class Data:
     test: EvaluationSet
 
 
-def prepare_process(settings: Settings, device: torch.device) -> None:
+def prepare_process(settings: Settings) -> None:
     """Set the process up for training: threads, and arithmetic that means what `precision` says."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -54,7 +55,8 @@ def prepare_process(settings: Settings, device: torch.device) -> None:
     # fp32 is to be fp32: TensorFloat-32 keeps 10 bits of mantissa.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = device.type == "cuda"
+    # Off: the kernels it picks may differ between processes, and so would an evaluation from the result.
+    torch.backends.cudnn.benchmark = False
 
 
 def prepare_data(settings: Settings, device: torch.device) -> Data:
@@ -127,6 +129,7 @@ def build_models(
         for name, model in algorithm.build(lambda: new_model(settings, data.spec)).items()
     }
     _check_views_differ(settings, algorithm, models, data.transform)
+    _check_batch_norm(settings, algorithm, models)
     torch.manual_seed(stream_seed(settings.seed, "algorithm"))
     return models
 
@@ -142,6 +145,17 @@ def _check_views_differ(
             f"off and the model has no dropout: set dataset.images.noise=0.15, dataset.images.crop=2 or "
             f"model.dropout"
         )
+
+
+def _check_batch_norm(settings: Settings, algorithm: Algorithm, models: dict[str, nn.Module]) -> None:
+    """Batch norm has no statistics of a single image."""
+    sizes = {"labelled": settings.batch.labelled}
+    if algorithm.views.unlabelled:
+        sizes["unlabelled"] = settings.batch.unlabelled
+    if any(isinstance(m, _BatchNorm) for model in models.values() for m in model.modules()):
+        for name, size in sizes.items():
+            if size < 2:
+                raise UserError(f"batch.{name}={size}: the model's batch norm needs 2 images or more")
 
 
 def parameters_of(models: dict[str, nn.Module], names: tuple[str, ...]) -> list[nn.Parameter]:

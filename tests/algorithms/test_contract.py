@@ -88,6 +88,7 @@ def test_no_gradient_into_the_target_or_an_untrained_module(settings: Settings) 
 
     stage = Stage(settings, **({"distance": spy} if "distance" in settings.algorithm else {}))
     stage.step().loss.backward()
+    assert bool(seen) == ("distance" in settings.algorithm)
     assert all(not target.requires_grad for target in seen)
     for name, model in stage.models.items():
         if name not in stage.algorithm.trained:
@@ -115,6 +116,9 @@ class NoReadBack(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket._qualified_op_name.removeprefix("aten::")
         assert name not in self.WAITS, f"{name} waits for the device"
+        if name.startswith("index"):
+            masks = [arg for group in args if isinstance(group, list) for arg in group if arg is not None]
+            assert all(mask.dtype != torch.bool for mask in masks), "a boolean mask waits for the device"
         return func(*args, **(kwargs or {}))
 
 

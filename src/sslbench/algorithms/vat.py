@@ -52,7 +52,12 @@ def adversarial_direction(
         ``[B, C, H, W]``, L2 norm 1 a sample, detached.
     """
     direction = unit_length(torch.randn_like(images))
+    rounded = torch.is_autocast_enabled(images.device.type)
     with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        if rounded:
+            # Against a target of rounded logits, the gradient would point along the rounding.
+            with torch.no_grad():
+                target = model(images).softmax(dim=1)
         for _ in range(iterations):
             direction.requires_grad_()
             moved = distance(model(images + xi * direction), target).sum()
@@ -67,7 +72,8 @@ class VAT:
 
     ``loss = CE(labelled) + weight * ramp(t) * mean distance(f(x + r), softmax f(x)) + entropy_weight *
     mean H(f(x))`` over unlabelled x, with r of L2 norm `eps` in the adversarial direction. The clean pass
-    over unlabelled images feeds the batch-norm running statistics; the perturbed ones do not.
+    over unlabelled images feeds the batch-norm running statistics; the perturbed ones do not. All terms
+    are minimised in one update.
 
     Args:
         distance: between student logits and target probabilities; KL in the paper.

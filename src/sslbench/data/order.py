@@ -40,7 +40,10 @@ class IndexStream:
     def _draw(self) -> Tensor:
         self._block_start = self._generator.get_state()
         passes = [torch.randperm(len(self._pool), generator=self._generator) for _ in range(self._passes)]
-        return self._pool[torch.cat(passes)].to(self._device)
+        block = self._pool[torch.cat(passes)]
+        if self._device.type == "cuda":
+            return block.pin_memory().to(self._device, non_blocking=True)  # or the GPU's queue would drain
+        return block
 
     def next(self) -> Tensor:
         """The next positions, int64 ``[batch_size]``, on the training device."""

@@ -37,7 +37,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        if not isinstance(state, dict):
+            raise ValueError("not a checkpoint")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
         raise UserError(
             f"{path} is damaged and the run cannot go on from it: delete {path.parent.parent} to start again"
         ) from error
@@ -58,5 +60,5 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         model.load_state_dict(load_file(path))
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(f"{path} does not hold the weights of this run's model ({reason})") from error

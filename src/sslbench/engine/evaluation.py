@@ -58,15 +58,16 @@ def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = 500) -> Ev
     try:
         with torch.no_grad():
             parts = torch.split(data.index, batch_size)
-            logits = torch.cat([model(data.images.clean(part)).float() for part in parts])
+            # Scored on the CPU: sums over bins on CUDA depend on the order in which threads add.
+            logits = torch.cat([model(data.images.clean(part)).float() for part in parts]).cpu()
     finally:
         model.train(was_training)
-    num_classes = data.num_classes
-    share = float(multiclass_accuracy(logits, data.targets, num_classes, average="micro"))
+    num_classes, targets = data.num_classes, data.targets.cpu()
+    # torchmetrics puts a confidence of exactly 1 into a bin of its own, a sixteenth.
+    probabilities = logits.softmax(dim=1).clamp(max=1 - 2**-24)
+    share = float(multiclass_accuracy(logits, targets, num_classes, average="micro"))
     return Evaluation(
         acc=round(share * len(logits)) / len(logits),  # free of the rounding to float32
-        ece=float(
-            multiclass_calibration_error(logits.softmax(dim=1), data.targets, num_classes, CALIBRATION_BINS)
-        ),
-        loss=float(cross_entropy(logits, data.targets)),
+        ece=float(multiclass_calibration_error(probabilities, targets, num_classes, CALIBRATION_BINS)),
+        loss=float(cross_entropy(logits, targets)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from sslbench.engine.checkpoint import cpu_copy, save_checkpoint
 from sslbench.engine.evaluation import EvaluationSet, evaluate
 from sslbench.engine.meter import StepMeter
 from sslbench.engine.schedules import Schedule
+from sslbench.errors import DivergedError, UserError
 from sslbench.tracking.base import Tracker
 
 
@@ -78,6 +80,7 @@ class TrainingState:
         """All of it, with the global random streams that dropout and perturbations draw from."""
         return {
             "step": self.step,
+            "device": self.batches.device.type,
             "models": {name: model.state_dict() for name, model in self.models.items()},
             "optimizer": self.optimizer.state_dict(),
             "batches": self.batches.state_dict(),
@@ -87,7 +90,16 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Go on where `state` was taken.
+
+        Raises:
+            UserError: it was taken on another kind of device, whose random streams do not exist here.
+        """
+        if state["device"] != self.batches.device.type:
+            raise UserError(
+                f"the run's checkpoint was made on {state['device']}: set device={state['device']} to go on, "
+                f"or choose another run_dir to start again on {self.batches.device.type}"
+            )
         self.step = state["step"]
         for name, model in self.models.items():
             model.load_state_dict(state["models"][name])
@@ -122,6 +134,10 @@ def evaluate_all(state: TrainingState, valid: EvaluationSet, test: EvaluationSet
     for position, name in enumerate(state.algorithm.predictors):
         model = state.models[name]
         on_valid, on_test = evaluate(model, valid), evaluate(model, test)
+        if not math.isfinite(on_valid.loss):  # the last update broke the weights, after its loss was fine
+            raise DivergedError(
+                f"the weights of '{name}' became NaN or infinite by step {state.step}: lower optimizer.lr"
+            )
         for part, evaluation in (("val", on_valid), ("test", on_test)):
             if len(state.algorithm.predictors) > 1:
                 metrics[f"{part}/{name}_acc"] = evaluation.acc

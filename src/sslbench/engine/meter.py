@@ -32,13 +32,14 @@ class StepMeter:
         Terms come before the loss, so that the part that broke is named before the sum.
         """
         scalars = {**output.terms, "loss": output.loss, **output.monitors}
+        watched = len(output.terms) + 1  # a monitor may be 0 / 0, of a mask that let nothing through
         if not self._count:
             self._names = tuple(scalars)
             self._sums = torch.zeros(len(scalars), dtype=torch.float64, device=self._device)
-            self._first_bad = torch.full((len(scalars),), torch.inf, device=self._device)
+            self._first_bad = torch.full((watched,), torch.inf, device=self._device)
         values = torch.stack([value.detach().float() for value in scalars.values()])
         self._sums += values
-        bad = torch.where(values.isfinite(), torch.inf, step + 1)
+        bad = torch.where(values[:watched].isfinite(), torch.inf, step + 1)
         self._first_bad = torch.minimum(self._first_bad, bad)
         self._count += 1
 

@@ -18,13 +18,13 @@ def constant(step: int, total: int) -> float:
 
 
 def exponential(step: int, total: int, factor: float, every: int) -> float:
-    """``factor ** (step // every)``: the VAT paper's MNIST runs take 0.9 every 240 steps."""
+    """``factor ** (step // every)``; ``experiment=seeds/vat_mnist`` takes 0.9 every 240 steps."""
     return factor ** (step // every)
 
 
 def step_down(step: int, total: int, factor: float, at: float) -> float:
     """1, then `factor` once the share `at` of the run is done."""
-    return factor if step >= at * total else 1.0
+    return factor if step / total >= at else 1.0
 
 
 def linear(step: int, total: int, start: float) -> float:

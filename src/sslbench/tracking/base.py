@@ -13,7 +13,7 @@ class RunInfo:
     """Who a run is.
 
     Attributes:
-        run_id: unique for a configuration; also the name of its folder, and W&B's run id.
+        run_id: unique for a configuration; also the name of its folder.
         name: ``<algorithm>-<loss>-<dataset>-<labels>-s<seed>``, for people.
         group: the configuration without its seeds, so that a dashboard averages over them.
         tags: algorithm, data set, labels.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from sslbench.errors import UserError, nearest
+from sslbench.files import write_text_atomically
 from sslbench.tracking.base import RunInfo
 from sslbench.tracking.jsonl import FILE_NAME, read_metrics
 
@@ -171,7 +173,7 @@ class WandbTracker:
         opened = wandb.init(
             project=self.project,
             entity=self.entity,
-            id=run.run_id,
+            id=_own_id(run),
             name=run.name,
             group=run.group,
             job_type="train",
@@ -204,6 +206,21 @@ class WandbTracker:
         self._run = None
         print(f"W&B: stopped ({_first_line(error)}); training and metrics.jsonl go on", flush=True)
         _reset_client(self._client_errors)
+
+
+def _own_id(run: RunInfo) -> str:
+    """The id of this run at W&B: drawn when the run begins and kept in its folder.
+
+    The run id alone would not do: it is the same for everyone who trains this configuration, and after the
+    folder was deleted, so that W&B would append to curves of another run.
+    """
+    path = run.run_dir / "wandb" / "run-id.txt"
+    if run.first_step > 0 and path.exists():
+        return path.read_text(encoding="utf-8").strip()
+    drawn = f"{run.run_id}-{secrets.token_hex(4)}"
+    path.parent.mkdir(exist_ok=True)
+    write_text_atomically(path, drawn + "\n")
+    return drawn
 
 
 def _quiet_client() -> wandb.Settings:
