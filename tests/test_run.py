@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sslbench.config import Settings, load
 from sslbench.errors import DivergedError, UserError
@@ -144,6 +145,69 @@ def test_a_full_disk_in_the_middle_keeps_what_was_written(
     assert [point["step"] for point in read_metrics(settings.directory() / "metrics.jsonl")] == [2, 4]
     monkeypatch.setattr(JsonlTracker, "log", log)
     assert run(settings)["steps"] == 8
+
+
+def test_weights_that_broke_in_the_last_update_are_noticed(settings_of: MakeSettings) -> None:
+    settings = settings_of("algorithm=supervised", "optimizer=sgd", "optimizer.lr=1e38", "steps=1")
+    with pytest.raises(DivergedError, match="weights of 'student' became NaN or infinite by step 1"):
+        run(settings)
+    assert not (settings.directory() / "checkpoint" / "last.pt").exists()
+
+
+def stop_halfway(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: JsonlTracker, step: int) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "advance", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings)
+
+
+def test_a_run_does_not_go_on_with_other_data(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(count: int) -> None:
+        images, labels = np.zeros((count, 8, 8, 1), dtype=np.uint8), np.arange(count) % 10
+        np.savez(tmp_path / "my.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+
+    counts = ["num_labels=20", "num_valid=20"]
+    settings = settings_of("dataset=npz", f"dataset.path={tmp_path / 'my.npz'}", *counts)
+    write(100)
+    stop_halfway(settings, monkeypatch)
+    split = (settings.directory() / "split.npz").read_bytes()
+    write(120)
+    with pytest.raises(UserError, match="the data have changed since"):
+        run(settings)
+    assert (settings.directory() / "split.npz").read_bytes() == split
+
+
+def test_a_run_does_not_go_on_on_another_kind_of_device(
+    settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of()
+    stop_halfway(settings, monkeypatch)
+    path = settings.directory() / "checkpoint" / "last.pt"
+    torch.save({**torch.load(path, weights_only=True), "device": "cuda"}, path)
+    with pytest.raises(UserError, match="set device=cuda to go on"):
+        run(settings)
+
+
+def test_leftovers_of_a_killed_write_are_removed(settings_of: MakeSettings) -> None:
+    settings = settings_of()
+    leftover = settings.directory() / "checkpoint" / ".last.pt.123.part"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    run(settings)
+    assert not leftover.exists()
+
+
+def test_running_twice_trains_once(settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of()
+    first = run(settings)
+    monkeypatch.setattr("sslbench.run.train", None)
+    assert run(settings) == first
 
 
 def test_no_room_for_the_run_is_said_before_it_starts(

@@ -72,6 +72,21 @@ def test_direction_is_detached_of_unit_length_and_leaves_the_weights_alone() -> 
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_bfloat16_does_not_turn_the_direction() -> None:
+    """Under autocast the difference is taken between two float32 passes, whatever the target's precision."""
+    torch.manual_seed(8)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Tanh(), nn.Flatten(), nn.Linear(16 * 30 * 30, 10))
+    images = torch.randn(16, 3, 32, 32)
+    target = model(images).softmax(1).detach()
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(9)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled, cache_enabled=False):
+            rounded = model(images).softmax(1).detach() if enabled else target
+            found.append(adversarial_direction(model, images, rounded, kl, xi=0.1, iterations=1))
+    assert (found[0] * found[1]).flatten(1).sum(1).min() > 0.999
+
+
 def test_unit_length_of_tiny_and_zero_gradients() -> None:
     tiny = torch.full((1, 4), 1e-30)
     torch.testing.assert_close(unit_length(tiny), torch.full((1, 4), 0.5))

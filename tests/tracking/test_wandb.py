@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,8 @@ def test_a_run_reads_back_as_it_was_logged(
     seen = summary_of(tmp_path)
     assert seen["config"] == run.config
     assert seen["config"]["algorithm"]["views"] == ["weak", "weak"]
-    assert (seen["run_id"], seen["name"]) == (run.run_id, run.name)
+    assert re.fullmatch(rf"{re.escape(run.run_id)}-[0-9a-f]{{8}}", seen["run_id"])
+    assert seen["name"] == run.name
     assert (seen["project"], seen["entity"]) == ("study", "team")
     assert sorted(seen["tags"]) == ["100 labels", "digits", "mine", "pi_model"]
     assert (seen["state"], seen["exit_code"]) == ("finished", 0)
@@ -306,3 +308,13 @@ def test_the_configuration_gives_the_defaults(name: str, made: type) -> None:
     tracker = made(**arguments)
     assert vars(tracker) == vars(made())
     assert arguments.keys() == {key for key in vars(tracker) if not key.startswith("_")}
+
+
+def test_a_resumed_run_keeps_its_id_and_a_new_one_gets_its_own(make_run: MakeRun, tmp_path: Path) -> None:
+    ids = []
+    for first_step in (0, 10, 0):
+        tracker = WandbTracker(mode="offline")
+        tracker.start(make_run(first_step=first_step))
+        ids.append((tmp_path / "wandb" / "run-id.txt").read_text())
+        tracker.close("finished", None)
+    assert ids[0] == ids[1] != ids[2]
