@@ -245,11 +245,12 @@ def test_space_is_enough_for_two_checkpoints_with_adam_and_the_weights() -> None
 def test_threads(settings_of: MakeSettings) -> None:
     before = torch.get_num_threads()
     try:
-        prepare_process(settings_of("threads=2"), CPU)
+        prepare_process(settings_of("threads=2"))
         assert torch.get_num_threads() == 2
-        prepare_process(settings_of(), CPU)
+        prepare_process(settings_of())
         assert torch.get_num_threads() == 2, "null leaves the number as it is"
     finally:
         torch.set_num_threads(before)
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cudnn.benchmark

@@ -46,6 +46,7 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
             "train_seconds": 12.5,
             "steps_per_second": 160.0,
             "device": "cpu",
+            "precision": "fp32",
             "torch": "2.11.0",
             "git_commit": "0123456789abcdef0123456789abcdef01234567",
             "a_field_of_tomorrow": {"ignored": True},

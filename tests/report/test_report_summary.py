@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import stats
 
 from sslbench.errors import UserError
 from sslbench.report import Group, commands, differences_to_supervised, find_runs, group_runs, spread
+from sslbench.report.summary import without_copies
 
 VAT = (0.951, 0.957, 0.943, 0.962)
 SUPERVISED = (0.912, 0.921, 0.899, 0.914)
@@ -182,3 +184,20 @@ def test_standard_error_of_equal_gaps_is_zero(make_run: MakeRun) -> None:
     ((difference,), _) = differences_to_supervised(_groups())
     assert difference.standard_error == 0.0
     assert difference.mean == -0.25
+
+
+def test_a_copied_run_counts_once(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run("vat", 0, 0.9)
+    make_run("vat", 1, 0.8)
+    shutil.copytree(folder, tmp_path / "runs" / "z-copy")
+    runs, copies = without_copies(find_runs([tmp_path / "runs"])[0])
+    assert [run.folder.name for run in copies] == ["z-copy"]
+    (group,) = group_runs(runs)
+    assert len(group.runs) == 2
+
+
+def test_precisions_are_not_averaged(make_run: MakeRun) -> None:
+    make_run("vat", 0, precision="fp32")
+    make_run("vat", 1, precision="bf16")
+    with pytest.raises(UserError, match="precision"):
+        _groups()

@@ -14,7 +14,7 @@ from sslbench.errors import UserError
 from sslbench.files import write_atomically
 from sslbench.report.markdown import ON_CHOICE, SUMMARY_COLUMNS, not_finished, render_markdown, summary_row
 from sslbench.report.results import RunResult, find_runs, relative
-from sslbench.report.summary import Group, group_runs
+from sslbench.report.summary import Group, group_runs, without_copies
 
 _TITLE = "Results"
 _FIGURE_FORMATS = (".png", ".svg")
@@ -115,6 +115,7 @@ def _report(args: argparse.Namespace) -> None:
     _check_paths(args)
     note = _read_note(args.note) if args.note else ""
     runs, unfinished = find_runs(args.runs)
+    runs, copies = without_copies(runs)
     groups = group_runs(runs)
     # All is rendered before anything is written: an error leaves no half of a report.
     files: dict[Path, bytes] = {}
@@ -130,6 +131,8 @@ def _report(args: argparse.Namespace) -> None:
         files[args.csv] = _csv(runs).encode()
     _show(groups)
     print(ON_CHOICE)
+    if copies:
+        print(f"left out as copies: {', '.join(relative(run.folder) for run in copies)}")
     if unfinished:
         print(not_finished(unfinished))
     for path, content in files.items():

@@ -49,7 +49,8 @@ class RunResult:
         test_ece: expected calibration error on the test set at `step_best`.
         train_seconds: wall-clock time of the training, in seconds.
         steps_per_second: throughput, in 1/s.
-        device: name of the machine's accelerator or processor.
+        device: name of the GPU, or ``cpu``.
+        precision: of the forward passes, ``fp32`` or ``bf16``.
         torch: version.
         git_commit: None when the package was not run from a checkout.
     """
@@ -78,6 +79,7 @@ class RunResult:
     train_seconds: Positive
     steps_per_second: Positive
     device: str
+    precision: str
     torch: str
     git_commit: str | None
 

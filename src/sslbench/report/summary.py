@@ -14,7 +14,9 @@ from sslbench.report.results import RunResult, relative
 
 BASELINE = "supervised"
 # Runs whose configurations differ in their seeds only agree in these.
-_SHARED = ("dataset", "num_labels", "num_valid", "algorithm", "loss", "model", "steps")
+_SHARED = ("dataset", "num_labels", "num_valid", "algorithm", "loss", "model", "steps", "precision")
+# Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
+_OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
 # Left out of commands: seeds, which are listed together, and the folders of one person's machine.
 _NOT_REPEATED = ("seed", "split_seed", "run_dir", "output_root", "data_root")
 
@@ -105,6 +107,15 @@ def _check_group(name: str, runs: Sequence[RunResult]) -> None:
                 f"{relative(twin.folder)} and {relative(run.folder)} are the same configuration with the "
                 f"same seed {run.seed} and split_seed {run.split_seed}: give one of them"
             )
+
+
+def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
+    """The runs, each once, and those left out since an earlier one is the same run with the same outcome."""
+    runs = list(runs)
+    kept: dict[tuple[object, ...], RunResult] = {}
+    for run in runs:
+        kept.setdefault(tuple(getattr(run, name) for name in _OUTCOME), run)
+    return list(kept.values()), [run for run in runs if run not in kept.values()]
 
 
 def group_runs(runs: Iterable[RunResult]) -> list[Group]:
