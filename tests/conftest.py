@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,13 @@ def real_data_root() -> Path:
 def _one_thread() -> None:
     """One thread a process: tests run side by side, and waiting threads would slow each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was() -> Iterator[None]:
+    """A run within this process flushes denormal numbers, which hypothesis holds against the next test."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -93,6 +93,8 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)
+    finally:
+        del os.environ[_FULL_ERROR]
     if _failures:
         sys.exit(1)
 

@@ -184,7 +184,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert not (tmp_path / "broken" / "result.json").exists()
     resumed = run(broken)
 
-    timing = ("train_seconds", "steps_per_second", "run_id", "overrides")
+    timing = ("train_seconds", "steps_per_second", "run_id", "overrides", "git_commit")
     assert {k: v for k, v in resumed.items() if k not in timing} == {
         k: v for k, v in whole.items() if k not in timing
     }
