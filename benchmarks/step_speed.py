@@ -26,6 +26,7 @@ from torchvision.transforms import v2
 
 from sslbench import config
 from sslbench.algorithms.base import Algorithm
+from sslbench.building import build
 from sslbench.core import Batch, Progress, Views
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.batches import BatchSource
@@ -124,13 +125,13 @@ def main() -> None:
     device = pick_device(settings.device)
     prepare_process(settings)
     data = prepare_data(settings, device)
-    arrays: ImageArrays = config.build(settings.dataset, "dataset")
+    arrays: ImageArrays = build(settings.dataset, "dataset")
     autocast = pick_precision(settings.precision, device)
 
     def side(with_loaders: bool) -> Callable[[int], float]:
-        algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
+        algorithm: Algorithm = build(settings.algorithm, "algorithm")
         models = build_models(settings, algorithm, data, device)
-        optimizer = config.build(settings.optimizer, "optimizer")(parameters_of(models, algorithm.trained))
+        optimizer = build(settings.optimizer, "optimizer")(parameters_of(models, algorithm.trained))
         source = BatchSource(
             data.train,
             data.targets,

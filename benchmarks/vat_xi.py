@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sslbench import config
 from sslbench.algorithms.base import Algorithm
 from sslbench.algorithms.vat import unit_length
+from sslbench.building import build
 from sslbench.engine.checkpoint import load_weights
 from sslbench.losses import kl
 from sslbench.models.batch_norm import frozen_batch_stats
@@ -44,7 +45,7 @@ def main() -> None:
     prepare_process(settings)
     device = torch.device("cpu")
     data = prepare_data(settings, device)
-    algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
+    algorithm: Algorithm = build(settings.algorithm, "algorithm")
     model = build_models(settings, algorithm, data, device)[algorithm.predictors[0]]
     load_weights(directory / "model.safetensors", model)
     images = data.test.images.clean(data.test.index[:250])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sslbench.algorithms.base import Algorithm
-from sslbench.config import Settings, build
+from sslbench.building import build
+from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
 from sslbench.run import run

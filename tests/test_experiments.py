@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sslbench.config import Settings, build, check_nodes, check_values, conf_dir
+from sslbench.building import build, check_nodes
+from sslbench.config import Settings, check_values, conf_dir
 
 EXPERIMENTS = sorted(
     path.relative_to(conf_dir() / "experiment").with_suffix("").as_posix()

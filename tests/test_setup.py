@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sslbench.algorithms.base import Algorithm
-from sslbench.config import Settings, build
+from sslbench.building import build
+from sslbench.config import Settings
 from sslbench.data import zca
 from sslbench.errors import UserError
 from sslbench.setup import (

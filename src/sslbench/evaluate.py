@@ -28,6 +28,7 @@ def evaluate_run(
     """
     from sslbench import config
     from sslbench.algorithms.base import Algorithm
+    from sslbench.building import build, check_nodes
     from sslbench.engine.checkpoint import load_weights
     from sslbench.engine.device import pick_device
     from sslbench.engine.evaluation import evaluate
@@ -40,13 +41,13 @@ def evaluate_run(
         device = "cpu" if recorded["device"] == "cpu" else "cuda"
     if data_root is not None and "root" in settings.dataset:
         settings.dataset["root"] = data_root
-    config.check_nodes(settings)
+    check_nodes(settings)
     target = pick_device(device)
     prepare_process(settings)
     data = prepare_data(settings, target)
     if data.split.digest != recorded["split_hash"]:
         raise UserError(f"the data are not those that {directory} was trained on: its split is another one")
-    algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
+    algorithm: Algorithm = build(settings.algorithm, "algorithm")
     model = build_models(settings, algorithm, data, target)[algorithm.predictors[0]]
     load_weights(directory / "model.safetensors", model)
     on_valid, on_test = evaluate(model, data.valid), evaluate(model, data.test)

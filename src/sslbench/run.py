@@ -14,6 +14,7 @@ import torch
 
 from sslbench import config
 from sslbench.algorithms.base import Algorithm
+from sslbench.building import blaming, build, check_nodes
 from sslbench.config import Settings
 from sslbench.data.batches import BatchSource
 from sslbench.data.splits import require_same_split
@@ -45,16 +46,16 @@ def run(settings: Settings) -> dict[str, Any]:
         UserError: something the user can mend, before training starts; or the loss diverged.
     """
     commit = git_commit()  # of the code that runs, whatever is committed meanwhile
-    config.check_nodes(settings)
+    check_nodes(settings)
     directory = settings.directory()
     device = pick_device(settings.device)
     prepare_process(settings)
     # What can be refused at once comes before the data, which may have to be downloaded.
-    algorithm: Algorithm = config.build(settings.algorithm, "algorithm")
-    schedule: Schedule = config.build(settings.schedule, "schedule")
-    with config.blaming("schedule"):
+    algorithm: Algorithm = build(settings.algorithm, "algorithm")
+    schedule: Schedule = build(settings.schedule, "schedule")
+    with blaming("schedule"):
         schedule(0, settings.steps)
-    logger: Tracker = config.build(settings.logger, "logger")
+    logger: Tracker = build(settings.logger, "logger")
     with _terminable(), claimed(directory):
         finished = finished_result(directory, settings)
         if finished is not None:
@@ -62,10 +63,10 @@ def run(settings: Settings) -> dict[str, Any]:
         data = prepare_data(settings, device)
         models = build_models(settings, algorithm, data, device)
         require_space(directory, checkpoint_bytes(models))
-        with config.blaming("optimizer"):
+        with blaming("optimizer"):
             parameters = parameters_of(models, algorithm.trained)
-            optimizer = config.build(settings.optimizer, "optimizer")(parameters)
-        with config.blaming("algorithm"):
+            optimizer = build(settings.optimizer, "optimizer")(parameters)
+        with blaming("algorithm"):
             batches = BatchSource(
                 data.train,
                 data.targets,

@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sslbench.algorithms.base import Algorithm
-from sslbench.config import Settings, blaming, build
+from sslbench.building import blaming, build
+from sslbench.config import Settings
 from sslbench.core import ImageSpec
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.splits import Split, make_split

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslbench.algorithms.base import Algorithm
-from sslbench.config import Settings, build, conf_dir
+from sslbench.building import build
+from sslbench.config import Settings, conf_dir
 from sslbench.core import Batch, Progress, StepOutput
 from sslbench.data.batches import BatchSource
 from sslbench.engine.loop import TrainingState, training_step

@@ -16,21 +16,19 @@ class Algorithm(Protocol):
     It gets batches with the views that it declares and returns a loss; it never sees the configuration,
     the data layer, the optimizer or the loggers. All that must survive a restart lives in the modules it
     returns from `build`: a teacher is one of them, and running statistics are buffers.
-
-    Attributes:
-        views: the augmented views a batch must have.
-        trained: names of the modules that the optimizer updates.
-        predictors: names of the modules that are evaluated; validation of the first picks the checkpoint.
     """
 
     @property
-    def views(self) -> Views: ...  # noqa: D102
+    def views(self) -> Views:
+        """The augmented views a batch must have."""
 
     @property
-    def trained(self) -> tuple[str, ...]: ...  # noqa: D102
+    def trained(self) -> tuple[str, ...]:
+        """Names of the modules that the optimizer updates."""
 
     @property
-    def predictors(self) -> tuple[str, ...]: ...  # noqa: D102
+    def predictors(self) -> tuple[str, ...]:
+        """Names of the modules that are evaluated; validation of the first picks the checkpoint."""
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """Make the modules, by name; called once a run, before they move to the training device."""
