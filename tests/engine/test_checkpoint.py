@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +177,25 @@ def test_absent_or_damaged_weights(tmp_path: Path, content: bytes | None) -> Non
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"model\.safetensors does not hold the weights"):
         load_weights(path, network())
+
+
+@pytest.mark.parametrize("writer", ["save_checkpoint", "save_weights"])
+def test_no_room_is_an_error_of_the_system_and_leaves_nothing(tmp_path: Path, writer: str) -> None:
+    script = f"""
+import resource, signal, sys
+from pathlib import Path
+import torch
+from sslbench.engine.checkpoint import {writer}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    {writer}(Path(sys.argv[1]) / "run" / "file", {{"weight": torch.zeros(10_000)}})
+except OSError as error:
+    print(error.strerror)
+"""
+    (tmp_path / "run").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "File too large", done.stderr
+    assert list((tmp_path / "run").iterdir()) == []

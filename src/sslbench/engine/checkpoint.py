@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sslbench.errors import UserError
@@ -24,9 +25,16 @@ def cpu_copy(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` so that a process killed at any moment leaves a whole checkpoint, old or new."""
+    """Write `state` so that a process killed at any moment leaves a whole checkpoint, old or new.
+
+    Raises:
+        OSError: the disk is full or the folder not writable.
+    """
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, lambda part: torch.save(dict(state), part))
+    # By way of memory: torch's own writer hides a full disk behind an error about positions.
+    memory = io.BytesIO()
+    torch.save(dict(state), memory)
+    write_atomically(path, lambda part: part.write_bytes(memory.getbuffer()))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -47,8 +55,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write weights as safetensors."""
-    write_atomically(path, lambda part: save_file(dict(weights), part))
+    """Write weights as safetensors.
+
+    Raises:
+        OSError: the disk is full or the folder not writable.
+    """
+    content = save(dict(weights))  # the library's own writer has errors and file modes of its own
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -59,6 +72,6 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """
     try:
         model.load_state_dict(load_file(path))
-    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(f"{path} does not hold the weights of this run's model ({reason})") from error
