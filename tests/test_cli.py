@@ -71,6 +71,7 @@ MISTAKES = {
     "num_labels=55": "num_labels=55 is not divisible by the 10 classes: use 50 or 60",
     "num_labels=5": "num_labels=5 is smaller than the 10 classes",
     "num_labels=1290": "together exceed the 1297 training images",
+    "dataset=cifar10 num_labels=4005": "num_labels=4005 is not divisible by the 10 classes: use 4000 or 4010",
     "steps=0": "steps=0 must be at least 1",
     "batch.unlabelled=-3": "batch.unlabelled=-3 must be at least 1",
     "seed=-1": "seed=-1 must be from 0",

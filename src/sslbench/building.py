@@ -52,7 +52,7 @@ def _arguments(node: Node) -> Node:
     return {
         name: value
         for name, value in node.items()
-        if not (name.startswith("_") and name.endswith("_")) and name not in ("images", "typical")
+        if not (name.startswith("_") and name.endswith("_")) and name not in ("images", "typical", "facts")
     }
 
 

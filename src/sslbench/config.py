@@ -106,7 +106,7 @@ class Settings(Keys):
             del identity[key]
         if self.loss_name is None:
             del identity["loss"]
-        for key in ("root", "download", "typical"):
+        for key in ("root", "download", "typical", "facts"):
             identity["dataset"].pop(key, None)
         return identity
 
@@ -231,6 +231,11 @@ def check_values(settings: Settings) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key}={value} must be at least 1")
+    facts = settings.dataset.get("facts", {})
+    if "num_classes" in facts:  # of a well-known set: told before it is loaded, or even downloaded
+        from sslbench.data.splits import check_counts
+
+        check_counts(settings.num_labels, settings.num_valid, facts["num_classes"], facts.get("num_train"))
     for key in _SEEDS:
         if not 0 <= getattr(settings, key) < 2**32:
             raise UserError(f"{key}={getattr(settings, key)} must be from 0 to {2**32 - 1}")

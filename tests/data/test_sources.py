@@ -564,6 +564,7 @@ def test_configuration_fits_the_function(path: Path) -> None:
     target = config.pop("_target_")
     assert target == f"sslbench.data.sources.{path.stem}"
     images, typical = config.pop("images"), config.pop("typical")
+    config.pop("facts", None)
     parameters = inspect.signature(getattr(sources, path.stem)).parameters
     assert config.keys() == parameters.keys()
     for name, parameter in parameters.items():
@@ -572,3 +573,17 @@ def test_configuration_fits_the_function(path: Path) -> None:
     assert images["_target_"] == "sslbench.data.views.ImageTransform"
     assert len(images["mean"]) == len(images["std"])
     assert typical.keys() == {"num_labels", "num_valid", "perturbation_radius"}
+
+
+def test_facts_of_digits_are_true() -> None:
+    facts: Any = OmegaConf.to_container(OmegaConf.load(CONF / "digits.yaml").facts)
+    arrays = sources.digits()
+    assert facts == {"num_classes": arrays.num_classes, "num_train": len(arrays.y_train)}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_facts_of_official_sets_are_true(name: str, real_data_root: Path) -> None:
+    facts: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml").facts)
+    arrays = getattr(sources, name)(str(real_data_root), download=False)
+    assert facts == {"num_classes": arrays.num_classes, "num_train": len(arrays.y_train)}

@@ -77,6 +77,36 @@ def require_same_split(path: Path, split: Split) -> None:
         )
 
 
+def check_counts(num_labels: int, num_valid: int, num_classes: int, num_train: int | None) -> None:
+    """Refuse counts that fit no data set of `num_classes` classes and `num_train` images.
+
+    Args:
+        num_labels: labelled images in all.
+        num_valid: validation images.
+        num_classes: size of the label set.
+        num_train: training images, or None where they are not known yet.
+
+    Raises:
+        UserError: naming the key and the remedy.
+    """
+    if num_labels < num_classes:
+        raise UserError(
+            f"num_labels={num_labels} is smaller than the {num_classes} classes: "
+            f"use a multiple of {num_classes}, at least {num_classes}"
+        )
+    if num_labels % num_classes:
+        below = num_labels - num_labels % num_classes
+        raise UserError(
+            f"num_labels={num_labels} is not divisible by the {num_classes} classes: "
+            f"use {below} or {below + num_classes}"
+        )
+    if num_train is not None and num_labels + num_valid > num_train:
+        raise UserError(
+            f"num_labels={num_labels} and num_valid={num_valid} together exceed the {num_train} training "
+            f"images: lower one of them"
+        )
+
+
 def make_split(
     targets: Indices,
     num_classes: int,
@@ -103,22 +133,7 @@ def make_split(
     Raises:
         UserError: the counts do not fit the classes or the data; the message names the key.
     """
-    if num_labels < num_classes:
-        raise UserError(
-            f"num_labels={num_labels} is smaller than the {num_classes} classes: "
-            f"use a multiple of {num_classes}, at least {num_classes}"
-        )
-    if num_labels % num_classes:
-        below = num_labels - num_labels % num_classes
-        raise UserError(
-            f"num_labels={num_labels} is not divisible by the {num_classes} classes: "
-            f"use {below} or {below + num_classes}"
-        )
-    if num_labels + num_valid > len(targets):
-        raise UserError(
-            f"num_labels={num_labels} and num_valid={num_valid} together exceed the {len(targets)} training "
-            f"images: lower one of them"
-        )
+    check_counts(num_labels, num_valid, num_classes, len(targets))
     order = np.random.RandomState(split_seed).permutation(len(targets)).astype(np.int64)
     valid, rest = order[len(order) - num_valid :], order[: len(order) - num_valid]
     per_class = num_labels // num_classes
