@@ -48,12 +48,22 @@ def _check_node(node: Node, key: str) -> None:
 
 
 def _arguments(node: Node) -> Node:
-    """A node's arguments for its target: without Hydra's words and the sections read by the data layer."""
+    """A node's arguments for its target: without Hydra's words and the sections that only others read."""
     return {
         name: value
         for name, value in node.items()
         if not (name.startswith("_") and name.endswith("_")) and name not in ("images", "typical", "facts")
     }
+
+
+def _instructions(node: Node) -> Node:
+    """What Hydra needs of `node` and of the nodes within."""
+    words = {name: value for name, value in node.items() if name in ("_target_", "_partial_")}
+    arguments = {
+        name: _instructions(value) if isinstance(value, dict) and "_target_" in value else value
+        for name, value in _arguments(node).items()
+    }
+    return {**words, **arguments}
 
 
 def _target(node: Node, key: str) -> Any:
@@ -123,9 +133,8 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    words = {name: value for name, value in node.items() if name in ("_target_", "_partial_")}
     try:
-        return instantiate({**words, **_arguments(node)}, **arguments)
+        return instantiate(_instructions(node), **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):

@@ -108,6 +108,8 @@ class Settings(Keys):
             del identity["loss"]
         for key in ("root", "download", "typical", "facts"):
             identity["dataset"].pop(key, None)
+        for node in (identity.get("loss", {}), identity["algorithm"].get("distance", {})):
+            node.pop("typical", None)  # it has done its work once the weights are resolved
         return identity
 
     def directory(self) -> Path:
@@ -138,6 +140,7 @@ def register() -> None:
     from hydra.core.config_store import ConfigStore
 
     OmegaConf.register_new_resolver("data_root", default_data_root, replace=True)
+    OmegaConf.register_new_resolver("times", lambda one, other: float(one) * float(other), replace=True)
     ConfigStore.instance().store(name="settings", node=Keys)
 
 

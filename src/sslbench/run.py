@@ -164,6 +164,7 @@ def _result(
         "test_acc_last": score.test_history[-1],
         "test_acc_median20": score.test_acc_median20,
         "test_ece": score.test_ece,
+        "metrics_best": score.metrics_best,
         "train_seconds": score.train_seconds,
         "steps_per_second": settings.steps / score.train_seconds,
         "device": device_name(device),

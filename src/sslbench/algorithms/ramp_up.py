@@ -23,6 +23,21 @@ def sigmoid_ramp_up(fraction: Tensor, length: float) -> Tensor:
     return torch.exp(-5 * (1 - (fraction / length).clamp(max=1)) ** 2)
 
 
+def linear_ramp_up(fraction: Tensor, length: float) -> Tensor:
+    """From 0 to 1 along a straight line, then 1 (MixMatch, arXiv:1905.02249, section 4.1).
+
+    Args:
+        fraction: share of the run that is done, ``[]``.
+        length: share of the run that the ramp takes; 0 for none, above 1 for a ramp that the run cuts off.
+
+    Returns:
+        A factor in [0, 1], ``[]``, on the device of `fraction`.
+    """
+    if length == 0:
+        return torch.ones_like(fraction)
+    return (fraction / length).clamp(max=1)
+
+
 def check_ramp_up(weight: float, ramp_up: float) -> None:
     """Refuse a negative weight or ramp.
 

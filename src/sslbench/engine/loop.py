@@ -57,6 +57,7 @@ class Score:
     test_ece: float = 0.0
     test_history: list[float] = field(default_factory=list)
     train_seconds: float = 0.0
+    metrics_best: dict[str, float] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -131,6 +132,7 @@ def training_step(
 def evaluate_all(state: TrainingState, valid: EvaluationSet, test: EvaluationSet) -> dict[str, float]:
     """Evaluate every predictor and update the score with the first; returns the metrics to log."""
     metrics: dict[str, float] = {}
+    best = False
     for position, name in enumerate(state.algorithm.predictors):
         model = state.models[name]
         on_valid, on_test = evaluate(model, valid), evaluate(model, test)
@@ -146,10 +148,13 @@ def evaluate_all(state: TrainingState, valid: EvaluationSet, test: EvaluationSet
         if position == 0:
             score = state.score
             score.test_history.append(on_test.acc)
-            if on_valid.acc >= score.val_acc_best:
+            best = on_valid.acc >= score.val_acc_best
+            if best:
                 score.val_acc_best, score.step_best = on_valid.acc, state.step
                 score.test_acc, score.test_ece = on_test.acc, on_test.ece
                 score.best_weights = cpu_copy(model)
+    if best:
+        state.score.metrics_best = metrics
     return metrics
 
 

@@ -1,0 +1,69 @@
+"""Mean Teacher: the student agrees with an average of its own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import nn
+
+from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
+from sslbench.losses.classification import cross_entropy
+from sslbench.models.batch_norm import frozen_batch_stats
+from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
+
+
+@final
+class MeanTeacher:
+    """Tarvainen & Valpola 2017, arXiv:1703.01780, section 2.
+
+    ``loss = CE(labelled) + weight * ramp(t) * mean distance(f(x'), softmax g(x''))`` over two augmented
+    views of an unlabelled image. The weights of the teacher g are a moving average of the student's.
+
+    The teacher predicts in training mode, with the batch's own statistics and dropout, as the authors' does.
+    Its batch-norm statistics, which evaluation uses, are averaged with the weights (see
+    `sslbench.models.ema.update_average`); the authors' teacher gathers them in its own passes.
+
+    Args:
+        distance: between student logits and teacher probabilities; mse in the paper.
+        ema: decay of the average, reached after a warm-up.
+        weight: of the consistency term at the end of the ramp, not negative.
+        ramp_up: share of the run over which the weight grows; 0 for none.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    views = Views(labelled=("weak",), unlabelled=("weak", "weak"))
+    trained = ("student",)
+    predictors = ("teacher", "student")
+
+    def __init__(self, distance: Distance, ema: float, weight: float, ramp_up: float) -> None:
+        check_ramp_up(weight, ramp_up)
+        check_decay(ema)
+        self._distance, self._ema, self._weight, self._ramp_up = distance, ema, weight, ramp_up
+
+    def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
+        """The student, and a teacher that starts equal."""
+        student = new_model()
+        return {"student": student, "teacher": frozen_copy(student)}
+
+    def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
+        """See `Algorithm.step`."""
+        student, teacher = models["student"], models["teacher"]
+        supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
+        with torch.no_grad(), frozen_batch_stats(teacher):
+            target = teacher(batch.unlabelled[1]).softmax(dim=1)
+        consistency = self._distance(student(batch.unlabelled[0]), target).mean()
+        weight = self._weight * sigmoid_ramp_up(progress.fraction, self._ramp_up)
+        return StepOutput(
+            supervised + weight * consistency,
+            {"supervised": supervised, "consistency": consistency},
+            {"consistency_weight": weight},
+        )
+
+    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
+        """Move the teacher."""
+        update_average(models["teacher"], models["student"], warmed_up(self._ema, progress.step))

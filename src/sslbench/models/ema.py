@@ -1,0 +1,64 @@
+"""Averages of a network's weights over the steps of training."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+def frozen_copy(model: AnyModule) -> AnyModule:
+    """A copy of `model` whose parameters take no gradient."""
+    return copy.deepcopy(model).requires_grad_(requires_grad=False)
+
+
+def warmed_up(decay: float, step: Tensor) -> Tensor:
+    """``min(1 - 1 / (t + 1), decay)``: a plain mean over the first steps, so that the start is forgotten.
+
+    Tarvainen & Valpola 2017 (arXiv:1703.01780), in the authors' code.
+
+    Args:
+        decay: from 0 to below 1.
+        step: steps finished before this one, float32 ``[]``.
+
+    Returns:
+        The decay of this step, ``[]``, on the device of `step`; 0 in the first step.
+    """
+    return (1 - 1 / (step + 1)).clamp(max=decay)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: Tensor) -> None:
+    """``average = decay * average + (1 - decay) * model``, in place, over parameters and buffers alike.
+
+    Batch-norm statistics are averaged as the weights are: they come from the student's passes over ordinary
+    images, so evaluation of the average needs no pass of its own. Counters are copied.
+
+    Args:
+        average: of the same structure as `model`.
+        model: the network in training.
+        decay: ``[]``, in [0, 1], on the modules' device.
+    """
+    ours, theirs = [], []
+    for mine, its in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            ours.append(mine)
+            theirs.append(its)
+        else:
+            mine.copy_(its)
+    torch._foreach_mul_(ours, decay)
+    torch._foreach_add_(ours, torch._foreach_mul(theirs, 1 - decay))
+
+
+def check_decay(decay: float) -> None:
+    """Refuse a decay that is no weight of an average.
+
+    Raises:
+        ValueError: it is not from 0 to below 1.
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"ema={decay} must be at least 0 and below 1")
