@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -28,8 +29,23 @@ class ImageSpec:
     num_classes: int
 
 
-#: Makes a fresh network for the data at hand, initialised from the run's ``init`` random stream.
-ModelFactory = Callable[[], nn.Module]
+class ModelFactory(Protocol):
+    """Makes fresh networks for the data at hand, initialised from the run's ``init`` random stream.
+
+    Attributes:
+        spec: the data's shape.
+        num_train: images of the training set; `Batch.unlabelled_index` is below it.
+        black: the network's input for pixels of value 0, one number for each channel.
+        white: likewise for pixels of value 255. With whitening, inputs have no such bounds: both are empty.
+    """
+
+    spec: ImageSpec
+    num_train: int
+    black: tuple[float, ...]
+    white: tuple[float, ...]
+
+    def __call__(self, num_outputs: int | None = None) -> nn.Module:
+        """A network with `num_outputs` outputs; by default, one for each class."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,60 @@ class Views:
 
     labelled: tuple[str, ...] = ("weak",)
     unlabelled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run, with batches, optimizers and a schedule of its own.
+
+    Attributes:
+        name: for the log.
+        views: the augmented views a batch must have.
+        trained: the modules that `StepOutput.loss` updates.
+        predictors: the modules that are evaluated; validation of the first picks the stage's checkpoint.
+        share: length in proportion to that of the other stages.
+        rivals: modules that a loss of their own updates, each by an optimizer of its own.
+    """
+
+    name: str
+    views: Views
+    trained: tuple[str, ...]
+    predictors: tuple[str, ...]
+    share: float = 1.0
+    rivals: tuple[str, ...] = ()
+
+
+class TrainingImages(Protocol):
+    """The training set between two stages. It does not tell the labels of unlabelled images.
+
+    Attributes:
+        labelled: positions of the labelled images, int64 ``[L]``, on the training device.
+        unlabelled: positions of the unlabelled images, int64 ``[U]``, on the training device.
+    """
+
+    labelled: Tensor
+    unlabelled: Tensor
+
+    def predict(self, model: nn.Module, index: Tensor) -> Tensor:
+        """Outputs of `model` in evaluation mode on the clean images at `index` ``[n]``: ``[n, K]``."""
+
+
+class Examination(Protocol):
+    """True labels of every part of the data, for numbers that are reported and never trained or chosen on.
+
+    Attributes:
+        targets: class indices of the whole training set, int64 ``[N]``, on the training device.
+    """
+
+    targets: Tensor
+
+    def mean(self, part: str, score: Callable[[Tensor, Tensor], Tensor]) -> float:
+        """Mean of ``score(clean images [B, C, H, W], true classes [B]) -> [B]`` over a part of the data.
+
+        Args:
+            part: ``labelled``, ``unlabelled``, ``val`` or ``test``.
+            score: of each image; runs without gradient.
+        """
 
 
 @dataclass(frozen=True)
@@ -65,17 +135,21 @@ class Batch:
 class Progress:
     """Where a run stands, as device scalars, so that a step that reads it never waits for the device.
 
+    Where an algorithm trains in stages, its steps are counted anew in each.
+
     Attributes:
         step: steps finished so far (0 in the first step), float32 ``[]``; exact up to 2**24 steps.
-        total: steps of the whole run.
+        total: steps of the whole stage; for most algorithms that is the run.
+        stage: position of the stage, from 0.
     """
 
     step: Tensor
     total: int
+    stage: int = 0
 
     @property
     def fraction(self) -> Tensor:
-        """Share of the run that is done, in [0, 1), float32 ``[]``."""
+        """Share of the stage that is done, in [0, 1), float32 ``[]``."""
         return self.step / self.total
 
 
@@ -87,8 +161,10 @@ class StepOutput:
         loss: the scalar that is minimised.
         terms: the parts of the loss before weighting, by name; logged, and named when one is not finite.
         monitors: other scalars worth a curve (weights, mask rates); detached.
+        rivals: the losses of the stage's rivals, by the name of the module; each updates that module alone.
     """
 
     loss: Tensor
     terms: Mapping[str, Tensor]
     monitors: Mapping[str, Tensor] = field(default_factory=dict)
+    rivals: Mapping[str, Tensor] = field(default_factory=dict)

@@ -27,7 +27,7 @@ def evaluate_run(
         UserError: there is no finished run, or its files or data are absent or damaged.
     """
     from sslbench import config
-    from sslbench.algorithms.base import Algorithm
+    from sslbench.algorithms.base import AnyAlgorithm, stages_of
     from sslbench.building import build, check_nodes
     from sslbench.engine.checkpoint import load_weights
     from sslbench.engine.device import pick_device
@@ -47,8 +47,9 @@ def evaluate_run(
     data = prepare_data(settings, target)
     if data.split.digest != recorded["split_hash"]:
         raise UserError(f"the data are not those that {directory} was trained on: its split is another one")
-    algorithm: Algorithm = build(settings.algorithm, "algorithm")
-    model = build_models(settings, algorithm, data, target)[algorithm.predictors[0]]
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
+    predictor = stages_of(algorithm)[-1].predictors[0]
+    model = build_models(settings, algorithm, data, target)[predictor]
     load_weights(directory / "model.safetensors", model)
     on_valid, on_test = evaluate(model, data.valid), evaluate(model, data.test)
     return {"val_acc_best": on_valid.acc, "test_acc": on_test.acc, "test_ece": on_test.ece}

@@ -13,15 +13,17 @@ from typing import Any
 import torch
 
 from sslbench import config
-from sslbench.algorithms.base import Algorithm
+from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import blaming, build, check_nodes
 from sslbench.config import Settings
-from sslbench.data.batches import BatchSource
+from sslbench.data.batches import BatchSource, check_views
 from sslbench.data.splits import require_same_split
 from sslbench.engine.checkpoint import load_checkpoint, save_weights
 from sslbench.engine.device import device_name, pick_device, pick_precision
-from sslbench.engine.loop import Plan, Score, TrainingState, train
+from sslbench.engine.examination import LabelledParts
+from sslbench.engine.loop import Plan, train
 from sslbench.engine.schedules import Schedule
+from sslbench.engine.state import Score, TrainingState, stage_ends
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 from sslbench.provenance import git_commit
@@ -30,11 +32,10 @@ from sslbench.setup import (
     Data,
     build_models,
     checkpoint_bytes,
-    parameters_of,
     prepare_data,
     prepare_process,
 )
-from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, RunInfo, Tracker
+from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
 
 RESULT_SCHEMA = 1
 
@@ -51,10 +52,11 @@ def run(settings: Settings) -> dict[str, Any]:
     device = pick_device(settings.device)
     prepare_process(settings)
     # What can be refused at once comes before the data, which may have to be downloaded.
-    algorithm: Algorithm = build(settings.algorithm, "algorithm")
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     schedule: Schedule = build(settings.schedule, "schedule")
     with blaming("schedule"):
         schedule(0, settings.steps)
+    stage_ends(stages_of(algorithm), settings.steps)
     logger: Tracker = build(settings.logger, "logger")
     with _terminable(), claimed(directory):
         finished = finished_result(directory, settings)
@@ -63,21 +65,22 @@ def run(settings: Settings) -> dict[str, Any]:
         data = prepare_data(settings, device)
         models = build_models(settings, algorithm, data, device)
         require_space(directory, checkpoint_bytes(models))
-        with blaming("optimizer"):
-            parameters = parameters_of(models, algorithm.trained)
-            optimizer = build(settings.optimizer, "optimizer")(parameters)
+        stages = stages_of(algorithm)
         with blaming("algorithm"):
+            for stage in stages:
+                check_views(stage.views)
             batches = BatchSource(
                 data.train,
                 data.targets,
                 data.split,
-                algorithm.views,
+                stages[0].views,
                 settings.batch.labelled,
                 settings.batch.unlabelled,
                 settings.seed,
                 device,
             )
-        state = TrainingState(algorithm, models, optimizer, batches)
+        with blaming("optimizer"):
+            state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches)
         try:
             return _train(settings, directory, data, state, schedule, logger, commit)
         except OSError as error:
@@ -105,7 +108,8 @@ def _train(
         autocast=pick_precision(settings.precision, device),
         checkpoint=directory / "checkpoint" / "last.pt",
     )
-    tracker = Fanout([JsonlTracker(), ConsoleTracker(), logger])
+    parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    tracker = Fanout([JsonlTracker(), PictureTracker(), ConsoleTracker(), logger])
     if plan.checkpoint.exists():
         require_same_split(directory / "split.npz", data.split)
         state.load_state_dict(load_checkpoint(plan.checkpoint))
@@ -116,7 +120,7 @@ def _train(
     try:
         with status:
             tracker.start(_info(settings, directory, state.step))
-            train(state, plan, schedule, data.valid, data.test, tracker, device)
+            train(state, plan, schedule, parts, tracker)
             save_weights(directory / "model.safetensors", state.score.best_weights)
             result = _result(settings, data.split.digest, state.score, device, commit)
             write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
@@ -165,6 +169,7 @@ def _result(
         "test_acc_median20": score.test_acc_median20,
         "test_ece": score.test_ece,
         "metrics_best": score.metrics_best,
+        "metrics_last": score.metrics_last,
         "train_seconds": score.train_seconds,
         "steps_per_second": settings.steps / score.train_seconds,
         "device": device_name(device),

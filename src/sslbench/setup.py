@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from sslbench.algorithms.base import Algorithm
+from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import blaming, build
 from sslbench.config import Settings
-from sslbench.core import ImageSpec
+from sslbench.core import ImageSpec, Stage
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.splits import Split, make_split
 from sslbench.data.views import DeviceImages, ImageTransform
@@ -100,24 +100,38 @@ def prepare_data(settings: Settings, device: torch.device) -> Data:
     )
 
 
-def new_model(settings: Settings, spec: ImageSpec) -> nn.Module:
-    """A fresh network for the data, initialised from the global random stream, on the CPU.
+@final
+class Networks:
+    """The `sslbench.core.ModelFactory` of a run: fresh networks, from the global random stream, on the CPU.
 
-    Raises:
-        UserError: the settings of the model do not fit the data.
+    Args:
+        settings: of the run.
+        data: on which the networks are to work.
     """
-    model: nn.Module = build(
-        settings.model,
-        "model",
-        in_channels=spec.channels,
-        image_size=(spec.height, spec.width),
-        num_classes=spec.num_classes,
-    )
-    return model
+
+    def __init__(self, settings: Settings, data: Data) -> None:
+        self._node = settings.model
+        self.spec, self.num_train = data.spec, len(data.train)
+        self.black, self.white = data.transform.range(data.spec.channels)
+
+    def __call__(self, num_outputs: int | None = None) -> nn.Module:
+        """A network with `num_outputs` outputs; by default, one for each class.
+
+        Raises:
+            UserError: the settings of the model do not fit the data.
+        """
+        model: nn.Module = build(
+            self._node,
+            "model",
+            in_channels=self.spec.channels,
+            image_size=(self.spec.height, self.spec.width),
+            num_classes=num_outputs or self.spec.num_classes,
+        )
+        return model
 
 
 def build_models(
-    settings: Settings, algorithm: Algorithm, data: Data, device: torch.device
+    settings: Settings, algorithm: AnyAlgorithm, data: Data, device: torch.device
 ) -> dict[str, nn.Module]:
     """The algorithm's modules on the device, initialised from the run's ``init`` stream.
 
@@ -125,22 +139,24 @@ def build_models(
     global random stream seeded for training (dropout, perturbations).
     """
     torch.manual_seed(stream_seed(settings.seed, "init"))
+    with blaming("algorithm"):
+        built = algorithm.build(Networks(settings, data))
     models = {
-        name: model.to(memory_format=torch.channels_last).to(device)
-        for name, model in algorithm.build(lambda: new_model(settings, data.spec)).items()
+        name: model.to(memory_format=torch.channels_last).to(device) for name, model in built.items()
     }
-    _check_views_differ(settings, algorithm, models, data.transform)
-    _check_batch_norm(settings, algorithm, models)
+    for stage in stages_of(algorithm):
+        _check_views_differ(settings, stage, models, data.transform)
+        _check_batch_norm(settings, stage, models)
     torch.manual_seed(stream_seed(settings.seed, "algorithm"))
     return models
 
 
 def _check_views_differ(
-    settings: Settings, algorithm: Algorithm, models: dict[str, nn.Module], transform: ImageTransform
+    settings: Settings, stage: Stage, models: dict[str, nn.Module], transform: ImageTransform
 ) -> None:
     """Two weak views that never differ would make the consistency loss zero: a run without a point."""
     drops = any(isinstance(m, _DropoutNd) and m.p > 0 for model in models.values() for m in model.modules())
-    if algorithm.views.unlabelled.count("weak") > 1 and not transform.is_random and not drops:
+    if stage.views.unlabelled.count("weak") > 1 and not transform.is_random and not drops:
         raise UserError(
             f"algorithm={settings.choices['algorithm']} compares two random views, but every augmentation is "
             f"off and the model has no dropout: set dataset.images.noise=0.15, dataset.images.crop=2 or "
@@ -148,20 +164,17 @@ def _check_views_differ(
         )
 
 
-def _check_batch_norm(settings: Settings, algorithm: Algorithm, models: dict[str, nn.Module]) -> None:
+def _check_batch_norm(settings: Settings, stage: Stage, models: dict[str, nn.Module]) -> None:
     """Batch norm has no statistics of a single image."""
-    sizes = {"labelled": settings.batch.labelled}
-    if algorithm.views.unlabelled:
+    sizes = {}
+    if stage.views.labelled:
+        sizes["labelled"] = settings.batch.labelled
+    if stage.views.unlabelled:
         sizes["unlabelled"] = settings.batch.unlabelled
     if any(isinstance(m, _BatchNorm) for model in models.values() for m in model.modules()):
         for name, size in sizes.items():
             if size < 2:
                 raise UserError(f"batch.{name}={size}: the model's batch norm needs 2 images or more")
-
-
-def parameters_of(models: dict[str, nn.Module], names: tuple[str, ...]) -> list[nn.Parameter]:
-    """The parameters of the modules `names`."""
-    return [parameter for name in names for parameter in models[name].parameters()]
 
 
 def checkpoint_bytes(models: dict[str, nn.Module]) -> int:

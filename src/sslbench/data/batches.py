@@ -16,6 +16,17 @@ from sslbench.streams import stream
 VIEW_NAMES = ("weak", "clean")
 
 
+def check_views(views: Views) -> None:
+    """Refuse a view that does not exist.
+
+    Raises:
+        ValueError: naming it.
+    """
+    for name in (*views.labelled, *views.unlabelled):
+        if name not in VIEW_NAMES:
+            raise ValueError(f"it asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")
+
+
 @final
 class BatchSource:
     """Draws the batches of one run.
@@ -48,29 +59,51 @@ class BatchSource:
         seed: int,
         device: torch.device,
     ) -> None:
-        for name in (*views.labelled, *views.unlabelled):
-            if name not in VIEW_NAMES:
-                raise ValueError(f"it asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")
+        check_views(views)
         self._images, self._targets, self._views = images, targets, views
+        self._sizes = (labelled_size, unlabelled_size)
+        self._all_unlabelled = torch.from_numpy(split.unlabelled)
         self._labelled = IndexStream(
             torch.from_numpy(split.labelled), labelled_size, stream(seed, "order/labelled"), device
         )
         self._unlabelled = IndexStream(
-            torch.from_numpy(split.unlabelled), unlabelled_size, stream(seed, "order/unlabelled"), device
+            self._all_unlabelled, unlabelled_size, stream(seed, "order/unlabelled"), device
         )
+        self._pool: Tensor | None = None
         self._chance = {
             "labelled": stream(seed, "augmentation/labelled", device),
             "unlabelled": stream(seed, "augmentation/unlabelled", device),
         }
         self.device = device
-        self.images_per_step = labelled_size + (unlabelled_size if views.unlabelled else 0)
+
+    @property
+    def images_per_step(self) -> int:
+        """Images that a batch takes from the data, each counted once however many views it has."""
+        drawn = (self._views.labelled, self._views.unlabelled)
+        return sum(size for size, views in zip(self._sizes, drawn, strict=True) if views)
+
+    def change(self, views: Views, pool: Tensor | None) -> None:
+        """Draw other views, and unlabelled images from `pool` alone: a stage begins.
+
+        Args:
+            views: what the stage asks for.
+            pool: positions in the training set, int64 ``[n]``; None for all unlabelled images.
+        """
+        self._views = views
+        self._pool = None if pool is None else pool.cpu()
+        self._unlabelled = IndexStream(
+            self._all_unlabelled if self._pool is None else self._pool,
+            self._sizes[1],
+            self._unlabelled.generator,
+            self.device,
+        )
 
     def _view(self, name: str, index: Tensor, chance: torch.Generator) -> Tensor:
         return self._images.weak(index, chance) if name == "weak" else self._images.clean(index)
 
     def next(self) -> Batch:
         """The next batch, with the declared views."""
-        index = self._labelled.next()
+        index = self._labelled.next() if self._views.labelled else self._all_unlabelled[:0].to(self.device)
         labelled = tuple(self._view(v, index, self._chance["labelled"]) for v in self._views.labelled)
         targets = self._targets[index]
         index = self._unlabelled.next() if self._views.unlabelled else index[:0]
@@ -80,13 +113,15 @@ class BatchSource:
     def state_dict(self) -> dict[str, Any]:
         """The place in every stream."""
         return {
+            "pool": self._pool,
             "labelled": self._labelled.state_dict(),
             "unlabelled": self._unlabelled.state_dict(),
             "chance": {name: generator.get_state() for name, generator in self._chance.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Go on where `state` was taken, with the views of the same stage."""
+        self.change(self._views, state["pool"])
         self._labelled.load_state_dict(state["labelled"])
         self._unlabelled.load_state_dict(state["unlabelled"])
         for name, generator in self._chance.items():

@@ -29,7 +29,7 @@ class IndexStream:
     ) -> None:
         self._pool = pool.cpu()
         self._batch_size = batch_size
-        self._generator = generator
+        self.generator = generator
         self._device = device
         passes = -(-max(_BLOCK, batch_size) // len(pool))
         self._passes = passes
@@ -38,8 +38,8 @@ class IndexStream:
         self._position = 0
 
     def _draw(self) -> Tensor:
-        self._block_start = self._generator.get_state()
-        passes = [torch.randperm(len(self._pool), generator=self._generator) for _ in range(self._passes)]
+        self._block_start = self.generator.get_state()
+        passes = [torch.randperm(len(self._pool), generator=self.generator) for _ in range(self._passes)]
         block = self._pool[torch.cat(passes)]
         if self._device.type == "cuda":
             return block.pin_memory().to(self._device, non_blocking=True)  # or the GPU's queue would drain
@@ -63,6 +63,6 @@ class IndexStream:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`, which a stream over the same pool and batch size gave."""
-        self._generator.set_state(state["block_start"])
+        self.generator.set_state(state["block_start"])
         self._block = self._draw()
         self._position = int(state["position"])

@@ -64,6 +64,17 @@ class ImageTransform:
         self.mean, self.std = tuple(mean), tuple(std)
         self.crop, self.flip, self.noise, self.preprocess = crop, flip, noise, preprocess
 
+    def range(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The inputs for black and for white pixels, one number for each channel; empty with whitening."""
+        if self.preprocess != "none":
+            return (), ()
+        means = self.mean * (channels // len(self.mean))
+        stds = self.std * (channels // len(self.std))
+        return (
+            tuple(-mean / std for mean, std in zip(means, stds, strict=True)),
+            tuple((1 - mean) / std for mean, std in zip(means, stds, strict=True)),
+        )
+
     @property
     def is_random(self) -> bool:
         """Whether two weak views of an image can differ."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +13,8 @@ from torch.nn.functional import cross_entropy
 from sslbench.data.views import DeviceImages
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599
+#: Fixed, so that a saved network evaluated again gives the same numbers.
+BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
@@ -45,23 +49,27 @@ class EvaluationSet:
     num_classes: int
 
 
-def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = 500) -> Evaluation:
-    """Evaluate `model` in evaluation mode and float32, and give it back in the mode it came in.
-
-    The batch size is fixed, so that a saved network evaluated again gives the same numbers.
-    """
-    # Imported late: it takes seconds, which a mistake in the settings should not wait for.
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
-
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the model leaves in the mode it came in."""
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            parts = torch.split(data.index, batch_size)
-            # Scored on the CPU: sums over bins on CUDA depend on the order in which threads add.
-            logits = torch.cat([model(data.images.clean(part)).float() for part in parts]).cpu()
+            yield
     finally:
         model.train(was_training)
+
+
+def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = BATCH_SIZE) -> Evaluation:
+    """Evaluate `model` in evaluation mode and float32, and give it back in the mode it came in."""
+    # Imported late: it takes seconds, which a mistake in the settings should not wait for.
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+
+    with evaluating(model):
+        parts = torch.split(data.index, batch_size)
+        # Scored on the CPU: sums over bins on CUDA depend on the order in which threads add.
+        logits = torch.cat([model(data.images.clean(part)).float() for part in parts]).cpu()
     num_classes, targets = data.num_classes, data.targets.cpu()
     # torchmetrics puts a confidence of exactly 1 into a bin of its own, a sixteenth.
     probabilities = logits.softmax(dim=1).clamp(max=1 - 2**-24)

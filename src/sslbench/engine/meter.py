@@ -17,22 +17,24 @@ class StepMeter:
 
     Args:
         device: where the scalars live.
+        first_step: of the run, at which its stage began.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, first_step: int = 0) -> None:
+        self._device, self._first_step = device, first_step
         self._names: tuple[str, ...] = ()
         self._sums = torch.empty(0, device=device)
         self._first_bad = torch.empty(0, device=device)
         self._count = 0
 
     def add(self, output: StepOutput, step: Tensor) -> None:
-        """Take in the output of the step before which `step` steps were finished, ``[]``; never waits.
+        """Take in the output of a step before which its stage had finished `step`, ``[]``; never waits.
 
         Terms come before the loss, so that the part that broke is named before the sum.
         """
-        scalars = {**output.terms, "loss": output.loss, **output.monitors}
-        watched = len(output.terms) + 1  # a monitor may be 0 / 0, of a mask that let nothing through
+        watched_terms = {**output.terms, **output.rivals, "loss": output.loss}
+        scalars = {**watched_terms, **output.monitors}
+        watched = len(watched_terms)  # a monitor may be 0 / 0, of a mask that let nothing through
         if not self._count:
             self._names = tuple(scalars)
             self._sums = torch.zeros(len(scalars), dtype=torch.float64, device=self._device)
@@ -54,7 +56,7 @@ class StepMeter:
         if step < torch.inf:
             name = self._names[first_bad.index(step)]
             raise DivergedError(
-                f"'{name}' became NaN or infinite at step {int(step)}: lower optimizer.lr or the weight of "
+                f"'{name}' became NaN or infinite at step {self._first_step + int(step)}: lower optimizer.lr or the weight of "
                 f"the unlabelled loss, or set precision=fp32"
             )
         means = (self._sums / self._count).tolist()

@@ -7,6 +7,7 @@ from sslbench.tracking.console import ConsoleTracker, show_result
 from sslbench.tracking.fanout import Fanout
 from sslbench.tracking.jsonl import JsonlTracker, read_metrics
 from sslbench.tracking.null import NullTracker
+from sslbench.tracking.pictures import PictureTracker
 from sslbench.tracking.wandb import WandbTracker
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Fanout",
     "JsonlTracker",
     "NullTracker",
+    "PictureTracker",
     "RunInfo",
     "Tracker",
     "WandbTracker",

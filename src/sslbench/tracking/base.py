@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class RunInfo:
@@ -44,6 +47,9 @@ class Tracker(Protocol):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take one log point; keys are ``train/*``, ``val/*``, ``test/*``, ``time/*``, ``images_seen``."""
+
+    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """Take one picture, ``[H, W, C]`` of 1 or 3 channels, after the log point of the same step."""
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """The run ended as `status`: finished with `result` (``result.json``), failed or interrupted."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, final
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -79,6 +81,9 @@ class ConsoleTracker:
             self._say(
                 f"step {step}/{self._run.total_steps} ({step / self._run.total_steps:.0%}), {self._now(step)}"
             )
+
+    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """Do nothing: a terminal shows no pictures."""
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """Take the bar down; show the result of a finished run."""

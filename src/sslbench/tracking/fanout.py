@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sslbench.tracking.base import RunInfo, Tracker
 
 
@@ -42,6 +45,11 @@ class Fanout:
         """Hand the log point to each tracker."""
         for tracker in self.trackers:
             tracker.log(step, metrics)
+
+    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """Hand the picture to each tracker."""
+        for tracker in self.trackers:
+            tracker.show(step, name, picture)
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """Close each started tracker, whatever the others do."""

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 from sslbench.tracking.base import RunInfo
@@ -50,6 +53,9 @@ class JsonlTracker:
         self._file.write(_line({**head, **metrics}))
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """Do nothing: a picture is no number."""
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """Close the file."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sslbench.tracking.base import RunInfo
 
 
@@ -19,6 +22,9 @@ class NullTracker:
         """Do nothing."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """Do nothing."""
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sslbench.errors import UserError, nearest
 from sslbench.files import write_text_atomically
 from sslbench.tracking.base import RunInfo
@@ -121,6 +124,17 @@ class WandbTracker:
             return
         try:
             self._run.log({"step": step, **metrics})
+        except self._client_errors as error:
+            self._give_up(error)
+
+    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """Send one picture."""
+        if self._run is None:
+            return
+        import wandb
+
+        try:
+            self._run.log({"step": step, name: wandb.Image(picture)})
         except self._client_errors as error:
             self._give_up(error)
 

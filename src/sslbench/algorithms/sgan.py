@@ -1,0 +1,147 @@
+"""Semi-supervised GAN: a classifier that also tells real images from generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from sslbench.core import Batch, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.losses.classification import cross_entropy
+from sslbench.models.batch_norm import frozen_batch_stats
+from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
+from sslbench.models.generator import Generator
+
+GENERATOR_LOSSES = ("feature_matching", "plain")
+_SHOWN = 10  # rows and columns of generated images in a picture
+
+
+@final
+class Gallery(nn.Module):
+    """The noise of the images that are shown, the same throughout a run."""
+
+    noise: Tensor
+
+    def __init__(self, noise_size: int) -> None:
+        super().__init__()
+        self.register_buffer("noise", torch.rand(_SHOWN**2, noise_size))
+
+
+@final
+class SGAN:
+    """Salimans et al. 2016 (Improved-GAN), arXiv:1606.03498, sections 3.1 and 5.
+
+    The discriminator has one logit a class; that of "generated" is fixed at 0, which loses nothing. With
+    ``Z(x) = logsumexp`` of its logits, an image is real with probability ``Z' / (Z' + 1)``, ``Z' = exp Z``:
+
+    ``loss = CE(labelled) + weight * (mean softplus(-Z(x)) + mean softplus(Z(G(z)))) / 2``
+
+    over unlabelled x and uniform noise z. The generator either matches the mean features of real images
+    (``feature_matching``: the mean squared difference over features, eq. 1) or fools the discriminator
+    (``plain``: ``mean softplus(-Z(G(z)))``). Both are updated at the same time, each by an optimizer of its
+    own; in the paper they take turns. An average of the discriminator's weights is evaluated (as e.g. in
+    Yazıcı et al. 2019, arXiv:1806.04498, for generators), which the paper does not have.
+
+    The pass over generated images leaves batch-norm statistics alone. A network with batch normalisation
+    tells real from generated batches by their statistics; `strided_cnn` has none.
+
+    Args:
+        generator: makes it, from the images' shape and the network inputs for black and white.
+        generator_loss: ``feature_matching`` or ``plain``.
+        weight: of the real-or-generated term, not negative.
+        ema: decay of the evaluated average, reached after a warm-up.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    stages = (
+        Stage(
+            "train",
+            Views(labelled=("weak",), unlabelled=("weak",)),
+            trained=("discriminator",),
+            predictors=("average", "discriminator"),
+            rivals=("generator",),
+        ),
+    )
+
+    def __init__(
+        self, generator: Callable[..., Generator], generator_loss: str, weight: float, ema: float
+    ) -> None:
+        check_decay(ema)
+        if weight < 0:
+            raise ValueError(f"weight={weight} must not be negative")
+        if generator_loss not in GENERATOR_LOSSES:
+            raise ValueError(f"generator_loss={generator_loss}: choose from {', '.join(GENERATOR_LOSSES)}")
+        self._new_generator, self._weight, self._ema = generator, weight, ema
+        self._match_features = generator_loss == "feature_matching"
+
+    def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
+        """Both networks, the average, and the noise of the pictures."""
+        discriminator = new_model()
+        generator = self._new_generator(spec=new_model.spec, black=new_model.black, white=new_model.white)
+        return {
+            "discriminator": discriminator,
+            "average": frozen_copy(discriminator),
+            "generator": generator,
+            "gallery": Gallery(generator.noise_size),
+        }
+
+    def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> None:
+        """There is one stage only."""
+
+    def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
+        """See `Algorithm.step`."""
+        discriminator, real = models["discriminator"], batch.unlabelled[0]
+        generator = cast("Generator", models["generator"])
+        supervised = cross_entropy(discriminator(batch.labelled[0]), batch.targets)
+        real_features, real_score = _judge(discriminator, real)
+        fake = generator(torch.rand(len(real), generator.noise_size, device=real.device))
+        with frozen_batch_stats(discriminator):
+            fake_features, fake_score = _judge(discriminator, fake)
+        adversarial = (softplus(-real_score).mean() + softplus(fake_score).mean()) / 2
+        if self._match_features:
+            generated = (real_features.detach().mean(dim=0) - fake_features.mean(dim=0)).square().mean()
+        else:
+            generated = softplus(-fake_score).mean()
+        return StepOutput(
+            supervised + self._weight * adversarial,
+            {"supervised": supervised, "adversarial": adversarial},
+            {
+                "real_rate": real_score.detach().sigmoid().mean(),
+                "generated_rate": fake_score.detach().sigmoid().mean(),
+            },
+            rivals={"generator": generated},
+        )
+
+    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
+        """Move the average."""
+        update_average(models["average"], models["discriminator"], warmed_up(self._ema, progress.step))
+
+    def pictures(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        """A square of generated images, from the same noise at every look."""
+        generator = cast("Generator", models["generator"])
+        was_training = generator.training
+        generator.eval()
+        with torch.no_grad():
+            pixels = generator.pixels(generator(cast("Gallery", models["gallery"]).noise))
+        generator.train(was_training)
+        _, channels, height, width = pixels.shape
+        rows = pixels.view(_SHOWN, _SHOWN, channels, height, width).permute(0, 3, 1, 4, 2)
+        return {"generated": rows.reshape(_SHOWN * height, _SHOWN * width, channels)}
+
+
+def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Features ``[B, D]``, and the logit of being real, the log-sum-exp of the class logits: ``[B]``.
+
+    Raises:
+        TypeError: the network does not say which features its classifier reads.
+    """
+    features, classifier = getattr(discriminator, "features", None), getattr(discriminator, "classifier", None)
+    if features is None or classifier is None:
+        raise TypeError("sgan needs a model with `features` and `classifier`, as those in sslbench.models")
+    read = features(images)
+    return read, classifier(read).float().logsumexp(dim=1)

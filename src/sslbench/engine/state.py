@@ -1,0 +1,148 @@
+"""What changes while a run trains, and what a checkpoint holds of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sslbench.algorithms.base import AnyAlgorithm, Staged, stages_of
+from sslbench.core import Stage, TrainingImages
+from sslbench.data.batches import BatchSource
+from sslbench.errors import UserError
+
+
+@dataclass
+class Score:
+    """What the evaluations of a stage have shown so far. Accuracies and calibration errors are in [0, 1].
+
+    The best step is the last with the highest validation accuracy: a tie gives no reason to prefer weights
+    that are trained less. Test numbers never choose.
+    """
+
+    val_acc_best: float = -1.0
+    step_best: int = 0
+    test_acc: float = 0.0
+    test_ece: float = 0.0
+    test_history: list[float] = field(default_factory=list)
+    train_seconds: float = 0.0
+    metrics_best: dict[str, float] = field(default_factory=dict)
+    metrics_last: dict[str, float] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def test_acc_median20(self) -> float:
+        """Median of the last 20 evaluations on the test set (arXiv:1905.02249, section 4.1)."""
+        return statistics.median(self.test_history[-20:])
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while a run trains; what a checkpoint holds.
+
+    Attributes:
+        algorithm: the method; it has no state of its own.
+        models: its modules.
+        new_optimizer: makes the optimizer of some parameters.
+        batches: where the images come from.
+        step: steps finished, over all stages.
+        stage: position of the stage in training.
+        images_seen: images taken from the data, over all stages.
+        score: of the stage in training; its seconds are of the whole run.
+        optimizers: the stage's, the one of its trained modules first.
+    """
+
+    algorithm: AnyAlgorithm
+    models: dict[str, nn.Module]
+    new_optimizer: Callable[[list[nn.Parameter]], Optimizer]
+    batches: BatchSource
+    step: int = 0
+    stage: int = 0
+    images_seen: int = 0
+    score: Score = field(default_factory=Score)
+    optimizers: list[Optimizer] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._fresh_optimizers()
+
+    @property
+    def plan(self) -> Stage:
+        """The stage in training."""
+        return stages_of(self.algorithm)[self.stage]
+
+    def parameters_of(self, *names: str) -> list[nn.Parameter]:
+        """The parameters of the modules `names`."""
+        return [parameter for name in names for parameter in self.models[name].parameters()]
+
+    def _fresh_optimizers(self) -> None:
+        groups = [self.plan.trained, *((name,) for name in self.plan.rivals)]
+        self.optimizers = [self.new_optimizer(self.parameters_of(*names)) for names in groups]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+
+    def begin_stage(self, stage: int, images: TrainingImages) -> None:
+        """Go on to a later stage."""
+        assert isinstance(self.algorithm, Staged), "an algorithm with one stage begins none"
+        pool = self.algorithm.begin_stage(self.models, stage, images)
+        self.stage = stage
+        self.batches.change(self.plan.views, pool)
+        self._fresh_optimizers()
+        self.score = Score(train_seconds=self.score.train_seconds)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, with the global random streams that dropout and perturbations draw from."""
+        return {
+            "step": self.step,
+            "stage": self.stage,
+            "images_seen": self.images_seen,
+            "device": self.batches.device.type,
+            "models": {name: model.state_dict() for name, model in self.models.items()},
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "batches": self.batches.state_dict(),
+            "score": vars(self.score),
+            "chance": torch.get_rng_state(),
+            "chance_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken.
+
+        Raises:
+            UserError: it was taken on another kind of device, whose random streams do not exist here.
+        """
+        if state["device"] != self.batches.device.type:
+            raise UserError(
+                f"the run's checkpoint was made on {state['device']}: set device={state['device']} to go on, "
+                f"or choose another run_dir to start again on {self.batches.device.type}"
+            )
+        self.step, self.stage, self.images_seen = state["step"], state["stage"], state["images_seen"]
+        for name, model in self.models.items():
+            model.load_state_dict(state["models"][name])
+        self._fresh_optimizers()
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.batches.change(self.plan.views, None)
+        self.batches.load_state_dict(state["batches"])
+        self.score = Score(**state["score"])
+        torch.set_rng_state(state["chance"])
+        if state["chance_cuda"] is not None and self.batches.device.type == "cuda":
+            torch.cuda.set_rng_state(state["chance_cuda"])
+
+
+def stage_ends(stages: Sequence[Stage], steps: int) -> list[int]:
+    """The step at which each stage ends, in proportion to the stages' shares; the last is `steps`.
+
+    Raises:
+        UserError: there are fewer steps than stages.
+    """
+    total = sum(stage.share for stage in stages)
+    ends = [round(steps * sum(s.share for s in stages[: i + 1]) / total) for i in range(len(stages))]
+    if any(end <= start for start, end in zip([0, *ends], ends, strict=False)):
+        raise UserError(f"steps={steps} does not give each of the {len(stages)} stages a step: raise it")
+    return ends
