@@ -105,12 +105,13 @@ class Examination(Protocol):
 
     targets: Tensor
 
-    def mean(self, part: str, score: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """Mean of ``score(clean images [B, C, H, W], true classes [B]) -> [B]`` over a part of the data.
+    def mean(self, part: str, model: nn.Module, score: Callable[[Tensor, Tensor], Tensor]) -> float:
+        """Mean of ``score(outputs [B, ...], true classes [B]) -> [B]`` over a part of the data.
 
         Args:
             part: ``labelled``, ``unlabelled``, ``val`` or ``test``.
-            score: of each image; runs without gradient.
+            model: gives the outputs, in evaluation mode, on the clean images.
+            score: of each image.
         """
 
 

@@ -86,8 +86,10 @@ class Staged(Stepping, Protocol):
 class Examined(Protocol):
     """A method with numbers of its own beside the accuracies of its predictors."""
 
-    def examine(self, models: Mapping[str, nn.Module], examination: Examination) -> dict[str, float]:
-        """Metrics at the end of a stage, by name (``part/what`` or ``diagnostic/what``)."""
+    def examine(
+        self, models: Mapping[str, nn.Module], stage: int, examination: Examination
+    ) -> dict[str, float]:
+        """Metrics at the end of `stage`, by name (``part/what`` or ``diagnostic/what``)."""
 
 
 @runtime_checkable

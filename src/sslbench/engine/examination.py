@@ -48,10 +48,10 @@ class LabelledParts:
         with evaluating(model):
             return torch.cat([model(self._images.clean(part)) for part in index.split(BATCH_SIZE)])
 
-    def mean(self, part: str, score: Callable[[Tensor, Tensor], Tensor]) -> float:
+    def mean(self, part: str, model: nn.Module, score: Callable[[Tensor, Tensor], Tensor]) -> float:
         """See `sslbench.core.Examination.mean`."""
         data = self._parts[part]
         batches = zip(data.index.split(BATCH_SIZE), data.targets.split(BATCH_SIZE), strict=True)
-        with torch.no_grad():
-            scores = [score(data.images.clean(index), targets) for index, targets in batches]
+        with evaluating(model):
+            scores = [score(model(data.images.clean(index)), targets) for index, targets in batches]
         return float(torch.cat(scores).double().mean())

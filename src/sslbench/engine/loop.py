@@ -94,7 +94,7 @@ def evaluate_all(state: TrainingState, data: LabelledParts, end_of_stage: bool) 
                 score.test_acc, score.test_ece = on_test.acc, on_test.ece
                 score.best_weights = cpu_copy(model)
     if end_of_stage and isinstance(state.algorithm, Examined):
-        metrics |= state.algorithm.examine(state.models, data)
+        metrics |= state.algorithm.examine(state.models, state.stage, data)
     if best:
         state.score.metrics_best = metrics
     state.score.metrics_last = metrics

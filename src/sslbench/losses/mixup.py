@@ -33,5 +33,7 @@ def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
         probabilities: ``[B, K]``.
         temperature: T, above 0.
     """
-    # By way of logarithms, as a small T would let every power underflow.
-    return (probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log() / temperature).softmax(dim=1)
+    # By way of logarithms, as a small T would let every power underflow. A probability of 0 stays 0.
+    present = probabilities > 0
+    powers = torch.where(present, probabilities, 1).log() / temperature
+    return powers.masked_fill(~present, -torch.inf).softmax(dim=1)

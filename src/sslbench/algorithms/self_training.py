@@ -1,0 +1,113 @@
+"""Self-training: a model labels the unlabelled images, and a fresh one learns from those labels."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from typing import cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from sslbench.core import Batch, Examination, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.errors import UserError
+from sslbench.losses import ce
+from sslbench.losses.classification import cross_entropy
+from sslbench.models.targets import AssignedTargets
+
+
+@final
+class SelfTraining:
+    """Scudder 1965 (IEEE Transactions on Information Theory 11, 363-371); with rounds, a threshold and soft
+    labels as in Noisy Student (Xie et al. 2020, arXiv:1911.04252).
+
+    model_a is trained on the labelled images alone. At its end, its predictions on the clean unlabelled
+    images become their labels, from which model_b is trained, fresh; with more rounds model_b labels them
+    anew for model_c, and so on. All stages are equally long. The last model is the result; all are reported
+    on the labelled images, the unlabelled ones and the test set.
+
+    Deviations from Noisy Student: by default a later model sees no true label, so that its accuracy on the
+    labelled images tells what got across (`with_labelled` adds them); no model is larger than the one
+    before; noise is what the data set's augmentation and the model's dropout are.
+
+    Args:
+        rounds: how often the unlabelled images are labelled, 1 to 25.
+        threshold: least probability of the class that an image needs to take part, in [0, 1].
+        soft: whether the whole predicted distribution is the target, in place of its most probable class.
+        with_labelled: whether later models learn from the labelled images too.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, rounds: int, threshold: float, soft: bool, with_labelled: bool) -> None:
+        if not 1 <= rounds <= 25:
+            raise ValueError(f"rounds={rounds} must be from 1 to 25")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold={threshold} must be from 0 to 1")
+        self._threshold, self._soft, self._with_labelled = threshold, soft, with_labelled
+        self._names = tuple(f"model_{letter}" for letter in string.ascii_lowercase[: rounds + 1])
+        later = Views(labelled=("weak",) if with_labelled else (), unlabelled=("weak",))
+        self.stages = tuple(
+            Stage(
+                name,
+                views=later if number else Views(labelled=("weak",)),
+                trained=(name,),
+                predictors=self._names[number::-1],
+            )
+            for number, name in enumerate(self._names)
+        )
+
+    def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
+        """The models, each fresh, and the labels that they give."""
+        models = {name: new_model() for name in self._names}
+        return {**models, "labels": AssignedTargets(new_model.num_train, new_model.spec.num_classes)}
+
+    def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
+        """Let the model before label the unlabelled images; those above the threshold are the stage's."""
+        probabilities = images.predict(models[self._names[stage - 1]], images.unlabelled).softmax(dim=1)
+        confidence, classes = probabilities.max(dim=1)
+        sure = confidence >= self._threshold
+        if not sure.any():
+            raise UserError(
+                f"no unlabelled image reached algorithm.threshold={self._threshold} (the most certain has "
+                f"{confidence.max():.3f}): lower it, or train longer with steps"
+            )
+        index = images.unlabelled[sure]
+        targets = probabilities if self._soft else one_hot(classes, probabilities.shape[1])
+        cast("AssignedTargets", models["labels"]).assign(index, targets[sure])
+        return index
+
+    def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
+        """See `Algorithm.step`."""
+        model = models[self._names[progress.stage]]
+        terms = {}
+        if progress.stage:
+            targets = models["labels"](batch.unlabelled_index)
+            terms["pseudo"] = ce(model(batch.unlabelled[0]), targets).mean()
+        if not progress.stage or self._with_labelled:
+            terms["supervised"] = cross_entropy(model(batch.labelled[0]), batch.targets)
+        return StepOutput(torch.stack(list(terms.values())).sum(), terms)
+
+    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
+        """Nothing to follow up."""
+
+    def examine(
+        self, models: Mapping[str, nn.Module], stage: int, examination: Examination
+    ) -> dict[str, float]:
+        """Accuracy of each model so far on labelled and unlabelled images, and of the labels given."""
+        metrics = {
+            f"{part}/{name}_acc": examination.mean(part, models[name], _is_right)
+            for part in ("labelled", "unlabelled")
+            for name in self._names[: stage + 1]
+        }
+        if stage:
+            labels = cast("AssignedTargets", models["labels"])
+            metrics["diagnostic/given_labels"] = float(labels.given.sum())
+            metrics["diagnostic/given_labels_acc"] = labels.accuracy(examination.targets)
+        return metrics
+
+
+def _is_right(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.argmax(dim=1) == targets
