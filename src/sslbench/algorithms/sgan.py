@@ -8,6 +8,7 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+from torch.nn.utils.parametrize import cached
 
 from sslbench.core import Batch, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
 from sslbench.losses.classification import cross_entropy
@@ -69,7 +70,7 @@ class SGAN:
     )
 
     def __init__(
-        self, generator: Callable[..., Generator], generator_loss: str, weight: float, ema: float
+        self, generator: Callable[..., nn.Module], generator_loss: str, weight: float, ema: float
     ) -> None:
         check_decay(ema)
         if weight < 0:
@@ -87,7 +88,7 @@ class SGAN:
             "discriminator": discriminator,
             "average": frozen_copy(discriminator),
             "generator": generator,
-            "gallery": Gallery(generator.noise_size),
+            "gallery": Gallery(cast("Generator", generator).noise_size),
         }
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> None:
@@ -95,6 +96,10 @@ class SGAN:
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         """See `Algorithm.step`."""
+        with cached():  # weight norm is worked out once for the three passes
+            return self._step(models, batch)
+
+    def _step(self, models: Mapping[str, nn.Module], batch: Batch) -> StepOutput:
         discriminator, real = models["discriminator"], batch.unlabelled[0]
         generator = cast("Generator", models["generator"])
         supervised = cross_entropy(discriminator(batch.labelled[0]), batch.targets)
@@ -123,12 +128,12 @@ class SGAN:
 
     def pictures(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         """A square of generated images, from the same noise at every look."""
-        generator = cast("Generator", models["generator"])
-        was_training = generator.training
-        generator.eval()
+        module = models["generator"]
+        generator, was_training = cast("Generator", module), module.training
+        module.eval()
         with torch.no_grad():
-            pixels = generator.pixels(generator(cast("Gallery", models["gallery"]).noise))
-        generator.train(was_training)
+            pixels = generator.range.pixels(generator(cast("Gallery", models["gallery"]).noise))
+        module.train(was_training)
         _, channels, height, width = pixels.shape
         rows = pixels.view(_SHOWN, _SHOWN, channels, height, width).permute(0, 3, 1, 4, 2)
         return {"generated": rows.reshape(_SHOWN * height, _SHOWN * width, channels)}

@@ -9,9 +9,20 @@ from __future__ import annotations
 from sslbench.models.batch_norm import frozen_batch_stats
 from sslbench.models.cnn import CNN
 from sslbench.models.conv_large import ConvLarge
-from sslbench.models.generator import Generator
+from sslbench.models.generator import ConvGenerator, MLPGenerator
 from sslbench.models.mlp import MLP
+from sslbench.models.noisy_mlp import NoisyMLP
 from sslbench.models.strided_cnn import StridedCNN
 from sslbench.models.wrn import WideResNet
 
-__all__ = ["CNN", "MLP", "ConvLarge", "Generator", "StridedCNN", "WideResNet", "frozen_batch_stats"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "ConvGenerator",
+    "ConvLarge",
+    "MLPGenerator",
+    "NoisyMLP",
+    "StridedCNN",
+    "WideResNet",
+    "frozen_batch_stats",
+]

@@ -1,24 +1,115 @@
-"""The generator of a semi-supervised GAN."""
+"""Generators of a semi-supervised GAN: noise to images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from sslbench.core import ImageSpec
 from sslbench.models._checks import check_at_least
 
 
 @final
-class Generator(nn.Module):
-    """Noise to images: one dense layer, then two transposed convolutions that double the size each.
+class PixelRange(nn.Module):
+    """Any number to a network input between those of a black and of a white pixel.
+
+    Args:
+        black: the network input for black pixels, one number for each channel.
+        white: likewise for white pixels.
+
+    Raises:
+        ValueError: there are no such bounds.
+    """
+
+    black: Tensor
+    white: Tensor
+
+    def __init__(self, black: Sequence[float], white: Sequence[float]) -> None:
+        super().__init__()
+        if not black:
+            raise ValueError("whitened images have no bounds to generate within: use preprocess=none")
+        self.register_buffer("black", torch.tensor(black).view(1, -1, 1, 1))
+        self.register_buffer("white", torch.tensor(white).view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, H, W]`` to the same shape, by way of a sigmoid."""
+        return torch.lerp(self.black, self.white, x.sigmoid())
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Network inputs ``[B, C, H, W]`` as uint8 pixels ``[B, C, H, W]``."""
+        shares = (images - self.black) / (self.white - self.black)
+        return (255 * shares).round().clamp(0, 255).to(torch.uint8)
+
+
+class Generator(Protocol):
+    """What an algorithm asks of a generator.
+
+    Attributes:
+        noise_size: numbers in the noise.
+        range: of the images.
+    """
+
+    noise_size: int
+    range: PixelRange
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """Noise ``[B, noise_size]`` to network inputs ``[B, C, H, W]``."""
+
+
+@final
+class MLPGenerator(nn.Module):
+    """Improved-GAN's generator for MNIST (Salimans et al. 2016, arXiv:1606.03498, and its code).
+
+    Hidden layers with batch normalisation and softplus, and a weight-normalised last one.
+
+    Args:
+        spec: the shape of the images.
+        black: the network input for black pixels, one number for each channel.
+        white: likewise for white pixels.
+        noise_size: numbers in the noise.
+        hidden: width of each hidden layer.
+
+    Raises:
+        ValueError: a hyperparameter is out of its range, or the images have no bounds.
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        black: Sequence[float],
+        white: Sequence[float],
+        noise_size: int = 100,
+        hidden: Sequence[int] = (500, 500),
+    ) -> None:
+        super().__init__()
+        check_at_least("noise_size", noise_size, 1)
+        self.noise_size, self.range = noise_size, PixelRange(black, white)
+        layers: list[nn.Module] = []
+        size = noise_size
+        for i, width in enumerate(hidden):
+            check_at_least(f"hidden[{i}]", width, 1)
+            layers += [nn.Linear(size, width, bias=False), nn.BatchNorm1d(width), nn.Softplus()]
+            size = width
+        shape = (spec.channels, spec.height, spec.width)
+        layers += [weight_norm(nn.Linear(size, spec.channels * spec.height * spec.width))]
+        self.body = nn.Sequential(*layers, nn.Unflatten(1, shape))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Noise ``[B, noise_size]`` to network inputs ``[B, C, H, W]``."""
+        images: Tensor = self.range(self.body(noise))
+        return images
+
+
+@final
+class ConvGenerator(nn.Module):
+    """One dense layer, then two transposed convolutions that double the size each.
 
     Every layer but the last has batch normalisation and ReLU, as in DCGAN (Radford et al. 2016,
-    arXiv:1511.06434). The last ends in a sigmoid between the inputs of a black and of a white pixel, so that
-    generated images lie in the range of the real ones.
+    arXiv:1511.06434).
 
     Args:
         spec: the shape of the images; sides that are no multiple of four are cut off a larger image.
@@ -31,9 +122,6 @@ class Generator(nn.Module):
         ValueError: a hyperparameter is out of its range, or the images have no bounds.
     """
 
-    low: Tensor
-    high: Tensor
-
     def __init__(
         self,
         spec: ImageSpec,
@@ -45,9 +133,7 @@ class Generator(nn.Module):
         super().__init__()
         check_at_least("noise_size", noise_size, 1)
         check_at_least("width", width, 1)
-        if not black:
-            raise ValueError("whitened images have no bounds to generate within: use preprocess=none")
-        self.noise_size, self._spec = noise_size, spec
+        self.noise_size, self.range, self._spec = noise_size, PixelRange(black, white), spec
         height, columns = -(-spec.height // 4), -(-spec.width // 4)
         self.body = nn.Sequential(
             nn.Linear(noise_size, 2 * width * height * columns, bias=False),
@@ -59,14 +145,8 @@ class Generator(nn.Module):
             nn.ReLU(inplace=True),
             nn.ConvTranspose2d(width, spec.channels, 4, stride=2, padding=1),
         )
-        self.register_buffer("low", torch.tensor(black).view(1, -1, 1, 1))
-        self.register_buffer("high", torch.tensor(white).view(1, -1, 1, 1))
 
     def forward(self, noise: Tensor) -> Tensor:
         """Noise ``[B, noise_size]`` to network inputs ``[B, C, H, W]``."""
-        pixels = self.body(noise)[:, :, : self._spec.height, : self._spec.width].sigmoid()
-        return torch.lerp(self.low, self.high, pixels)
-
-    def pixels(self, images: Tensor) -> Tensor:
-        """Network inputs ``[B, C, H, W]`` as uint8 pixels ``[B, C, H, W]``."""
-        return (255 * (images - self.low) / (self.high - self.low)).round().clamp(0, 255).to(torch.uint8)
+        images: Tensor = self.range(self.body(noise)[:, :, : self._spec.height, : self._spec.width])
+        return images

@@ -4,28 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from sslbench.models._checks import check_at_least, check_dropout, check_images
-
-
-@final
-class GaussianNoise(nn.Module):
-    """Adds noise in training mode.
-
-    Args:
-        std: its standard deviation.
-    """
-
-    def __init__(self, std: float) -> None:
-        super().__init__()
-        self.std = std
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, ...]`` to the same shape."""
-        return x + self.std * torch.randn_like(x) if self.training and self.std else x
+from sslbench.models.noise import GaussianNoise
 
 
 @final
@@ -61,8 +44,6 @@ class StridedCNN(nn.Module):
         check_images(in_channels, image_size, num_classes, smallest=8)
         check_at_least("width", width, 1)
         check_dropout(dropout)
-        if noise < 0:
-            raise ValueError(f"noise is {noise}: set it to 0 or more")
         self.body = nn.Sequential(
             GaussianNoise(noise),
             *_layer(in_channels, width, 5),
