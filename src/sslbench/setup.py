@@ -141,9 +141,7 @@ def build_models(
     torch.manual_seed(stream_seed(settings.seed, "init"))
     with blaming("algorithm"):
         built = algorithm.build(Networks(settings, data))
-    models = {
-        name: model.to(memory_format=torch.channels_last).to(device) for name, model in built.items()
-    }
+    models = {name: model.to(memory_format=torch.channels_last).to(device) for name, model in built.items()}
     for stage in stages_of(algorithm):
         _check_views_differ(settings, stage, models, data.transform)
         _check_batch_norm(settings, stage, models)

@@ -1,8 +1,8 @@
 """What an algorithm is. Each is one final class in a file of its own, with one yaml beside the others.
 
 Most have one network and train it from the first step to the last: they are an `Algorithm`. A method with
-several stages, or with networks that work against each other, is a `Staged` one. `Examined` and `Pictured` are
-what either may add.
+several stages, or with networks that work against each other, is a `Staged` one. `Examined` and `Pictured`
+are what either may add.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from sslbench.models.batch_norm import frozen_batch_stats
 
 @final
 class PseudoLabel:
-    """Lee 2013 (ICML workshop on challenges in representation learning), with the threshold of arXiv:1804.09170.
+    """Lee 2013 (ICML workshop on representation learning), with the threshold of arXiv:1804.09170.
 
     ``loss = CE(labelled) + weight * ramp(t) * mean m(x) CE(f(x), y(x))`` over unlabelled x, where y is the
     class that the student finds most probable and m is 1 where its probability reaches the threshold, else

@@ -19,8 +19,10 @@ from sslbench.models.targets import AssignedTargets
 
 @final
 class SelfTraining:
-    """Scudder 1965 (IEEE Transactions on Information Theory 11, 363-371); with rounds, a threshold and soft
-    labels as in Noisy Student (Xie et al. 2020, arXiv:1911.04252).
+    """Scudder 1965, IEEE Transactions on Information Theory 11, 363-371.
+
+    The rounds, the threshold and the soft labels are those of Noisy Student (Xie et al. 2020,
+    arXiv:1911.04252).
 
     model_a is trained on the labelled images alone. At its end, its predictions on the clean unlabelled
     images become their labels, from which model_b is trained, fresh; with more rounds model_b labels them

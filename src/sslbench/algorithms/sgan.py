@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils.parametrize import cached
 
-from sslbench.core import Batch, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.core import Batch, Distance, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
 from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
@@ -46,6 +47,10 @@ class SGAN:
     own; in the paper they take turns. An average of the discriminator's weights is evaluated (as e.g. in
     Yazıcı et al. 2019, arXiv:1806.04498, for generators), which the paper does not have.
 
+    With a `consistency_weight`, ``weight * ramp(t) * mean distance(f(x'), softmax g(x''))`` is added over two
+    views of an unlabelled image, g being the average. Two passes over a real image must agree in CT-GAN
+    (Wei et al. 2018, arXiv:1803.01541, section 3.2), too; it perturbs them by dropout, and both are trained.
+
     The pass over generated images leaves batch-norm statistics alone. A network with batch normalisation
     tells real from generated batches by their statistics; `strided_cnn` has none.
 
@@ -54,31 +59,36 @@ class SGAN:
         generator_loss: ``feature_matching`` or ``plain``.
         weight: of the real-or-generated term, not negative.
         ema: decay of the evaluated average, reached after a warm-up.
+        distance: between the discriminator's logits and the average's probabilities.
+        consistency_weight: of the consistency term at the end of the ramp, not negative; 0 for none.
+        ramp_up: share of the run over which that weight grows; 0 for none.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    stages = (
-        Stage(
-            "train",
-            Views(labelled=("weak",), unlabelled=("weak",)),
-            trained=("discriminator",),
-            predictors=("average", "discriminator"),
-            rivals=("generator",),
-        ),
-    )
-
     def __init__(
-        self, generator: Callable[..., nn.Module], generator_loss: str, weight: float, ema: float
+        self,
+        generator: Callable[..., nn.Module],
+        generator_loss: str,
+        weight: float,
+        ema: float,
+        distance: Distance,
+        consistency_weight: float,
+        ramp_up: float,
     ) -> None:
         check_decay(ema)
+        check_ramp_up(consistency_weight, ramp_up)
         if weight < 0:
             raise ValueError(f"weight={weight} must not be negative")
         if generator_loss not in GENERATOR_LOSSES:
             raise ValueError(f"generator_loss={generator_loss}: choose from {', '.join(GENERATOR_LOSSES)}")
         self._new_generator, self._weight, self._ema = generator, weight, ema
         self._match_features = generator_loss == "feature_matching"
+        self._distance, self._consistency_weight, self._ramp_up = distance, consistency_weight, ramp_up
+        views = Views(labelled=("weak",), unlabelled=("weak", "weak") if consistency_weight else ("weak",))
+        trained, predictors = ("discriminator",), ("average", "discriminator")
+        self.stages = (Stage("train", views, trained, predictors, rivals=("generator",)),)
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """Both networks, the average, and the noise of the pictures."""
@@ -97,24 +107,33 @@ class SGAN:
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         """See `Algorithm.step`."""
         with cached():  # weight norm is worked out once for the three passes
-            return self._step(models, batch)
+            return self._step(models, batch, progress)
 
-    def _step(self, models: Mapping[str, nn.Module], batch: Batch) -> StepOutput:
+    def _step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         discriminator, real = models["discriminator"], batch.unlabelled[0]
         generator = cast("Generator", models["generator"])
         supervised = cross_entropy(discriminator(batch.labelled[0]), batch.targets)
-        real_features, real_score = _judge(discriminator, real)
+        real_features, logits, real_score = _judge(discriminator, real)
         fake = generator(torch.rand(len(real), generator.noise_size, device=real.device))
         with frozen_batch_stats(discriminator):
-            fake_features, fake_score = _judge(discriminator, fake)
+            fake_features, _, fake_score = _judge(discriminator, fake)
         adversarial = (softplus(-real_score).mean() + softplus(fake_score).mean()) / 2
         if self._match_features:
             generated = (real_features.detach().mean(dim=0) - fake_features.mean(dim=0)).square().mean()
         else:
             generated = softplus(-fake_score).mean()
+        loss = supervised + self._weight * adversarial
+        terms = {"supervised": supervised, "adversarial": adversarial}
+        if self._consistency_weight:
+            average = models["average"]
+            with torch.no_grad(), frozen_batch_stats(average):
+                target = average(batch.unlabelled[1]).softmax(dim=1)
+            terms["consistency"] = self._distance(logits, target).mean()
+            ramp = sigmoid_ramp_up(progress.fraction, self._ramp_up)
+            loss = loss + self._consistency_weight * ramp * terms["consistency"]
         return StepOutput(
-            supervised + self._weight * adversarial,
-            {"supervised": supervised, "adversarial": adversarial},
+            loss,
+            terms,
             {
                 "real_rate": real_score.detach().sigmoid().mean(),
                 "generated_rate": fake_score.detach().sigmoid().mean(),
@@ -139,14 +158,18 @@ class SGAN:
         return {"generated": rows.reshape(_SHOWN * height, _SHOWN * width, channels)}
 
 
-def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Features ``[B, D]``, and the logit of being real, the log-sum-exp of the class logits: ``[B]``.
+def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features ``[B, D]``, class logits ``[B, K]``, and their log-sum-exp, the logit of being real: ``[B]``.
 
     Raises:
         TypeError: the network does not say which features its classifier reads.
     """
-    features, classifier = getattr(discriminator, "features", None), getattr(discriminator, "classifier", None)
+    features, classifier = (
+        getattr(discriminator, "features", None),
+        getattr(discriminator, "classifier", None),
+    )
     if features is None or classifier is None:
         raise TypeError("sgan needs a model with `features` and `classifier`, as those in sslbench.models")
     read = features(images)
-    return read, classifier(read).float().logsumexp(dim=1)
+    logits = classifier(read)
+    return read, logits, logits.float().logsumexp(dim=1)

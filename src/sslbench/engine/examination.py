@@ -12,6 +12,7 @@ from sslbench.data.splits import Split
 from sslbench.data.views import DeviceImages
 from sslbench.engine.evaluation import BATCH_SIZE, EvaluationSet, evaluating
 
+
 @final
 class LabelledParts:
     """The data by parts: the `TrainingImages` and the `Examination` of a run.
@@ -46,12 +47,12 @@ class LabelledParts:
     def predict(self, model: nn.Module, index: Tensor) -> Tensor:
         """See `sslbench.core.TrainingImages.predict`."""
         with evaluating(model):
-            return torch.cat([model(self._images.clean(part)) for part in index.split(BATCH_SIZE)])
+            return torch.cat([model(self._images.clean(part)) for part in torch.split(index, BATCH_SIZE)])
 
     def mean(self, part: str, model: nn.Module, score: Callable[[Tensor, Tensor], Tensor]) -> float:
         """See `sslbench.core.Examination.mean`."""
         data = self._parts[part]
-        batches = zip(data.index.split(BATCH_SIZE), data.targets.split(BATCH_SIZE), strict=True)
+        batches = zip(*(torch.split(t, BATCH_SIZE) for t in (data.index, data.targets)), strict=True)
         with evaluating(model):
             scores = [score(model(data.images.clean(index)), targets) for index, targets in batches]
         return float(torch.cat(scores).double().mean())

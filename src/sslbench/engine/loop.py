@@ -55,8 +55,8 @@ def training_step(
         optimizer.zero_grad(set_to_none=True)
     if output.rivals:
         # A rival's loss reaches through the trained modules, and theirs through it: each gets its own alone.
-        losses = {state.plan.trained: output.loss, **{(n,): loss for n, loss in output.rivals.items()}}
-        for names, loss in losses.items():
+        losses = [(state.plan.trained, output.loss), *(((n,), loss) for n, loss in output.rivals.items())]
+        for names, loss in losses:
             torch.autograd.backward(loss, inputs=state.parameters_of(*names), retain_graph=True)
     else:
         torch.autograd.backward(output.loss)

@@ -54,9 +54,10 @@ class StepMeter:
         first_bad = self._first_bad.tolist()
         step = min(first_bad, default=torch.inf)
         if step < torch.inf:
+            of_the_run = self._first_step + int(step)
             name = self._names[first_bad.index(step)]
             raise DivergedError(
-                f"'{name}' became NaN or infinite at step {self._first_step + int(step)}: lower optimizer.lr or the weight of "
+                f"'{name}' became NaN or infinite at step {of_the_run}: lower optimizer.lr or the weight of "
                 f"the unlabelled loss, or set precision=fp32"
             )
         means = (self._sums / self._count).tolist()

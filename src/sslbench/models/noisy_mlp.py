@@ -16,8 +16,8 @@ from sslbench.models.noise import GaussianNoise
 class NoisyMLP(nn.Module):
     """Dense layers with weight normalisation, ReLU and Gaussian noise on every layer's input.
 
-    The default is the network of Salimans et al. 2016 (arXiv:1606.03498, section 5.1, and its code). It has no
-    batch normalisation, whose statistics would tell a batch of generated images from one of real ones.
+    The default is the network of Salimans et al. 2016 (arXiv:1606.03498, section 5.1, and its code). It
+    has no batch normalisation, whose statistics would tell a batch of generated images from one of real ones.
     Deviation: the weights start as PyTorch's dense layers do, where the code scales them by the data.
 
     Args:

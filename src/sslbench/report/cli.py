@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sslbench.errors import UserError
 from sslbench.files import write_atomically
+from sslbench.report.beside import read_published, render_beside
 from sslbench.report.markdown import ON_CHOICE, SUMMARY_COLUMNS, not_finished, render_markdown, summary_row
 from sslbench.report.results import RunResult, find_runs, relative
 from sslbench.report.summary import Group, group_runs, without_copies
@@ -39,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         "--title", default=_TITLE, metavar="TEXT", help="of the report and the figure (%(default)s)"
     )
     parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FILE.yaml",
+        help="published numbers, which --out sets beside those of the runs (docs/results/notes/seeds.yaml is an example)",
+    )
+    parser.add_argument(
         "--note", type=Path, metavar="FILE.md", help="prose that --out takes in unchanged, after the title"
     )
     return parser
@@ -52,19 +59,21 @@ def _command(args: argparse.Namespace) -> str:
             words += [f"--{option}", relative(path)]
     if args.title != _TITLE:
         words += ["--title", args.title]
-    if args.note:
-        words += ["--note", relative(args.note)]
+    for option in ("beside", "note"):
+        if path := getattr(args, option):
+            words += [f"--{option}", relative(path)]
     return shlex.join(words)
 
 
 def _check_paths(args: argparse.Namespace) -> None:
     if args.figure and args.figure.suffix.lower() not in _FIGURE_FORMATS:
         raise UserError(f"--figure must end in {' or '.join(_FIGURE_FORMATS)}, not {args.figure.name}")
-    if args.note and not args.out:
-        raise UserError("--note goes into the markdown report: give --out too")
-    used = [path.resolve() for path in (args.out, args.figure, args.csv, args.note) if path]
+    for option in ("note", "beside"):
+        if getattr(args, option) and not args.out:
+            raise UserError(f"--{option} goes into the markdown report: give --out too")
+    used = [path.resolve() for path in (args.out, args.figure, args.csv, args.note, args.beside) if path]
     if len(set(used)) < len(used):
-        raise UserError("--out, --figure, --csv and --note must be different files")
+        raise UserError("--out, --figure, --csv, --note and --beside must be different files")
 
 
 def _read_note(path: Path) -> str:
@@ -99,6 +108,8 @@ def _csv(runs: Sequence[RunResult]) -> str:
         row = asdict(run)
         row["folder"] = relative(run.folder)
         row["overrides"] = json.dumps(run.overrides)
+        for name in ("metrics_best", "metrics_last"):
+            row[name] = json.dumps(row[name])
         rows.append(row)
     return pd.DataFrame(rows).to_csv(index=False)
 
@@ -117,9 +128,12 @@ def _report(args: argparse.Namespace) -> None:
     runs, unfinished = find_runs(args.runs)
     runs, copies = without_copies(runs)
     groups = group_runs(runs)
+    published = read_published(args.beside) if args.beside else []
     # All is rendered before anything is written: an error leaves no half of a report.
     files: dict[Path, bytes] = {}
     if args.out:
+        parts = [note, *([render_beside(published, groups)] if published else [])]
+        note = "\n\n".join(part for part in parts if part)
         text = render_markdown(groups, unfinished, title=args.title, command=_command(args), note=note)
         files[args.out] = text.encode()
     if args.figure:

@@ -144,7 +144,9 @@ def _difference_row(difference: Difference) -> list[str]:
     ]
 
 
-def _table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
+def table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
+    """A markdown table; the columns that hold numbers are set to the right."""
+
     def line(cells: Iterable[str]) -> str:
         escaped = (cell.replace("|", "\\|") for cell in cells)
         return f"| {' | '.join(escaped)} |"
@@ -171,7 +173,7 @@ def _difference_section(groups: Sequence[Group]) -> list[str]:
             "splits, in percentage points: negative is better. The standard error is that of the mean "
             "difference: over pairs where both sides have the same seeds and splits, else Welch's, unpaired."
         )
-        parts.append(_table(_DIFFERENCE_COLUMNS, map(_difference_row, differences)))
+        parts.append(table(_DIFFERENCE_COLUMNS, map(_difference_row, differences)))
     if alone:
         names = ", ".join(f"{group.label} (row {group.number})" for group in alone)
         parts.append(f"No supervised group with the same data set, labels, steps and splits: {names}.")
@@ -207,11 +209,11 @@ def render_markdown(
         "`test error` is at that step, `at last step` after the whole run, and `median of 20` over the last "
         "20 evaluations, or all where there were fewer; ECE, the expected calibration error on the test "
         "images, is at the best step.",
-        _table(SUMMARY_COLUMNS, map(summary_row, groups)),
+        table(SUMMARY_COLUMNS, map(summary_row, groups)),
         *([f"{not_finished(unfinished)}."] if unfinished else []),
         "## Every run",
         "`#` is the row in the summary; `split` begins the hash of the split's indices.",
-        _table(_RUN_COLUMNS, (_run_row(group, run) for group in groups for run in group.runs)),
+        table(_RUN_COLUMNS, (_run_row(group, run) for group in groups for run in group.runs)),
         "## Commands",
         "As typed, but for the folders `run_dir`, `output_root` and `data_root`.",
         *map(_command_section, groups),

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ STATUS = "status.json"
 # Names of their own, so that the annotations below say which range a number must lie in.
 Fraction = float
 Positive = float
+Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class RunResult:
         precision: of the forward passes, ``fp32`` or ``bf16``.
         torch: version.
         git_commit: None when the package was not run from a checkout.
+        metrics_best: every number of the evaluation at `step_best`, by name; empty in older files.
+        metrics_last: likewise of the last evaluation, with the method's own numbers.
     """
 
     folder: Path
@@ -82,6 +85,8 @@ class RunResult:
     precision: str
     torch: str
     git_commit: str | None
+    metrics_best: Metrics = field(default_factory=dict)
+    metrics_last: Metrics = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,10 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "int": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
     "Fraction": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "Positive": ("a finite number of at least 0", lambda value: _is_number(value) and value >= 0),
+    "Metrics": (
+        "an object of finite numbers",
+        lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    ),
     "tuple[str, ...]": (
         "a list of text",
         lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
@@ -145,16 +154,18 @@ def load_result(path: Path) -> RunResult:
         schema = json.dumps(found.get("schema"))
         raise UserError(f"{relative(path)} has schema {schema}, this version reads schema {SCHEMA}")
     values: dict[str, Any] = {"folder": path.parent}
-    for field in fields(RunResult):
-        if field.name in values:
+    for entry in fields(RunResult):
+        if entry.name in values:
             continue
-        if field.name not in found:
-            raise UserError(f"{relative(path)} lacks the field '{field.name}'")
-        value = found[field.name]
-        expected, valid = _KINDS[str(field.type)]
+        if entry.name not in found:
+            if entry.default_factory is not MISSING:
+                continue
+            raise UserError(f"{relative(path)} lacks the field '{entry.name}'")
+        value = found[entry.name]
+        expected, valid = _KINDS[str(entry.type)]
         if not valid(value):
-            raise UserError(f"{relative(path)}: '{field.name}' must be {expected}, not {json.dumps(value)}")
-        values[field.name] = tuple(value) if isinstance(value, list) else value
+            raise UserError(f"{relative(path)}: '{entry.name}' must be {expected}, not {json.dumps(value)}")
+        values[entry.name] = tuple(value) if isinstance(value, list) else value
     return RunResult(**values)
 
 
