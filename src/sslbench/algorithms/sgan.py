@@ -11,7 +11,8 @@ from torch.nn.functional import softplus
 from torch.nn.utils.parametrize import cached
 
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
-from sslbench.core import Batch, Distance, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.core import Batch, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.losses import mse
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
 from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
@@ -47,7 +48,7 @@ class SGAN:
     own; in the paper they take turns. An average of the discriminator's weights is evaluated (as e.g. in
     Yazıcı et al. 2019, arXiv:1806.04498, for generators), which the paper does not have.
 
-    With a `consistency_weight`, ``weight * ramp(t) * mean distance(f(x'), softmax g(x''))`` is added over two
+    With a `consistency_weight`, ``weight * ramp(t) * mean mse(f(x'), softmax g(x''))`` is added over two
     views of an unlabelled image, g being the average. Two passes over a real image must agree in CT-GAN
     (Wei et al. 2018, arXiv:1803.01541, section 3.2), too; it perturbs them by dropout, and both are trained.
 
@@ -59,7 +60,6 @@ class SGAN:
         generator_loss: ``feature_matching`` or ``plain``.
         weight: of the real-or-generated term, not negative.
         ema: decay of the evaluated average, reached after a warm-up.
-        distance: between the discriminator's logits and the average's probabilities.
         consistency_weight: of the consistency term at the end of the ramp, not negative; 0 for none.
         ramp_up: share of the run over which that weight grows; 0 for none.
 
@@ -73,7 +73,6 @@ class SGAN:
         generator_loss: str,
         weight: float,
         ema: float,
-        distance: Distance,
         consistency_weight: float,
         ramp_up: float,
     ) -> None:
@@ -85,7 +84,7 @@ class SGAN:
             raise ValueError(f"generator_loss={generator_loss}: choose from {', '.join(GENERATOR_LOSSES)}")
         self._new_generator, self._weight, self._ema = generator, weight, ema
         self._match_features = generator_loss == "feature_matching"
-        self._distance, self._consistency_weight, self._ramp_up = distance, consistency_weight, ramp_up
+        self._consistency_weight, self._ramp_up = consistency_weight, ramp_up
         views = Views(labelled=("weak",), unlabelled=("weak", "weak") if consistency_weight else ("weak",))
         trained, predictors = ("discriminator",), ("average", "discriminator")
         self.stages = (Stage("train", views, trained, predictors, rivals=("generator",)),)
@@ -128,7 +127,7 @@ class SGAN:
             average = models["average"]
             with torch.no_grad(), frozen_batch_stats(average):
                 target = average(batch.unlabelled[1]).softmax(dim=1)
-            terms["consistency"] = self._distance(logits, target).mean()
+            terms["consistency"] = mse(logits, target).mean()
             ramp = sigmoid_ramp_up(progress.fraction, self._ramp_up)
             loss = loss + self._consistency_weight * ramp * terms["consistency"]
         return StepOutput(

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         "--beside",
         type=Path,
         metavar="FILE.yaml",
-        help="published numbers, which --out sets beside those of the runs (docs/results/notes/seeds.yaml is an example)",
+        help="published numbers for --out to set beside the runs' (example: docs/results/notes/seeds.yaml)",
     )
     parser.add_argument(
         "--note", type=Path, metavar="FILE.md", help="prose that --out takes in unchanged, after the title"
