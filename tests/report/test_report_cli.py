@@ -132,6 +132,8 @@ def test_csv_round_trip(six_runs: MakeRun) -> None:
         result = json.loads((Path(str(folder)) / "result.json").read_text())
         del result["schema"], result["a_field_of_tomorrow"]
         assert json.loads(row.pop("overrides")) == result.pop("overrides")
+        for name in ("metrics_best", "metrics_last"):
+            assert json.loads(row.pop(name)) == result.pop(name, {})
         assert row.to_dict() == {key: "" if value is None else str(value) for key, value in result.items()}
 
 

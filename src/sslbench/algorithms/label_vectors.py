@@ -40,7 +40,7 @@ class LabelVectors:
         negatives: whether other classes' vectors are pushed away.
         code_length: numbers in a label vector.
         max_cosine: largest similarity of two label vectors, above 0, at most 1.
-        codebook_seed: draws the label vectors.
+        codebook_seed: draws the label vectors, 0 to 2**32 - 1.
         temperature: of the similarities in the loss with negatives, and in the reported probabilities.
         restarts: tries a round.
         min_similarity: least similarity of an image that gets a label in round 2, in [-1, 1].
@@ -69,9 +69,14 @@ class LabelVectors:
     ) -> None:
         if networks not in NETWORKS:
             raise ValueError(f"networks={networks}: choose from {', '.join(NETWORKS)}")
-        for name, value in (("max_cosine", max_cosine), ("temperature", temperature)):
-            if value <= 0:
-                raise ValueError(f"{name}={value} must be above 0")
+        if not 0 < max_cosine <= 1:
+            raise ValueError(f"max_cosine={max_cosine} must be above 0 and at most 1")
+        if not 0 <= codebook_seed < 2**32:
+            raise ValueError(f"codebook_seed={codebook_seed} must be from 0 to 2**32 - 1")
+        if temperature <= 0:
+            raise ValueError(f"temperature={temperature} must be above 0")
+        if not -1 <= min_similarity <= 1:
+            raise ValueError(f"min_similarity={min_similarity} must be from -1 to 1")
         counts = {"code_length": code_length, "restarts": restarts, "num_per_class": num_per_class}
         for name, count in counts.items():
             if count < 1:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast, final
+from typing import Protocol, cast, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils.parametrize import cached
 
-from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.algorithms.ramp_up import sigmoid_ramp_up
 from sslbench.core import Batch, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
 from sslbench.losses import mse
 from sslbench.losses.classification import cross_entropy
@@ -77,9 +77,10 @@ class SGAN:
         ramp_up: float,
     ) -> None:
         check_decay(ema)
-        check_ramp_up(consistency_weight, ramp_up)
-        if weight < 0:
-            raise ValueError(f"weight={weight} must not be negative")
+        weights = {"weight": weight, "consistency_weight": consistency_weight, "ramp_up": ramp_up}
+        for name, value in weights.items():
+            if value < 0:
+                raise ValueError(f"{name}={value} must not be negative")
         if generator_loss not in GENERATOR_LOSSES:
             raise ValueError(f"generator_loss={generator_loss}: choose from {', '.join(GENERATOR_LOSSES)}")
         self._new_generator, self._weight, self._ema = generator, weight, ema
@@ -90,8 +91,14 @@ class SGAN:
         self.stages = (Stage("train", views, trained, predictors, rivals=("generator",)),)
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """Both networks, the average, and the noise of the pictures."""
+        """Both networks, the average, and the noise of the pictures.
+
+        Raises:
+            TypeError: the network does not say which features its classifier reads.
+        """
         discriminator = new_model()
+        if not (hasattr(discriminator, "features") and hasattr(discriminator, "classifier")):
+            raise TypeError("sgan needs a model with `features` and `classifier`, as those in sslbench.models")
         generator = self._new_generator(spec=new_model.spec, black=new_model.black, white=new_model.white)
         return {
             "discriminator": discriminator,
@@ -157,18 +164,18 @@ class SGAN:
         return {"generated": rows.reshape(_SHOWN * height, _SHOWN * width, channels)}
 
 
-def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features ``[B, D]``, class logits ``[B, K]``, and their log-sum-exp, the logit of being real: ``[B]``.
+class _Featured(Protocol):
+    """What is asked of a discriminator beside its logits."""
 
-    Raises:
-        TypeError: the network does not say which features its classifier reads.
-    """
-    features, classifier = (
-        getattr(discriminator, "features", None),
-        getattr(discriminator, "classifier", None),
-    )
-    if features is None or classifier is None:
-        raise TypeError("sgan needs a model with `features` and `classifier`, as those in sslbench.models")
-    read = features(images)
-    logits = classifier(read)
+    classifier: nn.Module
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images ``[B, C, H, W]`` to what the classifier reads, ``[B, D]``."""
+
+
+def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features ``[B, D]``, class logits ``[B, K]``, and their log-sum-exp, the logit of being real: ``[B]``."""
+    network = cast("_Featured", discriminator)
+    read = network.features(images)
+    logits: Tensor = network.classifier(read)
     return read, logits, logits.float().logsumexp(dim=1)

@@ -37,7 +37,8 @@ class PixelRange(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, H, W]`` to the same shape, by way of a sigmoid."""
-        return torch.lerp(self.black, self.white, x.sigmoid())
+        # In the bounds' type: a bfloat16 pass ends here, and it has too few numbers near 1 for pixels.
+        return torch.lerp(self.black, self.white, x.to(self.black.dtype).sigmoid())
 
     def pixels(self, images: Tensor) -> Tensor:
         """Network inputs ``[B, C, H, W]`` as uint8 pixels ``[B, C, H, W]``."""
