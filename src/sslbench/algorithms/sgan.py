@@ -98,7 +98,9 @@ class SGAN:
         """
         discriminator = new_model()
         if not (hasattr(discriminator, "features") and hasattr(discriminator, "classifier")):
-            raise TypeError("sgan needs a model with `features` and `classifier`, as those in sslbench.models")
+            raise TypeError(
+                "sgan needs a model with `features` and `classifier`, as those in sslbench.models"
+            )
         generator = self._new_generator(spec=new_model.spec, black=new_model.black, white=new_model.white)
         return {
             "discriminator": discriminator,
@@ -174,7 +176,7 @@ class _Featured(Protocol):
 
 
 def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features ``[B, D]``, class logits ``[B, K]``, and their log-sum-exp, the logit of being real: ``[B]``."""
+    """Features ``[B, D]``, class logits ``[B, K]``, and their log-sum-exp, ``[B]``: of being real."""
     network = cast("_Featured", discriminator)
     read = network.features(images)
     logits: Tensor = network.classifier(read)

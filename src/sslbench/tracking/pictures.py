@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -13,6 +14,7 @@ from sslbench.files import write_atomically
 from sslbench.tracking.base import RunInfo
 
 FOLDER = "pictures"
+_OWN = re.compile(r".+-(\d{7,})\.png", re.ASCII)
 
 
 @final
@@ -26,7 +28,8 @@ class PictureTracker:
         """Drop the pictures that a resumed run is about to make again."""
         self._folder = run.run_dir / FOLDER
         for path in self._folder.glob("*.png"):
-            if int(path.stem.rpartition("-")[2]) > run.first_step:
+            own = _OWN.fullmatch(path.name)
+            if own and int(own[1]) > run.first_step:
                 path.unlink()
 
     def advance(self, step: int) -> None:
