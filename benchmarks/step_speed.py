@@ -7,7 +7,7 @@ Both sides train the same network with the same algorithm and optimizer and ask 
 side gathers and augments whole batches on the training device; the other is what a tutorial writes: a
 `Dataset` that applies torchvision's transforms image by image, and two `DataLoader`s with workers.
 The sides take turns, round by round, so that a busy machine is busy for both; the ratio of the medians is
-the result, and the spread of the rounds is printed beside it.
+the result, and the spread of the rounds is printed beside it. Of several stages the first is measured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from sslbench import config
-from sslbench.algorithms.base import Algorithm
+from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
 from sslbench.core import Batch, Progress, Views
 from sslbench.data.arrays import ImageArrays
@@ -33,8 +33,9 @@ from sslbench.data.batches import BatchSource
 from sslbench.data.splits import Indices
 from sslbench.data.views import ImageTransform
 from sslbench.engine.device import pick_device, pick_precision
-from sslbench.engine.loop import TrainingState, training_step
-from sslbench.setup import Data, build_models, parameters_of, prepare_data, prepare_process
+from sslbench.engine.loop import training_step
+from sslbench.engine.state import TrainingState
+from sslbench.setup import Data, build_models, prepare_data, prepare_process
 
 
 class PerImageViews(Dataset[tuple[tuple[Tensor, ...], int]]):
@@ -129,23 +130,23 @@ def main() -> None:
     autocast = pick_precision(settings.precision, device)
 
     def side(with_loaders: bool) -> Callable[[int], float]:
-        algorithm: Algorithm = build(settings.algorithm, "algorithm")
+        algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
         models = build_models(settings, algorithm, data, device)
-        optimizer = build(settings.optimizer, "optimizer")(parameters_of(models, algorithm.trained))
+        views = stages_of(algorithm)[0].views
         source = BatchSource(
             data.train,
             data.targets,
             data.split,
-            algorithm.views,
+            views,
             settings.batch.labelled,
             settings.batch.unlabelled,
             settings.seed,
             device,
         )
-        state = TrainingState(algorithm, models, optimizer, source)
+        state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), source)
         following = source.next
         if with_loaders:
-            following = loader_batches(data, arrays, algorithm.views, settings, arguments.workers, device)
+            following = loader_batches(data, arrays, views, settings, arguments.workers, device)
         progress = Progress(torch.zeros((), device=device), settings.steps)
 
         def steps_per_second(steps: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sslbench.algorithms.base import Algorithm
+from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
 from sslbench.config import Settings
 from sslbench.core import Progress
@@ -28,15 +28,16 @@ def test_first_loss_on_cuda_is_that_on_the_cpu(settings_of: MakeSettings, model:
     for device in (torch.device("cpu"), torch.device("cuda")):
         prepare_process(settings)
         data = prepare_data(settings, device)
-        algorithm: Algorithm = build(settings.algorithm, "algorithm")
+        algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
         models = build_models(settings, algorithm, data, device)
-        batches = BatchSource(data.train, data.targets, data.split, algorithm.views, 20, 30, 0, device)
+        views = stages_of(algorithm)[0].views
+        batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, 0, device)
         output = algorithm.step(models, batches.next(), Progress(torch.zeros((), device=device), 10))
         losses.append(output.loss.item())
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", ["supervised", "pi_model", "vat"])
+@pytest.mark.parametrize("algorithm", ["supervised", "pi_model", "vat", "mixmatch", "self_training", "sgan"])
 def test_bf16_runs_to_a_result(settings_of: MakeSettings, algorithm: str) -> None:
     result = run(settings_of(f"algorithm={algorithm}", "device=cuda", "precision=bf16", "model=cnn"))
     assert result["precision"] == "bf16"

@@ -10,16 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sslbench.algorithms.base import Algorithm
+from sslbench.algorithms.base import AnyAlgorithm
 from sslbench.building import build
 from sslbench.config import Settings
 from sslbench.data import zca
 from sslbench.errors import UserError
 from sslbench.setup import (
+    Networks,
     build_models,
     checkpoint_bytes,
-    new_model,
-    parameters_of,
     prepare_data,
     prepare_process,
 )
@@ -30,7 +29,7 @@ MakeSettings = Callable[..., Settings]
 
 
 def models_of(settings: Settings) -> dict[str, nn.Module]:
-    algorithm: Algorithm = build(settings.algorithm, "algorithm")
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     return build_models(settings, algorithm, prepare_data(settings, CPU), CPU)
 
 
@@ -201,6 +200,7 @@ def test_two_random_views_that_never_differ(settings_of: MakeSettings, overrides
         ["algorithm=pi_model", "dataset.images.crop=1"],
         ["algorithm=pi_model", "dataset.images.crop=0", "dataset.images.noise=0.15"],
         ["algorithm=pi_model", "dataset.images.crop=0", "model.dropout=0.1"],
+        ["algorithm=pi_model", "dataset.images.crop=0", "model=noisy_mlp", "model.hidden=[8]"],
         ["algorithm=supervised", "dataset.images.crop=0"],
         ["algorithm=vat", "dataset.images.crop=0"],  # its views differ by the perturbation
     ],
@@ -212,15 +212,20 @@ def test_views_that_differ_or_need_not(settings_of: MakeSettings, overrides: lis
 def test_network_fits_the_data(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of(*npz_overrides(save_npz(tmp_path / "images.npz", smooth_images(100, seed=0))))
     data = prepare_data(settings, CPU)
-    assert new_model(settings, data.spec)(data.train.clean(torch.arange(4))).shape == (4, 3)
+    networks = Networks(settings, data)
+    images = data.train.clean(torch.arange(4))
+    assert networks()(images).shape == (4, 3)
+    assert networks(7)(images).shape == (4, 7)
+    assert differ(networks().state_dict(), networks().state_dict()), "each is drawn anew"
 
 
-def test_parameters_of_the_trained_modules_only() -> None:
-    models: dict[str, nn.Module] = {name: nn.Linear(2, 2) for name in ("student", "teacher", "head")}
-    chosen = parameters_of(models, ("head", "student"))
-    assert [id(p) for p in chosen] == [
-        id(p) for name in ("head", "student") for p in models[name].parameters()
-    ]
+def test_networks_are_told_what_the_data_are(settings_of: MakeSettings, tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "images.npz", smooth_images(100, seed=0))
+    scale = ["dataset.images.mean=[0.5,0.5,0.25]", "dataset.images.std=[0.5,0.25,0.25]"]
+    settings = settings_of(*npz_overrides(path), *scale)
+    networks = Networks(settings, prepare_data(settings, CPU))
+    assert (networks.spec.channels, networks.spec.num_classes, networks.num_train) == (3, 3, 100)
+    assert (networks.black, networks.white) == ((-1.0, -2.0, -1.0), (1.0, 2.0, 3.0))
 
 
 def tensors_in(state: Any) -> Iterator[Tensor]:

@@ -22,6 +22,7 @@ from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.data.zca import fit
 from sslbench.engine.evaluation import EvaluationSet
 from sslbench.errors import UserError
+from sslbench.models.noise import GaussianNoise
 from sslbench.streams import stream_seed
 
 
@@ -153,8 +154,12 @@ def _check_views_differ(
     settings: Settings, stage: Stage, models: dict[str, nn.Module], transform: ImageTransform
 ) -> None:
     """Two weak views that never differ would make the consistency loss zero: a run without a point."""
-    drops = any(isinstance(m, _DropoutNd) and m.p > 0 for model in models.values() for m in model.modules())
-    if stage.views.unlabelled.count("weak") > 1 and not transform.is_random and not drops:
+    chance = any(
+        (isinstance(m, _DropoutNd) and m.p > 0) or (isinstance(m, GaussianNoise) and m.std > 0)
+        for model in models.values()
+        for m in model.modules()
+    )
+    if stage.views.unlabelled.count("weak") > 1 and not transform.is_random and not chance:
         raise UserError(
             f"algorithm={settings.choices['algorithm']} compares two random views, but every augmentation is "
             f"off and the model has no dropout: set dataset.images.noise=0.15, dataset.images.crop=2 or "

@@ -5,108 +5,208 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sslbench.algorithms.base import Algorithm
+from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
-from sslbench.config import Settings, conf_dir
+from sslbench.config import Settings, conf_dir, register
 from sslbench.core import Batch, Progress, StepOutput
 from sslbench.data.batches import BatchSource
-from sslbench.engine.loop import TrainingState, training_step
+from sslbench.engine.examination import LabelledParts
+from sslbench.engine.loop import training_step
+from sslbench.engine.state import TrainingState
 from sslbench.run import run
-from sslbench.setup import build_models, parameters_of, prepare_data
+from sslbench.setup import build_models, prepare_data
 from sslbench.tracking.jsonl import JsonlTracker
 
 ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
+#: An untrained network is sure of nothing: no image would reach the shipped thresholds.
+OVERRIDES = {
+    "label_vectors": ["algorithm.min_similarity=-1.0"],
+    "pseudo_label": ["algorithm.threshold=0.0"],
+}
 CPU = torch.device("cpu")
+LR = 0.1
 
 MakeSettings = Callable[..., Settings]
-pytestmark = pytest.mark.parametrize("name", ALGORITHMS)
 
 
-class Stage:
-    """An algorithm with its models and one batch, ready for a step in the middle of a run."""
+def stage_names() -> dict[str, list[str]]:
+    """The stages of each algorithm, as it is shipped."""
+    register()
+    names = {}
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for algorithm in ALGORITHMS:
+            composed = compose("config", overrides=[f"algorithm={algorithm}"])
+            node: Any = OmegaConf.to_container(composed.algorithm, resolve=True)
+            names[algorithm] = [stage.name for stage in stages_of(build(node, "algorithm"))]
+    return names
 
-    def __init__(self, settings: Settings, **arguments: Any) -> None:
+
+def each_interruption() -> list[Any]:
+    """Where runs of 8 steps are broken off: algorithm, steps between checkpoints, step."""
+    found = []
+    for algorithm, names in STAGES.items():
+        found.append(pytest.param(algorithm, 4, 6, id=algorithm))
+        if len(names) > 1:  # two of the same length: goes on from step 4, the border, and from 3 and 5
+            found.append(pytest.param(algorithm, 3, 4, id=f"{algorithm}-{names[0]}"))
+            found.append(pytest.param(algorithm, 5, 7, id=f"{algorithm}-{names[1]}"))
+    return found
+
+
+STAGES = stage_names()
+each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
+each_stage = pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        pytest.param(algorithm, stage, id=f"{algorithm}-{name}")
+        for algorithm, names in STAGES.items()
+        for stage, name in enumerate(names)
+    ],
+)
+
+
+class Midway:
+    """An algorithm with its models and one batch, ready for a step in the middle of a stage."""
+
+    def __init__(self, settings: Settings, stage: int = 0, **arguments: Any) -> None:
         data = prepare_data(settings, CPU)
-        self.algorithm: Algorithm = build(settings.algorithm, "algorithm", **arguments)
+        self.algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm", **arguments)
         self.models = build_models(settings, self.algorithm, data, CPU)
-        self.batches = BatchSource(
-            data.train, data.targets, data.split, self.algorithm.views, 20, 30, settings.seed, CPU
-        )
+        views = stages_of(self.algorithm)[0].views
+        self.batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, CPU)
+        new_optimizer = partial(torch.optim.SGD, lr=LR, momentum=0.9)
+        self.state = TrainingState(self.algorithm, self.models, new_optimizer, self.batches)
+        parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+        for later in range(1, stage + 1):
+            self.state.begin_stage(later, parts)
+        self.plan = self.state.plan
         self.batch = self.batches.next()
-        self.progress = Progress(torch.tensor(50.0), 100)
+        self.progress = Progress(torch.tensor(50.0), 100, stage)
 
-    def step(self) -> StepOutput:
-        return self.algorithm.step(self.models, self.batch, self.progress)
+    @property
+    def updated(self) -> tuple[str, ...]:
+        return *self.plan.trained, *self.plan.rivals
 
-    def trained(self) -> list[nn.Parameter]:
-        return parameters_of(self.models, self.algorithm.trained)
+    def step(self, batch: Batch | None = None) -> StepOutput:
+        return self.algorithm.step(self.models, batch or self.batch, self.progress)
 
-    def state(self) -> TrainingState:
-        optimizer = torch.optim.SGD(self.trained(), lr=0.1)
-        return TrainingState(self.algorithm, self.models, optimizer, self.batches)
+    def train(self, batch: Batch | None = None, autocast: torch.dtype | None = None) -> StepOutput:
+        return training_step(self.state, batch or self.batch, self.progress, autocast)
 
 
 @pytest.fixture
 def settings(name: str, settings_of: MakeSettings) -> Settings:
-    return settings_of(f"algorithm={name}")
+    return settings_of(f"algorithm={name}", *OVERRIDES.get(name, []))
 
 
-def test_views_are_those_declared(settings: Settings) -> None:
-    stage = Stage(settings)
-    views = stage.algorithm.views
-    assert len(stage.batch.labelled) == len(views.labelled)
-    assert len(stage.batch.unlabelled) == len(views.unlabelled)
-    assert all(view.shape == (30, 1, 8, 8) for view in stage.batch.unlabelled)
+@each_stage
+def test_views_are_those_declared(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    views, batch = midway.plan.views, midway.batch
+    assert len(batch.labelled) == len(views.labelled)
+    assert len(batch.unlabelled) == len(views.unlabelled)
+    assert all(view.shape == (20, 1, 8, 8) for view in batch.labelled)
+    assert all(view.shape == (30, 1, 8, 8) for view in batch.unlabelled)
 
 
-def test_unlabelled_images_send_a_gradient_into_the_student(settings: Settings) -> None:
-    stage = Stage(settings)
-    if not stage.algorithm.views.unlabelled:
+@each_stage
+def test_unlabelled_images_send_a_gradient_into_each_trained_module(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    if not midway.plan.views.unlabelled:
         pytest.skip("uses labelled images only")
-    output = stage.step()
-    unlabelled = output.loss - output.terms["supervised"]
-    assert unlabelled.item() > 0
-    gradients = torch.autograd.grad(unlabelled, stage.trained(), allow_unused=True)
-    assert any(g is not None and g.abs().max() > 0 for g in gradients)
-    assert gradients[0] is not None
-    assert gradients[0].abs().max() > 0, "the first layer learns nothing from unlabelled images"
+    first_layers = [next(midway.models[name].parameters()) for name in midway.plan.trained]
+
+    def gradients(batch: Batch) -> list[Tensor]:
+        torch.manual_seed(0)
+        output = midway.step(batch)
+        unlabelled = output.loss - output.terms.get("supervised", 0.0)
+        assert unlabelled.item() > 0
+        return list(torch.autograd.grad(unlabelled, first_layers))
+
+    negatives = replace(midway.batch, unlabelled=tuple(-view for view in midway.batch.unlabelled))
+    for ours, theirs in zip(gradients(midway.batch), gradients(negatives), strict=True):
+        assert ours.abs().max() > 0, "the first layer learns nothing from unlabelled images"
+        assert not torch.equal(ours, theirs), "it would learn the same from other images"
 
 
-def test_no_gradient_into_the_target_or_an_untrained_module(settings: Settings) -> None:
+@each_stage
+def test_no_gradient_into_the_target_or_an_untrained_module(settings: Settings, stage: int) -> None:
     seen: list[Tensor] = []
 
     def spy(logits: Tensor, target: Tensor) -> Tensor:
         seen.append(target)
         return (logits.log_softmax(1).exp() - target).square().mean(1)
 
-    stage = Stage(settings, **({"distance": spy} if "distance" in settings.algorithm else {}))
-    stage.step().loss.backward()
+    midway = Midway(settings, stage, **({"distance": spy} if "distance" in settings.algorithm else {}))
+    output = midway.step()
+    torch.stack([output.loss, *output.rivals.values()]).sum().backward()
     assert bool(seen) == ("distance" in settings.algorithm)
     assert all(not target.requires_grad for target in seen)
-    for name, model in stage.models.items():
-        if name not in stage.algorithm.trained:
-            assert all(p.grad is None for p in model.parameters())
+    for name, model in midway.models.items():
+        if name not in midway.updated:
+            assert all(p.grad is None for p in model.parameters()), name
 
 
-def test_batch_norm_sees_labelled_and_clean_unlabelled_passes_only(settings: Settings) -> None:
-    stage = Stage(settings)
-    reference = copy.deepcopy(stage.models["student"])
-    reference(stage.batch.labelled[0])
-    if stage.batch.unlabelled:
-        reference(stage.batch.unlabelled[0])
-    stage.step()
-    for key, value in reference.named_buffers():
-        torch.testing.assert_close(
-            stage.models["student"].get_buffer(key), value, msg=lambda m, k=key: f"{k}: {m}"
-        )
+@each_stage
+def test_each_module_learns_from_its_own_loss_alone(settings: Settings, stage: int) -> None:
+    untouched, trained = Midway(settings, stage), Midway(settings, stage)
+    torch.manual_seed(0)
+    output = untouched.step()
+    assert set(output.rivals) == set(untouched.plan.rivals)
+    torch.manual_seed(0)
+    trained.train()
+    for name in trained.updated:
+        before, after = (list(midway.models[name].parameters()) for midway in (untouched, trained))
+        own_loss = output.rivals.get(name, output.loss)
+        expected = torch.autograd.grad(own_loss, before, retain_graph=True, allow_unused=True)
+        assert any(gradient is not None and gradient.abs().max() > 0 for gradient in expected)
+        for start, end, gradient in zip(before, after, expected, strict=True):
+            torch.testing.assert_close(end.grad, gradient, rtol=1e-5, atol=1e-8)
+            torch.testing.assert_close(end, start if gradient is None else start - LR * gradient)
+
+
+def batch_statistics(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{place}.{name}": buffer.clone()
+        for place, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        for name, buffer in module.named_buffers()
+    }
+
+
+@each_stage
+def test_batch_norm_sees_labelled_and_clean_unlabelled_passes_only(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    before = copy.deepcopy(midway.models)
+    midway.step()
+    labelled, unlabelled = midway.batch.labelled[:1], midway.batch.unlabelled[:1]
+    ordinary = [passes for passes in ((*labelled, *unlabelled), unlabelled, labelled) if passes]
+    for name, model in midway.models.items():
+        if name in midway.plan.rivals:
+            continue  # sees noise, not images
+        is_trained = name in midway.plan.trained
+        found = batch_statistics(model)
+        assert found or not is_trained, "without batch norm, this shows nothing"
+        matches = []
+        for passes in ordinary if is_trained else [()]:
+            reference = copy.deepcopy(before[name])
+            for images in passes:
+                reference(images)
+            expected = batch_statistics(reference)
+            matches.append(all(torch.allclose(found[key], expected[key]) for key in found))
+        assert any(matches), name
 
 
 class NoReadBack(TorchDispatchMode):
@@ -123,66 +223,78 @@ class NoReadBack(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_never_waits_for_the_device(settings: Settings) -> None:
-    stage = Stage(settings)
-    state = stage.state()
-    training_step(state, stage.batch, stage.progress, None)  # the optimizer's first step makes its state
+@each_stage
+def test_a_step_never_waits_for_the_device(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    midway.train()  # the optimizers' first step makes their state
     with NoReadBack():
-        batch = stage.batches.next()
-        training_step(state, batch, stage.progress, None)
+        midway.train(midway.batches.next())
 
 
-def test_bfloat16_passes_keep_their_gradients(settings: Settings) -> None:
-    stage = Stage(settings)
-    training_step(stage.state(), stage.batch, stage.progress, torch.bfloat16)
-    for parameter in stage.trained():
-        assert parameter.grad is not None
-    first = stage.trained()[0]
-    assert first.grad is not None
-    assert first.grad.abs().max() > 0
+@each_stage
+def test_bfloat16_passes_keep_their_gradients(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    midway.train(autocast=torch.bfloat16)
+    for name in midway.updated:
+        gradients = [parameter.grad for parameter in midway.models[name].parameters()]
+        assert all(gradient is not None for gradient in gradients), name
+        assert gradients[0] is not None
+        assert gradients[0].abs().max() > 0, name
 
 
-def test_training_mode_and_modules_survive_a_step(settings: Settings) -> None:
-    stage = Stage(settings)
-    training_step(stage.state(), stage.batch, stage.progress, None)
-    stage.algorithm.after_step(stage.models, stage.progress)
-    for name in stage.algorithm.trained:
-        assert all(m.training for m in stage.models[name].modules())
-        assert all(
-            m.track_running_stats for m in stage.models[name].modules() if isinstance(m, nn.BatchNorm1d)
-        )
+@each_stage
+def test_training_mode_and_modules_survive_a_step(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    midway.train()
+    for name in midway.updated:
+        modules = list(midway.models[name].modules())
+        assert all(module.training for module in modules)
+        assert all(module.track_running_stats for module in modules if isinstance(module, _BatchNorm))
 
 
-def test_predictors_and_trained_are_modules(settings: Settings) -> None:
-    stage = Stage(settings)
-    assert stage.algorithm.predictors
-    assert {*stage.algorithm.predictors, *stage.algorithm.trained} <= set(stage.models)
+@each_stage
+def test_predictors_trained_and_rivals_are_modules(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    assert midway.plan.predictors
+    assert midway.plan.trained
+    assert {*midway.plan.predictors, *midway.updated} <= set(midway.models)
+    assert not set(midway.plan.trained) & set(midway.plan.rivals)
 
 
+@each_algorithm
 def test_every_distance_composes(name: str, settings_of: MakeSettings) -> None:
     for loss in ("mse", "l1", "kl", "js", "ce"):
-        stage = Stage(settings_of(f"algorithm={name}", f"loss={loss}"))
-        assert stage.step().loss.isfinite()
+        midway = Midway(settings_of(f"algorithm={name}", f"loss={loss}", *OVERRIDES.get(name, [])))
+        assert midway.step().loss.isfinite()
 
 
+@pytest.mark.parametrize(("name", "eval_every", "stop"), each_interruption())
 def test_resumed_run_equals_an_uninterrupted_one(
-    name: str, settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    eval_every: int,
+    stop: int,
+    settings_of: MakeSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dropout = (f"algorithm={name}", "model.dropout=0.2", "schedule=exponential", "schedule.every=3")
-    whole = run(settings_of(*dropout, f"run_dir={tmp_path / 'whole'}"))
+    often = (*dropout, *OVERRIDES.get(name, []), f"eval_every={eval_every}", "log_every=1")
+    whole = run(settings_of(*often, f"run_dir={tmp_path / 'whole'}"))
 
-    def stop_at_step_6(self: JsonlTracker, step: int) -> None:
-        if step == 6:
+    def stop_there(self: JsonlTracker, step: int) -> None:
+        if step == stop:
             raise KeyboardInterrupt
 
-    broken = settings_of(*dropout, f"run_dir={tmp_path / 'broken'}")
+    broken = settings_of(*often, f"run_dir={tmp_path / 'broken'}")
     with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", stop_at_step_6)
+        patch.setattr(JsonlTracker, "advance", stop_there)
         with pytest.raises(KeyboardInterrupt):
             run(broken)
     status = json.loads((tmp_path / "broken" / "status.json").read_text())
     assert status["status"] == "interrupted"
     assert not (tmp_path / "broken" / "result.json").exists()
+    left = torch.load(tmp_path / "broken" / "checkpoint" / "last.pt", weights_only=True)
+    assert 0 < left["step"] < stop
     resumed = run(broken)
 
     timing = ("train_seconds", "steps_per_second", "run_id", "overrides", "git_commit")
@@ -204,26 +316,31 @@ def test_resumed_run_equals_an_uninterrupted_one(
         assert {k: v for k, v in one.items() if not k.startswith("time/")} == {
             k: v for k, v in other.items() if not k.startswith("time/")
         }
+    pictures = [
+        {path.name: path.read_bytes() for path in (tmp_path / folder).glob("pictures/*")}
+        for folder in ("whole", "broken")
+    ]
+    assert pictures[0] == pictures[1]
 
 
-def test_state_round_trip(settings: Settings) -> None:
-    stage = Stage(settings)
-    state = stage.state()
+@each_stage
+def test_state_round_trip(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
     for _ in range(3):
-        training_step(state, stage.batches.next(), stage.progress, None)
-    saved = copy.deepcopy(state.state_dict())
-    expected = stage.batches.next()
-    training_step(state, expected, stage.progress, None)
-    after = copy.deepcopy({name: model.state_dict() for name, model in stage.models.items()})
+        midway.train(midway.batches.next())
+    saved = copy.deepcopy(midway.state.state_dict())
+    expected = midway.batches.next()
+    midway.train(expected)
 
-    fresh = Stage(settings)
-    other = fresh.state()
-    other.load_state_dict(saved)
+    fresh = Midway(settings)  # in the first stage, whichever it was saved in
+    fresh.state.load_state_dict(saved)
+    assert fresh.state.stage == stage
     batch = fresh.batches.next()
     assert_equal_batches(batch, expected)
-    training_step(other, batch, fresh.progress, None)
+    training_step(fresh.state, batch, midway.progress, None)
     for name, model in fresh.models.items():
-        torch.testing.assert_close(dict(model.state_dict()), dict(after[name]), rtol=0, atol=0)
+        there = midway.models[name].state_dict()
+        torch.testing.assert_close(dict(model.state_dict()), dict(there), rtol=0, atol=0)
 
 
 def assert_equal_batches(one: Batch, other: Batch) -> None:

@@ -174,6 +174,63 @@ def test_state_round_trip(before: int) -> None:
     assert_equal([fresh.next() for _ in range(5)], expected)
 
 
+def test_a_stage_draws_from_its_pool_alone() -> None:
+    batches = source(Views(("weak",), ("weak",)), images=some_images())
+    pool = torch.from_numpy(SPLIT.unlabelled[5:12])  # smaller than a batch
+    batches.change(Views(("weak",), ("weak", "clean")), pool)
+    drawn = [batches.next() for _ in range(7)]
+    for batch in drawn:
+        assert len(batch.unlabelled) == 2
+        assert torch.equal(position_in(batch.unlabelled[1]), batch.unlabelled_index)
+    counts = torch.bincount(torch.cat([batch.unlabelled_index for batch in drawn]), minlength=COUNT)
+    assert counts[pool].tolist() == [10] * 7
+    assert counts.sum() == 70
+    batches.change(Views(("weak",), ("weak",)), None)
+    seen = {position for _ in range(20) for position in batches.next().unlabelled_index.tolist()}
+    assert seen == set(SPLIT.unlabelled.tolist())
+
+
+def test_a_stage_goes_on_in_the_random_streams() -> None:
+    views = Views(("weak",), ("weak",))
+    whole, changed = source(views), source(views)
+    before = [(whole.next(), changed.next()) for _ in range(3)]
+    changed.change(views, None)
+    after = [(whole.next(), changed.next()) for _ in range(3)]
+    for one, other in after:
+        assert torch.equal(one.labelled[0], other.labelled[0])
+    assert not torch.equal(after[0][1].unlabelled_index, before[0][1].unlabelled_index)
+    assert not torch.equal(after[0][1].unlabelled[0], before[0][1].unlabelled[0])
+
+
+def test_a_stage_without_labelled_images() -> None:
+    batches = source(Views(("weak",), ("weak",)))
+    batches.change(Views((), ("weak",)), None)
+    batch = batches.next()
+    assert batch.labelled == ()
+    assert batch.targets.shape == (0,)
+    assert batch.targets.dtype == torch.int64
+    assert batch.unlabelled[0].shape == (10, 1, 4, 4)
+    assert batches.images_per_step == 10
+
+
+@pytest.mark.parametrize("before", [0, 1, 500])
+def test_state_round_trip_of_a_stage(before: int) -> None:
+    first, second = Views(("weak",), ("weak",)), Views((), ("weak", "clean"))
+    batches = source(first)
+    batches.next()
+    batches.change(second, torch.from_numpy(SPLIT.unlabelled[:23]))
+    for _ in range(before):  # 500 steps cross a border of the order
+        batches.next()
+    content = io.BytesIO()
+    torch.save(batches.state_dict(), content)
+    content.seek(0)
+    expected = [batches.next() for _ in range(5)]
+    fresh = source(first)
+    fresh.change(second, None)
+    fresh.load_state_dict(torch.load(content, weights_only=True))
+    assert_equal([fresh.next() for _ in range(5)], expected)
+
+
 def test_images_per_step() -> None:
     assert source(Views(("weak",))).images_per_step == 6
     assert source(Views(("weak",), ("weak", "weak"))).images_per_step == 16

@@ -214,6 +214,24 @@ def test_whitened_images_pass_unscaled() -> None:
 
 
 @pytest.mark.parametrize(
+    ("channels", "mean", "std"),
+    [(1, [0.1307], [0.3081]), (3, [0.5], [0.25]), (3, MEAN, STD), (3, [0.5], STD)],
+)
+def test_range_is_what_black_and_white_pixels_become(
+    channels: int, mean: list[float], std: list[float]
+) -> None:
+    transform = transform_with(mean=mean, std=std)
+    extremes = np.stack([np.full((2, 2, channels), pixel, dtype=np.uint8) for pixel in (0, 255)])
+    views = DeviceImages(extremes, transform, CPU).clean(torch.arange(2))
+    for bounds, view in zip(transform.range(channels), views, strict=True):
+        assert bounds == pytest.approx(view[:, 0, 0].tolist(), rel=1e-5)
+
+
+def test_whitened_images_have_no_range() -> None:
+    assert transform_with(preprocess="gcn_zca").range(3) == ((), ())
+
+
+@pytest.mark.parametrize(
     ("arguments", "random"),
     [({}, False), ({"crop": 1}, True), ({"flip": True}, True), ({"noise": 0.1}, True)],
 )

@@ -1,191 +1,75 @@
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_training import MOMENTUM, Rig, Slope, Stairs, first_weight, halving
 from torch import nn
 
-from sslbench.algorithms.base import Algorithm
-from sslbench.core import Batch, ModelFactory, Progress, StepOutput, Views
-from sslbench.data.batches import BatchSource
-from sslbench.data.splits import make_split
-from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.engine import loop
 from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.evaluation import Evaluation, EvaluationSet
-from sslbench.engine.loop import Plan, Score, TrainingState, train
-from sslbench.engine.schedules import Schedule, constant
+from sslbench.engine.state import Score
 from sslbench.errors import DivergedError
-from sslbench.tracking.base import RunInfo
-
-CPU = torch.device("cpu")
-
-
-class Slope:
-    """Its loss is the sum of the parameters, so that each update is the learning rate and nothing else."""
-
-    views = Views(("weak",), ("weak",))
-    trained = ("student",)
-
-    def __init__(self, predictors: tuple[str, ...] = ("student",), bad_step: int | None = None) -> None:
-        self.predictors = predictors
-        self.bad_step = bad_step
-        self.on_step: Callable[[], None] = lambda: None
-        self.seen_steps: list[float] = []
-        self.weights_after_step: list[float] = []
-        self.autocast: list[tuple[bool, bool]] = []
-
-    def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        return {"student": new_model()}
-
-    def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        self.on_step()
-        assert all(model.training for model in models.values()), "evaluation left its mode behind"
-        self.seen_steps.append(progress.step.item())
-        self.autocast.append((torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()))
-        loss = torch.stack([parameter.sum() for parameter in models["student"].parameters()]).sum()
-        if len(self.seen_steps) == self.bad_step:
-            loss = loss * math.nan
-        return StepOutput(loss, {"slope": loss})
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        self.weights_after_step.append(first_weight(models["student"]))
-
-
-class Recorder:
-    """A tracker that keeps everything."""
-
-    def __init__(self) -> None:
-        self.advanced: list[int] = []
-        self.logged: list[tuple[int, dict[str, float]]] = []
-        self.stop_at: int | None = None
-
-    def start(self, run: RunInfo) -> None:
-        raise AssertionError("the loop neither starts nor closes trackers")
-
-    def advance(self, step: int) -> None:
-        self.advanced.append(step)
-        if step == self.stop_at:
-            raise KeyboardInterrupt
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.logged.append((step, dict(metrics)))
-
-    def close(self, status: str, result: Mapping[str, object] | None) -> None:
-        raise AssertionError("the loop neither starts nor closes trackers")
-
-    def curve(self, key: str) -> dict[int, float]:
-        return {step: metrics[key] for step, metrics in self.logged if key in metrics}
-
-
-def first_weight(model: nn.Module) -> float:
-    return next(model.parameters()).flatten()[0].item()
-
-
-class Stage:
-    """Everything that `train` needs, small."""
-
-    def __init__(self, folder: Path, algorithm: Slope | None = None) -> None:
-        self.algorithm = algorithm or Slope()
-        random = np.random.default_rng(0)
-        targets = np.arange(60) % 2
-        pixels = random.integers(0, 256, (60, 2, 2, 1), dtype=np.uint8)
-        images = DeviceImages(pixels, ImageTransform([0.0], [1.0], []), CPU)
-        split = make_split(targets, 2, 4, 20, 0)
-        classes = torch.from_numpy(targets)
-        valid, held_out = torch.from_numpy(split.valid), torch.arange(30)
-        self.valid = EvaluationSet(images, valid, classes[valid], 2)
-        self.test = EvaluationSet(images, held_out, classes[held_out], 2)
-        torch.manual_seed(0)
-        self.models: dict[str, nn.Module] = {
-            name: nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-            for name in {"student", *self.algorithm.predictors}
-        }
-        self.model = self.models["student"]
-        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), lr=0.25)
-        batches = BatchSource(images, classes, split, self.algorithm.views, 3, 5, 0, CPU)
-        as_algorithm: Algorithm = self.algorithm
-        self.state = TrainingState(as_algorithm, self.models, self.optimizer, batches)
-        self.recorder = Recorder()
-        self.checkpoint = folder / "checkpoint" / "last.pt"
-
-    def train(
-        self,
-        steps: int = 10,
-        eval_every: int = 4,
-        log_every: int = 3,
-        schedule: Schedule = constant,
-        autocast: torch.dtype | None = None,
-        clock: Callable[[], float] | None = None,
-    ) -> None:
-        plan = Plan(steps, eval_every, log_every, autocast, self.checkpoint)
-        ticks = iter(range(10_000))
-        train(
-            self.state,
-            plan,
-            schedule,
-            self.valid,
-            self.test,
-            self.recorder,
-            CPU,
-            clock or (lambda: float(next(ticks))),
-        )
 
 
 class Evaluations:
     """Stands in for `evaluate` with numbers told beforehand, by set."""
 
-    def __init__(self, stage: Stage, valid: list[float], test: list[float]) -> None:
-        self.stage = stage
-        self.coming = {id(stage.valid): iter(valid), id(stage.test): iter(test)}
+    def __init__(self, rig: Rig, valid: list[float], test: list[float]) -> None:
+        self.rig = rig
+        self.coming = {id(rig.data.valid): iter(valid), id(rig.data.test): iter(test)}
         self.weights: list[float] = []
 
     def __call__(self, model: nn.Module, data: EvaluationSet) -> Evaluation:
         acc = next(self.coming[id(data)])
-        if data is self.stage.valid:
+        if data is self.rig.data.valid:
             self.weights.append(first_weight(model))
         return Evaluation(acc, ece=1 - acc, loss=2 * acc)
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def slope() -> Slope:
+    return Slope()
 
 
-def test_evaluates_every_so_many_steps_and_at_the_end(stage: Stage) -> None:
-    stage.train(steps=10, eval_every=4, log_every=3)
-    assert list(stage.recorder.curve("val/acc")) == [4, 8, 10]
-    assert list(stage.recorder.curve("test/acc")) == [4, 8, 10]
-    assert list(stage.recorder.curve("train/loss")) == [3, 4, 6, 8, 9, 10]
-    assert stage.recorder.advanced == list(range(1, 11))
-    assert stage.state.step == 10
-    assert len(stage.state.score.test_history) == 3
+@pytest.fixture
+def rig(tmp_path: Path, slope: Slope) -> Rig:
+    return Rig(tmp_path, slope)
 
 
-def test_an_end_that_is_due_anyway_is_evaluated_once(stage: Stage) -> None:
-    stage.train(steps=8, eval_every=4, log_every=4)
-    assert [step for step, _ in stage.recorder.logged] == [4, 8]
-    assert len(stage.state.score.test_history) == 2
+def test_evaluates_every_so_many_steps_and_at_the_end(rig: Rig) -> None:
+    rig.train(steps=10, eval_every=4, log_every=3)
+    assert list(rig.recorder.curve("val/acc")) == [4, 8, 10]
+    assert list(rig.recorder.curve("test/acc")) == [4, 8, 10]
+    assert list(rig.recorder.curve("train/loss")) == [3, 4, 6, 8, 9, 10]
+    assert rig.recorder.advanced == list(range(1, 11))
+    assert rig.state.step == 10
+    assert len(rig.state.score.test_history) == 3
 
 
-def test_a_run_shorter_than_any_interval_is_evaluated(stage: Stage) -> None:
-    stage.train(steps=2, eval_every=100, log_every=100)
-    assert list(stage.recorder.curve("val/acc")) == [2]
-    assert stage.checkpoint.exists()
+def test_an_end_that_is_due_anyway_is_evaluated_once(rig: Rig) -> None:
+    rig.train(steps=8, eval_every=4, log_every=4)
+    assert [step for step, _ in rig.recorder.logged] == [4, 8]
+    assert len(rig.state.score.test_history) == 2
 
 
-def test_metrics_of_a_log_point(stage: Stage) -> None:
-    stage.train(steps=4, eval_every=4, log_every=2)
+def test_a_run_shorter_than_any_interval_is_evaluated(rig: Rig) -> None:
+    rig.train(steps=2, eval_every=100, log_every=100)
+    assert list(rig.recorder.curve("val/acc")) == [2]
+    assert rig.checkpoint.exists()
+
+
+def test_metrics_of_a_log_point(rig: Rig) -> None:
+    rig.train(steps=4, eval_every=4, log_every=2)
     train_keys = {"train/loss", "train/slope", "train/lr"}
     other = {"images_seen", "time/train_seconds", "time/steps_per_second"}
     looked_up = {f"{part}/{key}" for part in ("val", "test") for key in ("acc", "ece", "loss")}
-    assert set(stage.recorder.logged[0][1]) == train_keys | other
-    assert set(stage.recorder.logged[1][1]) == train_keys | other | looked_up
-    assert stage.recorder.curve("images_seen") == {2: 16, 4: 32}
+    assert set(rig.recorder.logged[0][1]) == train_keys | other
+    assert set(rig.recorder.logged[1][1]) == train_keys | other | looked_up
+    assert rig.recorder.curve("images_seen") == {2: 16, 4: 32}
 
 
 @pytest.mark.parametrize(
@@ -199,17 +83,19 @@ def test_metrics_of_a_log_point(stage: Stage) -> None:
 )
 @pytest.mark.parametrize("test", [[0.1, 0.2, 0.3, 0.4, 0.5], [0.99, 0.2, 0.3, 0.98, 0.0]])
 def test_validation_alone_chooses_the_step(
-    stage: Stage, valid: list[float], best: int, test: list[float], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, valid: list[float], best: int, test: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluations = Evaluations(stage, valid, test)
+    evaluations = Evaluations(rig, valid, test)
     monkeypatch.setattr(loop, "evaluate", evaluations)
-    stage.train(steps=10, eval_every=2)
-    score, place = stage.state.score, best // 2 - 1
+    rig.train(steps=10, eval_every=2)
+    score, place = rig.state.score, best // 2 - 1
     assert score.step_best == best
     assert score.val_acc_best == valid[place]
     assert score.test_acc == test[place]
     assert score.test_ece == 1 - test[place]
     assert score.test_history == test
+    assert (score.metrics_best["val/acc"], score.metrics_best["test/acc"]) == (valid[place], test[place])
+    assert (score.metrics_last["val/acc"], score.metrics_last["test/acc"]) == (valid[-1], test[-1])
     # The weights of that step, not a reference to a network that trained on.
     assert score.best_weights["1.weight"].flatten()[0].item() == evaluations.weights[place]
     assert len(set(evaluations.weights)) == 5
@@ -230,82 +116,82 @@ def test_median_of_the_last_twenty(history: list[float], median: float) -> None:
 
 
 def test_several_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(tmp_path, Slope(predictors=("teacher", "student")))
+    rig = Rig(tmp_path, Slope(predictors=("teacher", "student")))
     seen: list[tuple[bool, str]] = []
     accuracies = {"teacher": (0.6, 0.61), "student": (0.8, 0.81)}
 
     def evaluate(model: nn.Module, data: EvaluationSet) -> Evaluation:
-        name = next(name for name, other in stage.models.items() if other is model)
-        seen.append((data is stage.test, name))
-        return Evaluation(accuracies[name][data is stage.test], 0.0, 0.0)
+        name = next(name for name, other in rig.models.items() if other is model)
+        seen.append((data is rig.data.test, name))
+        return Evaluation(accuracies[name][data is rig.data.test], 0.0, 0.0)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
-    stage.train(steps=2)
-    metrics = stage.recorder.logged[-1][1]
+    rig.train(steps=2)
+    metrics = rig.recorder.logged[-1][1]
     assert len(seen) == len(set(seen)) == 4
     assert metrics["val/acc"] == metrics["val/teacher_acc"] == 0.6
     assert metrics["test/acc"] == metrics["test/teacher_acc"] == 0.61
     assert (metrics["val/student_acc"], metrics["test/student_acc"]) == (0.8, 0.81)
-    assert stage.state.score.val_acc_best == 0.6
-    assert stage.state.score.test_history == [0.61]
-    teacher = stage.models["teacher"].state_dict()["1.weight"]
-    assert torch.equal(stage.state.score.best_weights["1.weight"], teacher)
+    assert rig.state.score.val_acc_best == 0.6
+    assert rig.state.score.test_history == [0.61]
+    teacher = rig.models["teacher"].state_dict()["1.weight"]
+    assert torch.equal(rig.state.score.best_weights["1.weight"], teacher)
 
 
-def halving(step: int, total: int) -> float:
-    return 0.5**step
-
-
-def test_learning_rate_follows_the_schedule(stage: Stage) -> None:
+def test_learning_rate_follows_the_schedule(rig: Rig, slope: Slope) -> None:
     asked: list[tuple[int, int]] = []
 
     def schedule(step: int, total: int) -> float:
         asked.append((step, total))
         return halving(step, total)
 
-    start = first_weight(stage.model)
-    stage.train(steps=6, eval_every=6, log_every=1, schedule=schedule)
+    start = first_weight(rig.models["student"])
+    rig.train(steps=6, eval_every=6, log_every=1, schedule=schedule)
     assert asked == [(step, 6) for step in range(6)]
     rates = [0.25 * 0.5**step for step in range(6)]
     # Every gradient is 1, so that the weights are the sum of the rates that were used.
     expected = start - np.cumsum(rates)
-    assert stage.algorithm.weights_after_step == pytest.approx(expected.tolist(), abs=1e-6)
-    assert list(stage.recorder.curve("train/lr").values()) == pytest.approx(rates)
+    assert slope.weights_after_step == pytest.approx(expected.tolist(), abs=1e-6)
+    assert list(rig.recorder.curve("train/lr").values()) == pytest.approx(rates)
 
 
-def test_each_group_keeps_its_own_rate(stage: Stage) -> None:
-    weight, bias = stage.model.parameters()
-    stage.state.optimizer = torch.optim.SGD(
-        [{"params": [weight], "lr": 0.5}, {"params": [bias], "lr": 0.125}]
-    )
+def test_each_group_keeps_its_own_rate(tmp_path: Path) -> None:
+    def two_groups(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        weight, bias = parameters
+        return torch.optim.SGD([{"params": [weight], "lr": 0.5}, {"params": [bias], "lr": 0.125}])
+
+    rig = Rig(tmp_path, new_optimizer=two_groups)
+    weight, bias = rig.models["student"].parameters()
     before = weight[0, 0].item(), bias[0].item()
-    stage.train(steps=2, schedule=halving)
+    rig.train(steps=2, schedule=halving)
     assert weight[0, 0].item() == pytest.approx(before[0] - 0.75)
     assert bias[0].item() == pytest.approx(before[1] - 0.1875)
 
 
-def test_gradients_do_not_add_up(stage: Stage) -> None:
-    stage.train(steps=3)
-    for parameter in stage.model.parameters():
+def test_gradients_do_not_add_up(rig: Rig) -> None:
+    rig.train(steps=3)
+    for parameter in rig.models["student"].parameters():
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, torch.ones_like(parameter))
 
 
-def test_progress_counts_finished_steps(stage: Stage) -> None:
-    stage.train(steps=5)
-    assert stage.algorithm.seen_steps == [0, 1, 2, 3, 4]
+def test_progress_counts_finished_steps(rig: Rig, slope: Slope) -> None:
+    rig.train(steps=5)
+    assert slope.seen_steps == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("autocast", "enabled"), [(None, False), (torch.bfloat16, True)])
-def test_precision_of_the_forward_pass(stage: Stage, autocast: torch.dtype | None, enabled: bool) -> None:
-    stage.train(steps=2, autocast=autocast)
-    assert [on for on, _ in stage.algorithm.autocast] == [enabled, enabled]
-    assert not enabled or not any(cached for _, cached in stage.algorithm.autocast)
+def test_precision_of_the_forward_pass(
+    rig: Rig, slope: Slope, autocast: torch.dtype | None, enabled: bool
+) -> None:
+    rig.train(steps=2, autocast=autocast)
+    assert [on for on, _ in slope.autocast] == [enabled, enabled]
+    assert not enabled or not any(cached for _, cached in slope.autocast)
     assert not torch.is_autocast_enabled("cpu")
 
 
 def test_time_of_evaluations_and_checkpoints_is_not_training_time(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, slope: Slope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
 
@@ -319,29 +205,28 @@ def test_time_of_evaluations_and_checkpoints_is_not_training_time(
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     monkeypatch.setattr(loop, "save_checkpoint", lambda path, state: pass_time(50.0))
-    stage.algorithm.on_step = lambda: pass_time(0.25)
-    stage.train(steps=10, eval_every=4, log_every=3, clock=lambda: now)
-    assert stage.state.score.train_seconds == 2.5
-    assert stage.recorder.curve("time/train_seconds") == {step: step / 4 for step in (3, 4, 6, 8, 9, 10)}
-    assert set(stage.recorder.curve("time/steps_per_second").values()) == {4.0}
+    slope.on_step = lambda: pass_time(0.25)
+    rig.train(steps=10, eval_every=4, log_every=3, clock=lambda: now)
+    assert rig.state.score.train_seconds == 2.5
+    assert rig.recorder.curve("time/train_seconds") == {step: step / 4 for step in (3, 4, 6, 8, 9, 10)}
+    assert set(rig.recorder.curve("time/steps_per_second").values()) == {4.0}
 
 
 def test_divergence_is_told_before_it_is_evaluated(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, Slope(bad_step=6))
+    rig = Rig(tmp_path, Slope(bad_step=6))
     with pytest.raises(DivergedError, match=r"'slope' became NaN or infinite at step 6:"):
-        stage.train(steps=20, eval_every=4, log_every=100)
-    assert [step for step, _ in stage.recorder.logged] == [4]
-    assert load_checkpoint(stage.checkpoint)["step"] == 4
-    assert all(value.isfinite().all() for value in stage.state.score.best_weights.values())
+        rig.train(steps=20, eval_every=4, log_every=100)
+    assert [step for step, _ in rig.recorder.logged] == [4]
+    assert load_checkpoint(rig.checkpoint)["step"] == 4
+    assert all(value.isfinite().all() for value in rig.state.score.best_weights.values())
 
 
 def test_checkpoint_is_that_of_the_last_evaluation_and_goes_on_from_there(tmp_path: Path) -> None:
-    whole = Stage(tmp_path / "whole")
-    broken, resumed = Stage(tmp_path / "broken"), Stage(tmp_path / "broken")
-    for stage in (whole, broken, resumed):
-        stage.checkpoint.parent.parent.mkdir(exist_ok=True)
-        # Momentum, so that the optimizer has a state to lose.
-        stage.state.optimizer = torch.optim.SGD(stage.model.parameters(), lr=0.25, momentum=0.9)
+    folders = [tmp_path / name for name in ("whole", "broken", "broken")]
+    folders[0].mkdir()
+    folders[1].mkdir()
+    slopes = [Slope() for _ in folders]
+    whole, broken, resumed = (Rig(f, slope, MOMENTUM) for f, slope in zip(folders, slopes, strict=True))
     whole.train(steps=10, schedule=halving)
 
     broken.recorder.stop_at = 6
@@ -352,13 +237,13 @@ def test_checkpoint_is_that_of_the_last_evaluation_and_goes_on_from_there(tmp_pa
     assert len(saved["score"]["test_history"]) == 1
 
     with torch.no_grad():
-        for parameter in resumed.model.parameters():
+        for parameter in resumed.models["student"].parameters():
             parameter.zero_()
     resumed.state.load_state_dict(saved)
     resumed.train(steps=10, schedule=halving)
     assert resumed.recorder.advanced == [5, 6, 7, 8, 9, 10]
-    assert resumed.algorithm.seen_steps == [4, 5, 6, 7, 8, 9]
-    assert resumed.algorithm.weights_after_step == whole.algorithm.weights_after_step[4:]
+    assert slopes[2].seen_steps == [4, 5, 6, 7, 8, 9]
+    assert slopes[2].weights_after_step == slopes[0].weights_after_step[4:]
     assert resumed.recorder.curve("train/lr") == {
         step: rate for step, rate in whole.recorder.curve("train/lr").items() if step > 4
     }
@@ -366,8 +251,109 @@ def test_checkpoint_is_that_of_the_last_evaluation_and_goes_on_from_there(tmp_pa
     assert load_checkpoint(resumed.checkpoint)["step"] == 10
 
 
-def test_a_finished_state_is_left_alone(stage: Stage) -> None:
-    stage.train(steps=4)
-    stage.train(steps=4)
-    assert stage.recorder.advanced == [1, 2, 3, 4]
-    assert len(stage.state.score.test_history) == 1
+def test_a_finished_state_is_left_alone(rig: Rig) -> None:
+    rig.train(steps=4)
+    rig.train(steps=4)
+    assert rig.recorder.advanced == [1, 2, 3, 4]
+    assert len(rig.state.score.test_history) == 1
+
+
+def test_stages_follow_each_other(tmp_path: Path) -> None:
+    stairs = Stairs()
+    rig = Rig(tmp_path, stairs)
+    start = {name: first_weight(model) for name, model in rig.models.items()}
+    asked: list[tuple[int, int]] = []
+
+    def schedule(step: int, total: int) -> float:
+        asked.append((step, total))
+        return halving(step, total)
+
+    rig.train(steps=9, eval_every=100, log_every=1, schedule=schedule)
+    assert stairs.begun == [1]
+    assert asked == [(step, 3) for step in range(3)] + [(step, 6) for step in range(6)]
+    assert stairs.seen == [(0, step, 3) for step in range(3)] + [(1, step, 6) for step in range(6)]
+    assert list(rig.recorder.curve("train/lr").values()) == [0.25 * 0.5**step for step, _ in asked]
+    # Three labelled images a step, then five unlabelled ones.
+    assert list(rig.recorder.curve("images_seen").values()) == [3, 6, 9, 14, 19, 24, 29, 34, 39]
+    assert rig.recorder.advanced == list(range(1, 10))
+
+    moved = {name: first_weight(model) - start[name] for name, model in rig.models.items()}
+    rates = [0.25 * 0.5**step for step in range(6)]
+    assert moved == pytest.approx({"low": -sum(rates[:3]), "high": -sum(rates), "rival": sum(rates)})
+    assert set(rig.recorder.logged[2][1]) >= {"train/low", "val/acc"}
+    assert set(rig.recorder.logged[3][1]) >= {"train/loss", "train/high", "train/rival"}
+
+
+def test_each_stage_is_evaluated_at_its_end_and_scored_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, Stairs())
+    # The last stage evaluates both of its predictors.
+    valid = [0.9, 0.8, 0.5, 0.5, 0.8, 0.3, 0.8]
+    test = [acc + 0.125 for acc in valid]
+    monkeypatch.setattr(loop, "evaluate", Evaluations(rig, valid, test))
+    rig.train(steps=9, eval_every=4, log_every=100)
+    curve = rig.recorder.curve
+    assert curve("val/acc") == {3: 0.9, 4: 0.8, 8: 0.5, 9: 0.3}
+    assert curve("val/low_acc") == {4: 0.5, 8: 0.8, 9: 0.8}
+    assert curve("diagnostic/stage") == {3: 0.0, 9: 1.0}, "a method's own numbers are those of a stage's end"
+    score = rig.state.score
+    assert (score.val_acc_best, score.step_best, score.test_history) == (0.8, 4, [0.925, 0.625, 0.425])
+    assert score.metrics_best["val/high_acc"] == 0.8
+    assert "diagnostic/stage" not in score.metrics_best
+    assert score.metrics_last["diagnostic/stage"] == 1
+    assert score.train_seconds == curve("time/train_seconds")[9] == 4.0, "the seconds are of the whole run"
+
+
+def test_numbers_of_a_method_belong_to_the_best_step_if_it_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, Stairs())
+    monkeypatch.setattr(loop, "evaluate", lambda model, data: Evaluation(0.5, 0.5, 0.5))
+    rig.train(steps=9)
+    assert rig.state.score.metrics_best == rig.state.score.metrics_last
+    assert rig.state.score.metrics_best["diagnostic/stage"] == 1
+
+
+def test_divergence_in_a_later_stage_names_the_step_of_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"'rival' became NaN or infinite at step 5:"):
+        Rig(tmp_path, Stairs(bad_step=5)).train(steps=9)
+
+
+def test_pictures_are_shown_at_each_evaluation(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Stairs())
+    rig.train(steps=9, eval_every=4, log_every=1)
+    assert [(step, name) for step, name, _ in rig.recorder.shown] == [(s, "still") for s in (3, 4, 8, 9)]
+    for _, _, picture in rig.recorder.shown:
+        np.testing.assert_array_equal(picture, np.full((2, 3, 1), 7, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("stop", "saved", "begun"), [(3, 2, [1]), (4, 3, [1]), (8, 6, [])])
+def test_a_run_goes_on_in_the_stage_that_it_was_broken_off_in(
+    tmp_path: Path, stop: int, saved: int, begun: list[int]
+) -> None:
+    """Before the first stage's last checkpoint, at that checkpoint, and in the middle of the second stage."""
+    folders = [tmp_path / name for name in ("whole", "broken", "broken")]
+    folders[0].mkdir()
+    folders[1].mkdir()
+    stairs = [Stairs() for _ in folders]
+    whole, broken, resumed = (Rig(f, stair, MOMENTUM) for f, stair in zip(folders, stairs, strict=True))
+    whole.train(steps=9, eval_every=2, schedule=halving)
+    broken.recorder.stop_at = stop
+    with pytest.raises(KeyboardInterrupt):
+        broken.train(steps=9, eval_every=2, schedule=halving)
+
+    state = load_checkpoint(resumed.checkpoint)
+    assert (state["step"], state["stage"]) == (saved, int(saved > 3))
+    resumed.state.load_state_dict(state)
+    resumed.train(steps=9, eval_every=2, schedule=halving)
+    assert stairs[2].begun == begun
+    assert stairs[2].seen == stairs[0].seen[saved:]
+    assert stairs[2].drawn == stairs[0].drawn[saved:]
+    for name, model in resumed.models.items():
+        assert first_weight(model) == first_weight(whole.models[name]), name
+    mine, theirs = vars(resumed.state.score), vars(whole.state.score)
+    different = {"best_weights", "train_seconds"}  # tensors do not compare, and the clock starts again
+    assert {k: v for k, v in mine.items() if k not in different} == {
+        k: v for k, v in theirs.items() if k not in different
+    }

@@ -106,6 +106,18 @@ def test_one_bad_step_is_enough() -> None:
         fed(output(1.0, {"a": math.inf}), *[fine] * 20).read()
 
 
+def test_divergence_in_a_later_stage_names_the_step_of_the_run() -> None:
+    meter = StepMeter(CPU, first_step=100)
+    meter.add(StepOutput(torch.tensor(1.0), {}, rivals=scalars({"generator": math.nan})), torch.tensor(4.0))
+    with pytest.raises(DivergedError, match=r"'generator' became NaN or infinite at step 105:"):
+        meter.read()
+
+
+def test_rivals_are_read_as_terms_are() -> None:
+    meter = fed(StepOutput(torch.tensor(1.0), scalars({"real": 2.0}), rivals=scalars({"generator": 3.0})))
+    assert meter.read() == {"train/real": 2.0, "train/generator": 3.0, "train/loss": 1.0}
+
+
 def test_the_step_may_move_on_in_place() -> None:
     # The loop counts up one tensor on the device.
     meter, step = StepMeter(CPU), torch.tensor(0.0)

@@ -3,7 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sslbench.tracking import Fanout, NullTracker, RunInfo, Tracker
 
@@ -30,6 +32,9 @@ class Listener:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._hear("log", step, dict(metrics))
 
+    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        self._hear("show", step, name, picture.shape)
+
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         self._hear("close", status, result)
 
@@ -41,11 +46,13 @@ def test_each_tracker_hears_everything_in_order(make_run: MakeRun) -> None:
     fanout.start(make_run(run_id="r"))
     fanout.advance(1)
     fanout.log(1, {"train/loss": 0.5})
+    fanout.show(1, "generated", np.zeros((4, 5, 3), dtype=np.uint8))
     fanout.close("finished", {"seed": 0})
     events = [
         ("start", "r"),
         ("advance", 1),
         ("log", 1, {"train/loss": 0.5}),
+        ("show", 1, "generated", (4, 5, 3)),
         ("close", "finished", {"seed": 0}),
     ]
     assert heard == [(name, *event) for event in events for name in "ab"]

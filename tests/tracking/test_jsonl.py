@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sslbench.errors import UserError
@@ -29,6 +30,7 @@ def test_a_point_is_on_the_disk_before_the_run_ends(make_run: MakeRun, tmp_path:
     tracker = JsonlTracker()
     tracker.start(make_run())
     tracker.log(10, {"train/loss": 0.25, "val/acc": 0.5, "images_seen": 640})
+    tracker.show(10, "generated", np.zeros((2, 2, 1), dtype=np.uint8))  # is no number
     text = (tmp_path / "metrics.jsonl").read_text()
     tracker.close("finished", {})
     assert text == '{"step": 10, "images_seen": 640, "train/loss": 0.25, "val/acc": 0.5}\n'

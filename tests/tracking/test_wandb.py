@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import wandb
 from omegaconf import OmegaConf
+from PIL import Image
 from wandb.sdk.mailbox import MailboxClosedError
 
 from sslbench.config import conf_dir
@@ -107,6 +109,21 @@ def test_a_run_reads_back_as_it_was_logged(
 
     [folder] = (tmp_path / "wandb").glob("offline-run-*")
     assert capsys.readouterr().out == f"W&B: upload with `wandb sync {folder}`\n"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_is_logged(make_run: MakeRun, tmp_path: Path, channels: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (6, 4, channels), dtype=np.uint8)
+    tracker = WandbTracker(mode="offline")
+    tracker.start(make_run())
+    tracker.log(5, {"train/loss": 0.5})
+    tracker.show(5, "generated", picture)
+    tracker.close("finished", None)
+    [path] = (tmp_path / "wandb").glob("offline-run-*/files/media/images/generated_*.png")
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image).reshape(picture.shape), picture)
+    assert curve(tmp_path, "generated.path") == [(5, f"media/images/{path.name}")]
+    assert curve(tmp_path, "train/loss") == [(5, 0.5)]
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
@@ -213,12 +230,14 @@ def test_a_resumed_offline_run_holds_the_whole_curve(make_run: MakeRun, tmp_path
     assert curve(tmp_path, "train/loss") == [(20, 1 / 20), (30, 1 / 30), (40, 7.0)]
 
 
+@pytest.mark.parametrize("pictures", [False, True])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MailboxClosedError()])
 def test_an_error_of_the_client_ends_only_the_logging(
     make_run: MakeRun,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,
+    pictures: bool,
 ) -> None:
     tracker = WandbTracker(mode="offline")
     tracker.start(make_run())
@@ -228,6 +247,8 @@ def test_an_error_of_the_client_ends_only_the_logging(
 
     monkeypatch.setattr(wandb.run, "log", fail)
     for step in (5, 10):
+        if pictures:
+            tracker.show(step, "generated", np.zeros((2, 2, 1), dtype=np.uint8))
         tracker.log(step, {"train/loss": 0.5})
     tracker.close("finished", None)
     [line] = capsys.readouterr().out.splitlines()
