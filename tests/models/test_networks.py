@@ -11,13 +11,14 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import sslbench.models
-from sslbench.models import CNN, MLP, ConvLarge, WideResNet
+from sslbench.models import CNN, MLP, ConvLarge, NoisyMLP, WideResNet
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 SMALL: dict[type[nn.Module], dict[str, Any]] = {
     MLP: {"hidden": [16, 8]},
     CNN: {"width": 4},
     ConvLarge: {},
+    NoisyMLP: {"hidden": [16, 8]},
     WideResNet: {"depth": 10, "width": 1},
 }
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 20, 24)]
@@ -36,7 +37,16 @@ def of_type(model: nn.Module, kind: type[nn.Module]) -> list[Any]:
 
 
 def test_names_exported() -> None:
-    assert sslbench.models.__all__ == ["CNN", "MLP", "ConvLarge", "WideResNet", "frozen_batch_stats"]
+    assert sslbench.models.__all__ == [
+        "CNN",
+        "MLP",
+        "ConvGenerator",
+        "ConvLarge",
+        "MLPGenerator",
+        "NoisyMLP",
+        "WideResNet",
+        "frozen_batch_stats",
+    ]
 
 
 @pytest.mark.parametrize(

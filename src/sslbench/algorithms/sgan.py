@@ -52,8 +52,8 @@ class SGAN:
     views of an unlabelled image, g being the average. Two passes over a real image must agree in CT-GAN
     (Wei et al. 2018, arXiv:1803.01541, section 3.2), too; it perturbs them by dropout, and both are trained.
 
-    The pass over generated images leaves batch-norm statistics alone. A network with batch normalisation
-    tells real from generated batches by their statistics; `strided_cnn` has none.
+    The pass over generated images leaves batch-norm statistics alone, and is normalised by its own: a
+    discriminator with batch normalisation meets real and generated images in batches of their own.
 
     Args:
         generator: makes it, from the images' shape and the network inputs for black and white.

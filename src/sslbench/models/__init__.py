@@ -12,7 +12,6 @@ from sslbench.models.conv_large import ConvLarge
 from sslbench.models.generator import ConvGenerator, MLPGenerator
 from sslbench.models.mlp import MLP
 from sslbench.models.noisy_mlp import NoisyMLP
-from sslbench.models.strided_cnn import StridedCNN
 from sslbench.models.wrn import WideResNet
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "ConvLarge",
     "MLPGenerator",
     "NoisyMLP",
-    "StridedCNN",
     "WideResNet",
     "frozen_batch_stats",
 ]

@@ -151,7 +151,7 @@ class LabelVectorNetworks(nn.Module):
             decay: of the running mean.
         """
         count = one_hot.sum(dim=0)
-        mean = loss.detach() @ one_hot / count.clamp(min=1)
+        mean = (loss.detach()[:, :, None] * one_hot).sum(dim=1) / count.clamp(min=1)
         self.loss.lerp_(mean, (1 - decay) * (count > 0))
 
     def chosen(self, values: Tensor) -> Tensor:

@@ -56,11 +56,11 @@ class NoisyMLP(nn.Module):
                 nn.ReLU(inplace=True),
             ]
             size = width
-        self.body = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(GaussianNoise(noise), weight_norm(nn.Linear(size, num_classes)))
+        self.body = nn.Sequential(*layers, GaussianNoise(noise))
+        self.classifier = weight_norm(nn.Linear(size, num_classes))
 
     def features(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to the last hidden layer ``[B, D]``."""
+        """Images ``[B, C, H, W]`` to the last hidden layer, with its noise, ``[B, D]``."""
         features: Tensor = self.body(x)
         return features
 
