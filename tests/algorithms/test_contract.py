@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sslbench.algorithms.base import AnyAlgorithm, stages_of
+from sslbench.algorithms.base import AnyAlgorithm, Examined, Pictured, stages_of
 from sslbench.building import build
 from sslbench.config import Settings, conf_dir, register
 from sslbench.core import Batch, Progress, StepOutput
@@ -88,9 +89,9 @@ class Midway:
         self.batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, CPU)
         new_optimizer = partial(torch.optim.SGD, lr=LR, momentum=0.9)
         self.state = TrainingState(self.algorithm, self.models, new_optimizer, self.batches)
-        parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+        self.parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
         for later in range(1, stage + 1):
-            self.state.begin_stage(later, parts)
+            self.state.begin_stage(later, self.parts)
         self.plan = self.state.plan
         self.batch = self.batches.next()
         self.progress = Progress(torch.tensor(50.0), 100, stage)
@@ -259,6 +260,24 @@ def test_predictors_trained_and_rivals_are_modules(settings: Settings, stage: in
     assert midway.plan.trained
     assert {*midway.plan.predictors, *midway.updated} <= set(midway.models)
     assert not set(midway.plan.trained) & set(midway.plan.rivals)
+
+
+@each_stage
+def test_looking_at_a_method_changes_nothing(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    before = copy.deepcopy(midway.state.state_dict())
+    if isinstance(midway.algorithm, Examined):
+        metrics = midway.algorithm.examine(midway.models, stage, midway.parts)
+        assert all(key.count("/") == 1 and math.isfinite(value) for key, value in metrics.items())
+    if isinstance(midway.algorithm, Pictured):
+        for name, picture in midway.algorithm.pictures(midway.models).items():
+            assert name.isidentifier(), "it becomes the name of a file"
+            assert picture.dtype == torch.uint8
+            assert picture.shape[2:] in ((1,), (3,))
+    after = midway.state.state_dict()
+    torch.testing.assert_close(after["models"], before["models"], rtol=0, atol=0)
+    assert torch.equal(after["chance"], before["chance"])
+    assert all(model.training for model in midway.models.values())
 
 
 @each_algorithm
