@@ -65,7 +65,7 @@ class Stage:
     """A part of a run, with batches, optimizers and a schedule of its own.
 
     Attributes:
-        name: for the log.
+        name: for people.
         views: the augmented views a batch must have.
         trained: the modules that `StepOutput.loss` updates.
         predictors: the modules that are evaluated; validation of the first picks the stage's checkpoint.

@@ -74,7 +74,7 @@ class SmallData:
         """The first `stages` stages, with `steps` steps each."""
         for stage in range(stages):
             if stage:
-                state.begin_stage(stage, self.parts)
+                state.begin_stage(stage, self.parts.visible)
             for step in range(steps):
                 progress = Progress(torch.tensor(float(step)), steps, stage)
                 training_step(state, state.batches.next(), progress, None)

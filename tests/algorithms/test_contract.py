@@ -92,7 +92,7 @@ class Midway:
         self.state = TrainingState(self.algorithm, self.models, new_optimizer, self.batches)
         self.parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
         for later in range(1, stage + 1):
-            self.state.begin_stage(later, self.parts)
+            self.state.begin_stage(later, self.parts.visible)
         self.plan = self.state.plan
         self.batch = self.batches.next()
         self.progress = Progress(torch.tensor(50.0), 100, stage)

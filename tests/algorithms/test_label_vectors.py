@@ -162,7 +162,7 @@ def test_only_sure_images_are_labelled_and_few_a_class(networks: str) -> None:
     pools = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        pools.append(algorithm.begin_stage(state.models, 1, data.parts))
+        pools.append(algorithm.begin_stage(state.models, 1, data.parts.visible))
     assert all(model.training for model in state.models.values())
     sure = best >= np.median(best)
     counts = np.bincount(classes[sure], minlength=CLASSES)
@@ -183,7 +183,7 @@ def test_only_sure_images_are_labelled_and_few_a_class(networks: str) -> None:
 def test_the_second_round_draws_from_those_images_alone() -> None:
     data = SmallData()
     state = data.state(method())
-    state.begin_stage(1, data.parts)
+    state.begin_stage(1, data.parts.visible)
     drawn = torch.cat([state.batches.next().unlabelled_index for _ in range(20)])
     assert set(drawn.tolist()) == set(labels_of(state).given.nonzero()[:, 0].tolist())
 
@@ -193,7 +193,7 @@ def test_nobody_near_enough_is_said_in_one_line() -> None:
     algorithm = method(min_similarity=1.0)
     message = r"algorithm\.min_similarity=1\.0 \(the nearest has 0\.\d{3}\): lower it, or train longer"
     with pytest.raises(UserError, match=message) as error:
-        algorithm.begin_stage(data.state(algorithm).models, 1, data.parts)
+        algorithm.begin_stage(data.state(algorithm).models, 1, data.parts.visible)
     assert "\n" not in str(error.value)
 
 
@@ -279,7 +279,7 @@ def test_examination_of_the_given_labels(networks: str) -> None:
     state = data.state(algorithm)
     informed = {"diagnostic/label_informed_acc"} if networks == "per_class" else set()
     assert set(algorithm.examine(state.models, 0, data.parts)) == informed
-    state.begin_stage(1, data.parts)
+    state.begin_stage(1, data.parts.visible)
     found = algorithm.examine(state.models, 1, data.parts)
     assert set(found) == {*informed, "diagnostic/given_labels", "diagnostic/given_labels_acc"}
     labels = labels_of(state)
@@ -295,7 +295,7 @@ def test_both_rounds_train_in_bfloat16_passes(networks: str, negatives: bool) ->
     state = data.state(method(networks=networks, negatives=negatives, min_similarity=-1.0))
     for stage, name in enumerate(("round_1", "round_2")):
         if stage:
-            state.begin_stage(stage, data.parts)
+            state.begin_stage(stage, data.parts.visible)
         before = weights(state)
         training_step(state, state.batches.next(), Progress(torch.tensor(0.0), 8, stage), torch.bfloat16)
         after = weights(state)

@@ -114,7 +114,7 @@ def test_the_model_before_labels_those_of_which_it_is_sure(stage: int, soft: boo
     data = SmallData()
     algorithm = method(rounds=2, threshold=0.5, soft=soft)
     state = data.state(algorithm)
-    pool = algorithm.begin_stage(state.models, stage, data.parts)
+    pool = algorithm.begin_stage(state.models, stage, data.parts.visible)
     assert all(model.training for model in state.models.values())
     unlabelled = data.split.unlabelled
     before = state.models["model_a" if stage == 1 else "model_b"]
@@ -131,7 +131,7 @@ def test_the_model_before_labels_those_of_which_it_is_sure(stage: int, soft: boo
 def test_the_next_stage_draws_from_those_images_alone() -> None:
     data = SmallData()
     state = data.state(method(threshold=0.5))
-    state.begin_stage(1, data.parts)
+    state.begin_stage(1, data.parts.visible)
     drawn = torch.cat([state.batches.next().unlabelled_index for _ in range(20)])
     assert set(drawn.tolist()) == set(labels_of(state).given.nonzero()[:, 0].tolist())
 
@@ -140,7 +140,7 @@ def test_a_later_round_labels_anew() -> None:
     data = SmallData()
     algorithm = method(rounds=2, threshold=0.5)
     state = data.state(algorithm)
-    pools = [set(algorithm.begin_stage(state.models, stage, data.parts).tolist()) for stage in (1, 2)]
+    pools = [set(algorithm.begin_stage(state.models, stage, data.parts.visible).tolist()) for stage in (1, 2)]
     assert pools[0] - pools[1]
     assert set(labels_of(state).given.nonzero()[:, 0].tolist()) == pools[1]
 
@@ -152,7 +152,7 @@ def test_nobody_above_the_threshold_is_said_in_one_line() -> None:
     certain = softmax(clean_logits(data, state.models["model_a"], data.split.unlabelled), axis=1).max()
     message = rf"algorithm\.threshold=1\.0 \(the most certain has {certain:.3f}\): lower it, or train longer"
     with pytest.raises(UserError, match=message) as error:
-        algorithm.begin_stage(state.models, 1, data.parts)
+        algorithm.begin_stage(state.models, 1, data.parts.visible)
     assert "\n" not in str(error.value)
 
 
@@ -179,7 +179,7 @@ def test_only_its_own_stage_trains_a_model() -> None:
     state = data.state(method())
     for stage, name in enumerate(("model_a", "model_b")):
         if stage:
-            state.begin_stage(stage, data.parts)
+            state.begin_stage(stage, data.parts.visible)
         before = weights(state)
         training_step(state, state.batches.next(), Progress(torch.tensor(0.0), 4, stage), None)
         moved = {key for key, value in weights(state).items() if not torch.equal(value, before[key])}
@@ -192,7 +192,7 @@ def test_examination_tells_every_models_accuracy() -> None:
     state = data.state(algorithm)
     for stage in range(3):
         if stage:
-            state.begin_stage(stage, data.parts)
+            state.begin_stage(stage, data.parts.visible)
         found = algorithm.examine(state.models, stage, data.parts)
         expected = {}
         for letter in "abc"[: stage + 1]:

@@ -54,8 +54,8 @@ def parts() -> LabelledParts:
 
 
 def test_positions_and_targets(parts: LabelledParts) -> None:
-    assert torch.equal(parts.labelled, torch.from_numpy(SPLIT.labelled))
-    assert torch.equal(parts.unlabelled, torch.from_numpy(SPLIT.unlabelled))
+    assert torch.equal(parts.visible.labelled, torch.from_numpy(SPLIT.labelled))
+    assert torch.equal(parts.visible.unlabelled, torch.from_numpy(SPLIT.unlabelled))
     assert torch.equal(parts.targets, torch.from_numpy(TARGETS))
 
 
@@ -63,7 +63,7 @@ def test_positions_and_targets(parts: LabelledParts) -> None:
 def test_predictions_are_of_the_clean_images_in_their_order(parts: LabelledParts, count: int) -> None:
     index = torch.from_numpy(np.random.default_rng(1).permutation(COUNT)[:count])
     model = Reader()
-    predicted = parts.predict(model, index)
+    predicted = parts.visible.predict(model, index)
     assert torch.equal(predicted, index[:, None].float().expand(-1, 2))
     assert model.training, "the model leaves in the mode it came in"
     assert max(model.passes) <= BATCH_SIZE

@@ -57,7 +57,7 @@ def test_a_stage_begins_with_fresh_optimizers_and_a_fresh_score(tmp_path: Path) 
     first.param_groups[0]["lr"] = 0.001  # where a schedule has left it
     state.score = Score(0.9, 3, 0.8, 0.1, [0.8], 12.5, {"val/acc": 0.9}, {"val/acc": 0.9})
 
-    state.begin_stage(1, rig.data)
+    state.begin_stage(1, rig.data.visible)
     assert state.stage == 1
     assert state.plan.name == "high"
     assert state.score == Score(train_seconds=12.5)
@@ -72,7 +72,7 @@ def test_a_stage_draws_its_own_views_from_its_own_pool(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Stairs())
     batch = rig.state.batches.next()
     assert (len(batch.labelled), len(batch.unlabelled)) == (1, 0)
-    rig.state.begin_stage(1, rig.data)
+    rig.state.begin_stage(1, rig.data.visible)
     drawn = [rig.state.batches.next() for _ in range(6)]
     assert all((len(batch.labelled), len(batch.unlabelled)) == (0, 1) for batch in drawn)
     positions = torch.cat([batch.unlabelled_index for batch in drawn])
@@ -82,13 +82,13 @@ def test_a_stage_draws_its_own_views_from_its_own_pool(tmp_path: Path) -> None:
 def test_one_stage_is_never_begun(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     with pytest.raises(AssertionError, match="one stage"):
-        rig.state.begin_stage(1, rig.data)
+        rig.state.begin_stage(1, rig.data.visible)
 
 
 def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Stairs(), MOMENTUM)
     state = rig.state
-    state.begin_stage(1, rig.data)
+    state.begin_stage(1, rig.data.visible)
     state.step, state.images_seen = 7, 29
     state.score.test_history.append(0.5)
     state.score.metrics_last = {"val/acc": 0.25}

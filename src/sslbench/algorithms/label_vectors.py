@@ -33,7 +33,8 @@ class LabelVectors:
     classes away. With ``networks=per_class`` there is one small network a class, compared with its own
     vector, else one network of the group `model` for all classes, with `code_length` outputs.
 
-    The loss is the mean over the tries; they share no weights, so each is trained as it would be alone.
+    The loss is the mean over the tries. They share no weights, so with an optimizer whose step does not
+    depend on the gradient's scale (Adam's, but for epsilon) each is trained as it would be alone.
 
     Args:
         networks: ``shared`` or ``per_class``.

@@ -24,7 +24,7 @@ def sigmoid_ramp_up(fraction: Tensor, length: float) -> Tensor:
 
 
 def linear_ramp_up(fraction: Tensor, length: float) -> Tensor:
-    """From 0 to 1 along a straight line, then 1 (MixMatch, arXiv:1905.02249, section 4.1).
+    """From 0 to 1 along a straight line, then 1 (MixMatch, arXiv:1905.02249, section 3.5).
 
     Args:
         fraction: share of the run that is done, ``[]``.

@@ -43,14 +43,14 @@ class SGAN:
     ``loss = CE(labelled) + weight * (mean softplus(-Z(x)) + mean softplus(Z(G(z)))) / 2``
 
     over unlabelled x and uniform noise z. The generator either matches the mean features of real images
-    (``feature_matching``: the mean squared difference over features, eq. 1) or fools the discriminator
+    (``feature_matching``: the mean squared difference over features) or fools the discriminator
     (``plain``: ``mean softplus(-Z(G(z)))``). Both are updated at the same time, each by an optimizer of its
-    own; in the paper they take turns. An average of the discriminator's weights is evaluated (as e.g. in
-    Yazıcı et al. 2019, arXiv:1806.04498, for generators), which the paper does not have.
+    own; in the paper they take turns. An average of the discriminator's weights is evaluated, as in
+    the authors' code for MNIST (decay 0.9999 there, over far more steps).
 
     With a `consistency_weight`, ``weight * ramp(t) * mean mse(f(x'), softmax g(x''))`` is added over two
     views of an unlabelled image, g being the average. Two passes over a real image must agree in CT-GAN
-    (Wei et al. 2018, arXiv:1803.01541, section 3.2), too; it perturbs them by dropout, and both are trained.
+    (Wei et al. 2018, arXiv:1803.01541), too; it perturbs them by dropout, and both are trained.
 
     The pass over generated images leaves batch-norm statistics alone, and is normalised by its own: a
     discriminator with batch normalisation meets real and generated images in batches of their own.
@@ -180,4 +180,4 @@ def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Te
     network = cast("_Featured", discriminator)
     read = network.features(images)
     logits: Tensor = network.classifier(read)
-    return read, logits, logits.float().logsumexp(dim=1)
+    return read.float(), logits, logits.float().logsumexp(dim=1)

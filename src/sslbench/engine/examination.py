@@ -14,8 +14,35 @@ from sslbench.engine.evaluation import BATCH_SIZE, EvaluationSet, evaluating
 
 
 @final
+class VisibleImages:
+    """The `sslbench.core.TrainingImages` of a run. It holds no labels, so that none can be read by mistake.
+
+    Args:
+        images: the training images.
+        split: which of them are labelled and unlabelled.
+        device: of the images.
+    """
+
+    def __init__(self, images: DeviceImages, split: Split, device: torch.device) -> None:
+        self.labelled = torch.from_numpy(split.labelled).to(device)
+        self.unlabelled = torch.from_numpy(split.unlabelled).to(device)
+        self._images = images
+
+    def predict(self, model: nn.Module, index: Tensor) -> Tensor:
+        """See `sslbench.core.TrainingImages.predict`."""
+        with evaluating(model):
+            return torch.cat([model(self._images.clean(part)) for part in torch.split(index, BATCH_SIZE)])
+
+
+@final
 class LabelledParts:
-    """The data by parts: the `TrainingImages` and the `Examination` of a run.
+    """The data by parts, with every label: the `sslbench.core.Examination` of a run.
+
+    Attributes:
+        targets: class indices of the training images, int64 ``[N]``.
+        valid: the validation set.
+        test: the test set.
+        visible: the training images as a method may see them between stages.
 
     Args:
         images: the training images.
@@ -33,21 +60,13 @@ class LabelledParts:
         valid: EvaluationSet,
         test: EvaluationSet,
     ) -> None:
-        device = targets.device
-        self.labelled = torch.from_numpy(split.labelled).to(device)
-        self.unlabelled = torch.from_numpy(split.unlabelled).to(device)
         self.targets, self.valid, self.test = targets, valid, test
-        self._images = images
-        parts = {"labelled": self.labelled, "unlabelled": self.unlabelled}
+        self.visible = VisibleImages(images, split, targets.device)
+        parts = {"labelled": self.visible.labelled, "unlabelled": self.visible.unlabelled}
         self._parts = {
             name: EvaluationSet(images, index, targets[index], valid.num_classes)
             for name, index in parts.items()
         } | {"val": valid, "test": test}
-
-    def predict(self, model: nn.Module, index: Tensor) -> Tensor:
-        """See `sslbench.core.TrainingImages.predict`."""
-        with evaluating(model):
-            return torch.cat([model(self._images.clean(part)) for part in torch.split(index, BATCH_SIZE)])
 
     def mean(self, part: str, model: nn.Module, score: Callable[[Tensor, Tensor], Tensor]) -> float:
         """See `sslbench.core.Examination.mean`."""

@@ -126,7 +126,7 @@ def train(
     while state.step < plan.steps:
         stage = next(position for position, end in enumerate(ends) if state.step < end)
         if stage != state.stage:
-            state.begin_stage(stage, data)
+            state.begin_stage(stage, data.visible)
         start = ends[stage - 1] if stage else 0
         _train_stage(state, plan, schedule, data, tracker, clock, start, ends[stage])
 
@@ -154,6 +154,7 @@ def _train_stage(
                 group["lr"] = group["initial_lr"] * factor
         output = training_step(state, state.batches.next(), progress, plan.autocast)
         meter.add(output, step_on_device)
+        del output  # with rivals it still holds the graph, which must not live on beside the next step's
         step_on_device += 1
         state.step += 1
         state.images_seen += state.batches.images_per_step

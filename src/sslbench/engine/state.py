@@ -114,8 +114,15 @@ class TrainingState:
         """Go on where `state` was taken.
 
         Raises:
-            UserError: it was taken on another kind of device, whose random streams do not exist here.
+            UserError: it was taken on another kind of device, whose random streams do not exist here, or by
+                another version of the code.
         """
+        missing = self.state_dict().keys() - state.keys()
+        if missing or vars(Score()).keys() != state["score"].keys():
+            raise UserError(
+                "the run's checkpoint was made by another version of sslbench: delete the run's folder to "
+                "start again, or choose another run_dir"
+            )
         if state["device"] != self.batches.device.type:
             raise UserError(
                 f"the run's checkpoint was made on {state['device']}: set device={state['device']} to go on, "

@@ -17,9 +17,10 @@ def frozen_copy(model: AnyModule) -> AnyModule:
 
 
 def warmed_up(decay: float, step: Tensor) -> Tensor:
-    """``min(1 - 1 / (t + 1), decay)``: a plain mean over the first steps, so that the start is forgotten.
+    """``min(1 - 1 / (t + 1), decay)``: a plain mean over the first steps.
 
-    Tarvainen & Valpola 2017 (arXiv:1703.01780), in the authors' code.
+    The formula of the code of Tarvainen & Valpola 2017 (arXiv:1703.01780), where t begins at 1; here at 0, so
+    that the initial weights have no share.
 
     Args:
         decay: from 0 to below 1.

@@ -18,7 +18,9 @@ class NoisyMLP(nn.Module):
 
     The default is the network of Salimans et al. 2016 (arXiv:1606.03498, section 5.1, and its code). It
     has no batch normalisation, whose statistics would tell a batch of generated images from one of real ones.
-    Deviation: the weights start as PyTorch's dense layers do, where the code scales them by the data.
+    Deviations: the weights start as PyTorch's dense layers do, where the code scales them by the data; every
+    layer's scale is trained, in the code the last one's alone; `features` include the noise on the last
+    hidden layer, which the code adds after it has matched them.
 
     Args:
         in_channels: image channels.

@@ -85,8 +85,9 @@ def _row(path: Path, number: int, row: Any) -> Published:
 def _matches(group: Group, wanted: dict[str, Any]) -> bool:
     head = group.head
     typed = wanted.get("typed", [])
+    words = [typed] if isinstance(typed, str) else typed
     return all(getattr(head, key) == value for key, value in wanted.items() if key != "typed") and all(
-        word in head.overrides for word in ([typed] if isinstance(typed, str) else typed)
+        word in run.overrides for word in words for run in group.runs
     )
 
 
@@ -98,6 +99,8 @@ def _value(run: RunResult, metric: str) -> float:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, int | float):
         raise UserError(f"{relative(run.folder)}/result.json has no number '{metric}'")
+    if not 0 <= value <= 1:
+        raise UserError(f"{relative(run.folder)}/result.json: '{metric}' is {value}, which is no share")
     return 1 - value if inverted else value
 
 

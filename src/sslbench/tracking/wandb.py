@@ -51,7 +51,8 @@ class WandbTracker:
 
     A run that is resumed online goes on as the same W&B run; points between the checkpoint and the
     interruption are then drawn twice. Offline, W&B cannot append: the earlier points are copied from
-    ``metrics.jsonl``, so that the newest offline folder holds the whole run.
+    ``metrics.jsonl``, so that the newest offline folder holds all curves; earlier pictures stay in
+    ``pictures/``.
 
     Attributes:
         project: W&B project; created when missing.
