@@ -76,7 +76,7 @@ def test_a_stage_draws_its_own_views_from_its_own_pool(tmp_path: Path) -> None:
     drawn = [rig.state.batches.next() for _ in range(6)]
     assert all((len(batch.labelled), len(batch.unlabelled)) == (0, 1) for batch in drawn)
     positions = torch.cat([batch.unlabelled_index for batch in drawn])
-    assert set(positions.tolist()) == set(rig.data.unlabelled[:6].tolist())
+    assert set(positions.tolist()) == set(rig.data.visible.unlabelled[:6].tolist())
 
 
 def test_one_stage_is_never_begun(tmp_path: Path) -> None:
@@ -121,3 +121,20 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
         mine, theirs = optimizer.state_dict(), saved.state_dict()
         torch.testing.assert_close(mine["state"], theirs["state"])
         assert mine["param_groups"] == theirs["param_groups"]
+
+
+def test_a_checkpoint_of_another_version_is_one_line(tmp_path: Path) -> None:
+    state = Rig(tmp_path).state
+    saved = state.state_dict()
+    del saved["stage"]
+    with pytest.raises(UserError, match="made by another version of sslbench: delete"):
+        state.load_state_dict(saved)
+    saved = state.state_dict()
+    saved["score"] = {key: value for key, value in saved["score"].items() if key != "metrics_last"}
+    with pytest.raises(UserError, match="made by another version of sslbench: delete"):
+        state.load_state_dict(saved)
+
+
+def test_what_a_stage_begins_from_holds_no_labels(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    assert set(vars(rig.data.visible)) == {"labelled", "unlabelled", "_images"}

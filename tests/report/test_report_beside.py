@@ -65,6 +65,7 @@ def test_groups_are_told_apart_by_what_was_typed(make_run: MakeRun) -> None:
         ([ROW | {"runs": {"algorithm": "ict"}}], "0 groups of runs match"),
         ([ROW | {"runs": {"dataset": "mnist"}}], "2 groups of runs match"),
         ([ROW | {"metric": "metrics_last:nothing"}], "has no number 'metrics_last:nothing'"),
+        ([ROW | {"metric": "steps"}], "which is no share"),
         ([ROW | {"runs": {"colour": "red"}}], "must name fields of result.json"),
         ([ROW | {"published": 96.6}], "'published' must be text"),
         ([{"system": "x"}], "must have exactly the keys"),
