@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,18 @@ import pytest
 from sslbench import config
 from sslbench.config import Settings
 from sslbench.errors import UserError
-from sslbench.rundir import Status, claimed, finished_result, read_result, require_space
+from sslbench.rundir import (
+    Status,
+    claimed,
+    finished_result,
+    in_use,
+    read_result,
+    read_status,
+    require_space,
+)
 
 MakeSettings = Callable[..., Settings]
+RUN = {"run_id": "vat-digits-20-s0-01234567", "seed": 0}
 
 HOLD = """
 import sys
@@ -38,6 +48,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
             assert other.stdout.readline() == "held\n"
             with pytest.raises(UserError, match=r"run is in use: another process"), claimed(run):
                 pass
+            assert in_use(run)
         finally:
             other.kill()
             other.wait()
@@ -111,11 +122,11 @@ def status_of(folder: Path) -> dict[str, Any]:
 
 
 def test_status_while_running_and_after_success(tmp_path: Path) -> None:
-    with Status(tmp_path) as status:
+    with Status(tmp_path, RUN) as status:
         assert status.outcome == "running"
-        assert status_of(tmp_path) == {"status": "running", "pid": os.getpid()}
+        assert status_of(tmp_path) == {"status": "running", "pid": os.getpid(), "run": RUN}
     assert status.outcome == "finished"
-    assert status_of(tmp_path) == {"status": "finished", "pid": os.getpid()}
+    assert status_of(tmp_path) == {"status": "finished", "pid": os.getpid(), "run": RUN}
 
 
 @pytest.mark.parametrize(
@@ -123,24 +134,31 @@ def test_status_while_running_and_after_success(tmp_path: Path) -> None:
     [
         (UserError("batch.labelled=0 must be at least 1"), "failed", "batch.labelled=0 must be at least 1"),
         (ZeroDivisionError("division by zero"), "failed", "ZeroDivisionError: division by zero"),
-        (MemoryError(), "failed", "MemoryError: "),
+        (MemoryError(), "failed", "MemoryError:"),
         (KeyboardInterrupt(), "interrupted", None),
     ],
 )
 def test_status_after_an_error(tmp_path: Path, error: BaseException, outcome: str, told: str | None) -> None:
-    status = Status(tmp_path)
+    status = Status(tmp_path, RUN)
     with pytest.raises(type(error)) as caught, status:
         raise error
     assert caught.value is error
     assert status.outcome == outcome
-    expected = {"status": outcome, "pid": os.getpid()} | ({"error": told} if told else {})
-    assert status_of(tmp_path) == expected
+    written = status_of(tmp_path)
+    trace = written.pop("traceback", None)
+    expected = {"status": outcome, "pid": os.getpid(), "run": RUN} | ({"error": told} if told else {})
+    assert written == expected
+    if told:
+        assert "test_rundir.py" in trace
+        assert type(error).__name__ in trace
+    else:
+        assert trace is None
 
 
 def test_status_that_cannot_be_written_does_not_hide_the_error(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    status = Status(run)
+    status = Status(run, RUN)
 
     def lose_the_folder() -> None:
         with status:
@@ -219,3 +237,23 @@ def test_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError):
         require_space(tmp_path, 100 * 2**20 + 1)
     assert set(asked) == {tmp_path}
+
+
+def test_waiting_for_a_folder_until_it_is_free(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert not in_use(run)
+    command = [sys.executable, "-c", HOLD, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        Timer(0.2, other.kill).start()
+        with claimed(run, wait=True):
+            assert other.wait() != 0, "the other was gone before the folder was ours"
+    assert not in_use(run)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", "\xff"])
+def test_a_status_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "status.json").write_bytes(content.encode("latin-1"))
+    assert read_status(tmp_path) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ Node = dict[str, Any]
 
 #: Keys that say where and on what a run happens, not what it computes.
 _PLACE = ("device", "threads", "data_root", "output_root", "run_dir", "logger", "log_every")
+#: Keys that only a sweep reads.
+_SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
 _SEEDS = ("seed", "split_seed")
 
 GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
@@ -59,6 +62,9 @@ class Keys:
     data_root: str = MISSING
     output_root: str = "outputs"
     run_dir: str | None = None
+    retry_failed: bool = False
+    fail_fast: bool = False
+    jobs_per_gpu: int = 1
 
 
 @dataclass
@@ -99,10 +105,27 @@ class Settings(Keys):
         identity = {key: value for key, value in self.identity().items() if key not in _SEEDS}
         return f"{self._stem}-{_digest(identity)}"
 
+    def summary(self) -> Node:
+        """What the run is, in the words of ``result.json``: its head, and a part of each ``status.json``."""
+        return {
+            "run_id": self.run_id,
+            "name": self.name,
+            "group": self.group,
+            "algorithm": self.choices["algorithm"],
+            "dataset": self.choices["dataset"],
+            "model": self.choices["model"],
+            "loss": self.loss_name,
+            "num_labels": self.num_labels,
+            "num_valid": self.num_valid,
+            "seed": self.seed,
+            "split_seed": self.split_seed,
+            "steps": self.steps,
+        }
+
     def identity(self) -> Node:
         """What the run computes: without places, loggers, and a distance that the algorithm does not use."""
         identity = asdict(self)
-        for key in (*_PLACE, "choices", "overrides"):
+        for key in (*_PLACE, *_SWEEP, "choices", "overrides"):
             del identity[key]
         if self.loss_name is None:
             del identity["loss"]
@@ -140,6 +163,8 @@ def register() -> None:
     from hydra.core.config_store import ConfigStore
 
     OmegaConf.register_new_resolver("data_root", default_data_root, replace=True)
+    # Kept for the whole sweep, as Hydra keeps the time: two that start in the same second differ in this.
+    OmegaConf.register_new_resolver("sweep_id", lambda: secrets.token_hex(3), replace=True, use_cache=True)
     OmegaConf.register_new_resolver("times", lambda one, other: float(one) * float(other), replace=True)
     ConfigStore.instance().store(name="settings", node=Keys)
 
@@ -228,6 +253,7 @@ def check_values(settings: Settings) -> None:
         "log_every": settings.log_every,
         "batch.labelled": settings.batch.labelled,
         "batch.unlabelled": settings.batch.unlabelled,
+        "jobs_per_gpu": settings.jobs_per_gpu,
     }
     if settings.threads is not None:
         positive["threads"] = settings.threads

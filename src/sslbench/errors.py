@@ -17,6 +17,10 @@ class DivergedError(UserError):
     """A loss became NaN or infinite; the message names the step and the term."""
 
 
+class SweepError(UserError):
+    """A sweep that is not complete; what there is to say has been said."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'vat'?``, or an empty string when nothing is close."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

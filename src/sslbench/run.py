@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,54 +41,85 @@ from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTrack
 RESULT_SCHEMA = 1
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration describes and needs no data to be built."""
+
+    algorithm: AnyAlgorithm
+    schedule: Schedule
+    logger: Tracker
+
+
+def check(settings: Settings) -> Parts:
+    """Find what is wrong with `settings` without a look at the data or the machine.
+
+    Raises:
+        UserError: something the user can mend.
+    """
+    config.check_values(settings)
+    check_nodes(settings)
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
+    schedule: Schedule = build(settings.schedule, "schedule")
+    with blaming("schedule"):
+        schedule(0, settings.steps)
+    stages = stages_of(algorithm)
+    stage_ends(stages, settings.steps)
+    with blaming("algorithm"):
+        for stage in stages:
+            check_views(stage.views)
+    build(settings.dataset["images"], "dataset.images")
+    return Parts(algorithm, schedule, build(settings.logger, "logger"))
+
+
 def run(settings: Settings) -> dict[str, Any]:
     """Train as `settings` say, or go on from a checkpoint of the same settings; returns ``result.json``.
 
     Raises:
         UserError: something the user can mend, before training starts; or the loss diverged.
     """
-    commit = git_commit()  # of the code that runs, whatever is committed meanwhile
-    check_nodes(settings)
-    directory = settings.directory()
-    device = pick_device(settings.device)
-    prepare_process(settings)
     # What can be refused at once comes before the data, which may have to be downloaded.
-    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
-    schedule: Schedule = build(settings.schedule, "schedule")
-    with blaming("schedule"):
-        schedule(0, settings.steps)
-    stage_ends(stages_of(algorithm), settings.steps)
-    logger: Tracker = build(settings.logger, "logger")
-    with _terminable(), claimed(directory):
-        finished = finished_result(directory, settings)
-        if finished is not None:
-            return finished
-        data = prepare_data(settings, device)
-        models = build_models(settings, algorithm, data, device)
-        require_space(directory, checkpoint_bytes(models))
-        stages = stages_of(algorithm)
-        with blaming("algorithm"):
-            for stage in stages:
-                check_views(stage.views)
-            batches = BatchSource(
-                data.train,
-                data.targets,
-                data.split,
-                stages[0].views,
-                settings.batch.labelled,
-                settings.batch.unlabelled,
-                settings.seed,
-                device,
-            )
-        with blaming("optimizer"):
-            state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches)
-        try:
-            return _train(settings, directory, data, state, schedule, logger, commit)
-        except OSError as error:
-            raise UserError(
-                f"the run in {directory} stopped ({error.strerror or error}); what was written is kept, and "
-                f"the same command goes on from the last checkpoint"
-            ) from error
+    parts = check(settings)
+    pick_device(settings.device)
+    with terminable(), claimed(settings.directory()):
+        return run_claimed(settings, parts)
+
+
+def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
+    """`run`, once the folder is claimed by this process.
+
+    Args:
+        settings: of the run.
+        parts: from `check`.
+    """
+    commit = git_commit()  # of the code that runs, whatever is committed meanwhile
+    directory, device = settings.directory(), pick_device(settings.device)
+    finished = finished_result(directory, settings)
+    if finished is not None:
+        return finished
+    prepare_process(settings)
+    data = prepare_data(settings, device)
+    models = build_models(settings, parts.algorithm, data, device)
+    require_space(directory, checkpoint_bytes(models))
+    with blaming("algorithm"):
+        batches = BatchSource(
+            data.train,
+            data.targets,
+            data.split,
+            stages_of(parts.algorithm)[0].views,
+            settings.batch.labelled,
+            settings.batch.unlabelled,
+            settings.seed,
+            device,
+        )
+    with blaming("optimizer"):
+        state = TrainingState(parts.algorithm, models, build(settings.optimizer, "optimizer"), batches)
+    try:
+        return _train(settings, directory, data, state, parts, commit)
+    except OSError as error:
+        raise UserError(
+            f"the run in {directory} stopped ({error.strerror or error}); what was written is kept, and "
+            f"the same command goes on from the last checkpoint"
+        ) from error
 
 
 def _train(
@@ -95,8 +127,7 @@ def _train(
     directory: Path,
     data: Data,
     state: TrainingState,
-    schedule: Schedule,
-    logger: Tracker,
+    parts: Parts,
     commit: str | None,
 ) -> dict[str, Any]:
     """From a prepared state to a written result."""
@@ -108,19 +139,19 @@ def _train(
         autocast=pick_precision(settings.precision, device),
         checkpoint=directory / "checkpoint" / "last.pt",
     )
-    parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
-    tracker = Fanout([JsonlTracker(), PictureTracker(), ConsoleTracker(), logger])
+    examined = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    tracker = Fanout([JsonlTracker(), PictureTracker(), ConsoleTracker(), parts.logger])
     if plan.checkpoint.exists():
         require_same_split(directory / "split.npz", data.split)
         state.load_state_dict(load_checkpoint(plan.checkpoint))
     write_text_atomically(directory / "config.yaml", config.save(settings))
     data.split.save(directory / "split.npz")
     result = None
-    status = Status(directory)
+    status = Status(directory, settings.summary())
     try:
         with status:
             tracker.start(_info(settings, directory, state.step))
-            train(state, plan, schedule, parts, tracker)
+            train(state, plan, parts.schedule, examined, tracker)
             save_weights(directory / "model.safetensors", state.score.best_weights)
             result = _result(settings, data.split.digest, state.score, device, commit)
             write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
@@ -148,19 +179,8 @@ def _result(
     """The stable interface of a run; accuracies and calibration errors are fractions."""
     return {
         "schema": RESULT_SCHEMA,
-        "run_id": settings.run_id,
-        "name": settings.name,
-        "group": settings.group,
-        "algorithm": settings.choices["algorithm"],
-        "dataset": settings.choices["dataset"],
-        "model": settings.choices["model"],
-        "loss": settings.loss_name,
-        "num_labels": settings.num_labels,
-        "num_valid": settings.num_valid,
-        "seed": settings.seed,
-        "split_seed": settings.split_seed,
+        **settings.summary(),
         "split_hash": split_hash,
-        "steps": settings.steps,
         "overrides": settings.overrides,
         "val_acc_best": score.val_acc_best,
         "step_best": score.step_best,
@@ -180,7 +200,7 @@ def _result(
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let a termination request (a scheduler's time limit) end the run as an interrupt would."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers

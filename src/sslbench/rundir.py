@@ -8,17 +8,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import format_exception
 from types import TracebackType
 from typing import Any, final
 
 from filelock import FileLock, Timeout
 
 from sslbench import config
-from sslbench.config import Settings
+from sslbench.config import Node, Settings
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 
 _LOCK = ".lock"
+_STATUS = "status.json"
+_POLL_SECONDS = 0.5
 
 
 def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | None:
@@ -53,8 +56,12 @@ def read_result(directory: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
+def claimed(directory: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `directory` for this process alone; a folder in which nothing came to be is removed.
+
+    Args:
+        directory: of the run; made if it is not there.
+        wait: for another process that trains in it, instead of refusing.
 
     Raises:
         UserError: the folder cannot be made or written, or another process trains in it.
@@ -62,8 +69,8 @@ def claimed(directory: Path) -> Iterator[None]:
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / _LOCK, timeout=0)
-        lock.acquire()
+        lock = FileLock(directory / _LOCK, timeout=-1 if wait else 0)
+        lock.acquire(poll_interval=_POLL_SECONDS)
     except Timeout as error:
         raise UserError(f"{directory} is in use: another process is training this run") from error
     except OSError as error:
@@ -97,17 +104,63 @@ def require_space(directory: Path, needed: int) -> None:
         )
 
 
+def in_use(directory: Path) -> bool:
+    """Whether a process holds the folder. Only for a folder that no process is about to claim."""
+    lock = FileLock(directory / _LOCK, timeout=0)
+    if not (directory / _LOCK).exists():
+        return False
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def write_status(directory: Path, status: str, summary: Node, **details: Any) -> None:
+    """Write ``status.json``.
+
+    Args:
+        directory: of the run.
+        status: ``running``, ``finished``, ``failed`` or ``interrupted``.
+        summary: of the run's settings, so that a run without a result can be told in a report.
+        details: ``error``, a line, and ``traceback``, where there are any.
+    """
+    content = {"status": status, "pid": os.getpid(), **details, "run": summary}
+    write_text_atomically(directory / _STATUS, json.dumps(content, indent=2) + "\n")
+
+
+def read_status(directory: Path) -> dict[str, Any]:
+    """The content of ``status.json``; empty where there is none, or none that can be read."""
+    try:
+        found = json.loads((directory / _STATUS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def in_words(error: BaseException) -> str:
+    """An error in one line."""
+    told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())
+
+
 @final
 class Status:
-    """``status.json``: running while the block runs, then finished, failed with the error, or interrupted."""
+    """``status.json``: running while the block runs, then finished, failed with the error, or interrupted.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of the run.
+        summary: of the run's settings.
+    """
+
+    def __init__(self, directory: Path, summary: Node) -> None:
         self._directory = directory
+        self._summary = summary
         self.outcome = "running"
 
-    def _write(self, error: str | None = None) -> None:
-        status = {"status": self.outcome, "pid": os.getpid()} | ({"error": error} if error else {})
-        write_text_atomically(self._directory / "status.json", json.dumps(status) + "\n")
+    def _write(self, **details: str) -> None:
+        write_status(self._directory, self.outcome, self._summary, **details)
 
     def __enter__(self) -> Status:
         self._write()
@@ -124,8 +177,6 @@ class Status:
             self._write()
         else:
             self.outcome = "failed"
-            try:
-                told = isinstance(error, UserError)
-                self._write(str(error) if told else f"{type(error).__name__}: {error}")
-            except OSError:  # a disk so full that not even this fits; the error itself is on its way up
-                return
+            # A disk may be so full that not even this fits; the error itself is on its way up.
+            with suppress(OSError):
+                self._write(error=in_words(error), traceback="".join(format_exception(error)))

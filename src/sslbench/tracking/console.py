@@ -35,7 +35,7 @@ class ConsoleTracker:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or _stdout()
+        self.console = console or stdout()
         self._run: RunInfo | None = None
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -109,12 +109,12 @@ class ConsoleTracker:
         latest = self._latest
         words = [f"loss {latest['train/loss']:.4g}"] if "train/loss" in latest else []
         words += [
-            f"{part} {_percent(latest[f'{part}/acc'])}" for part in ("val", "test") if f"{part}/acc" in latest
+            f"{part} {percent(latest[f'{part}/acc'])}" for part in ("val", "test") if f"{part}/acc" in latest
         ]
         (began, first), (now, last) = self._marks[0], self._marks[-1]
         if last > first and now > began:
             rate = (last - first) / (now - began)
-            words += [f"{rate:.1f} steps/s", f"{_clock((self._run.total_steps - step) / rate)} left"]
+            words += [f"{rate:.1f} steps/s", f"{clock((self._run.total_steps - step) / rate)} left"]
         return ", ".join(words)
 
     def _say(self, line: str) -> None:
@@ -130,18 +130,18 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
         run_dir: the run's folder.
         console: where to print; by default stdout.
     """
-    console = console or _stdout()
+    console = console or stdout()
     rows = {
         "algorithm": result["algorithm"],
         "dataset": result["dataset"],
         "labels": result["num_labels"],
         "seed": result["seed"],
-        "val acc, best": f"{_percent(result['val_acc_best'])} @ step {result['step_best']}",
-        "test acc at best val": _percent(result["test_acc"]),
-        "test acc, last": _percent(result["test_acc_last"]),
-        "test acc, median of 20": _percent(result["test_acc_median20"]),
-        "test ECE": _percent(result["test_ece"]),
-        "train time": _clock(result["train_seconds"]),
+        "val acc, best": f"{percent(result['val_acc_best'])} @ step {result['step_best']}",
+        "test acc at best val": percent(result["test_acc"]),
+        "test acc, last": percent(result["test_acc_last"]),
+        "test acc, median of 20": percent(result["test_acc_median20"]),
+        "test ECE": percent(result["test_ece"]),
+        "train time": clock(result["train_seconds"]),
         "steps/s": f"{result['steps_per_second']:.1f}",
     }
     table = Table(show_header=False)
@@ -153,14 +153,17 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
     console.print(str(run_dir), markup=False, highlight=False, soft_wrap=True)
 
 
-def _stdout() -> Console:
+def stdout() -> Console:
+    """The process's stdout, interactive on a terminal only."""
     # FORCE_COLOR makes rich take a pipe for a terminal; colours may go there, a redrawn bar may not.
     return Console(force_interactive=None if sys.stdout.isatty() else False)
 
 
-def _percent(fraction: float | None) -> str:
+def percent(fraction: float | None) -> str:
+    """A fraction in percent; a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.2f}%"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))

@@ -17,6 +17,7 @@ from sslbench.files import write_text_atomically
 from sslbench.tracking.base import RunInfo
 
 FILE_NAME = "metrics.jsonl"
+_TAIL_BYTES = 4096
 
 
 @final
@@ -87,6 +88,28 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         elif number < len(lines):
             raise UserError(f"{path}, line {number}: not a log point; remove the line, or the run's folder")
     return points
+
+
+def latest(path: Path) -> dict[str, Any]:
+    """The newest value of each number near the end of a ``metrics.jsonl``; empty where there is none.
+
+    Reads a few kilobytes, however long the file is.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            tail = file.read()
+    except OSError:
+        return {}
+    found: dict[str, Any] = {}
+    for line in tail.splitlines():
+        try:
+            point = json.loads(line)
+        except ValueError:  # cut off in front, or being written
+            continue
+        if isinstance(point, dict):
+            found |= point
+    return found
 
 
 def _line(point: Mapping[str, float | None]) -> str:

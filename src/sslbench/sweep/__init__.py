@@ -1,0 +1,1 @@
+"""Many runs from one command: what they are, how each is run, and what became of them."""

@@ -1,0 +1,130 @@
+"""The cells of a sweep: what is planned, where each one writes, and how it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sslbench.config import Settings
+from sslbench.errors import UserError
+from sslbench.files import write_text_atomically
+from sslbench.rundir import read_status
+
+CELLS_SCHEMA = 1
+CELLS = "cells.jsonl"
+_RESULT = "result.json"
+_STATUS = "status.json"
+
+
+class State(StrEnum):
+    """How a cell stands, by the files in its folder."""
+
+    NOT_STARTED = "not started"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: that make its configuration, as Hydra takes them.
+        folder: of the run, absolute.
+        summary: from `Settings.summary`.
+    """
+
+    overrides: tuple[str, ...]
+    folder: Path
+    summary: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings, overrides: Iterable[str]) -> Cell:
+        """The cell with these settings."""
+        return cls(tuple(overrides), settings.directory(), settings.summary())
+
+    @property
+    def run_id(self) -> str:
+        """Of the run."""
+        return str(self.summary["run_id"])
+
+    def __str__(self) -> str:
+        return self.folder.name
+
+    def state(self) -> tuple[State, str]:
+        """How the cell stands, and its error if it has one.
+
+        A process that was killed without warning leaves ``running`` behind.
+        """
+        if self.result():
+            return State.FINISHED, ""
+        status = read_status(self.folder)
+        error = str(status.get("error", ""))
+        try:
+            return State(status.get("status", "")), error
+        except ValueError:
+            return State.NOT_STARTED, error
+
+    def result(self) -> dict[str, Any]:
+        """The content of the cell's ``result.json``; empty unless it is a result of this very run."""
+        try:
+            found = json.loads((self.folder / _RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) and found.get("run_id") == self.run_id else {}
+
+    def stamp(self) -> tuple[int, int]:
+        """Changes whenever the result or the status is written."""
+        return _modified(self.folder / _RESULT), _modified(self.folder / _STATUS)
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def without_repeats(cells: Iterable[Cell]) -> list[Cell]:
+    """Each run once: a distance, say, makes no difference to an algorithm that takes none.
+
+    Raises:
+        UserError: two different runs were given the same folder.
+    """
+    kept: dict[Path, Cell] = {}
+    for cell in cells:
+        first = kept.setdefault(cell.folder, cell)
+        if first.run_id != cell.run_id:
+            raise UserError(
+                f"{cell.folder} would be the folder of two different runs, {first.run_id} and {cell.run_id}: "
+                f"in a sweep, give output_root instead of run_dir"
+            )
+    return list(kept.values())
+
+
+def write_cells(folder: Path, cells: Iterable[Cell]) -> None:
+    """Write down what a sweep is to run, so that a report can tell what is missing.
+
+    Args:
+        folder: of the sweep; run folders are written as seen from it, so that both can be moved together.
+        cells: planned.
+    """
+    lines = [
+        json.dumps(
+            {
+                "schema": CELLS_SCHEMA,
+                "folder": Path(os.path.relpath(cell.folder, folder)).as_posix(),
+                "overrides": list(cell.overrides),
+                "run": cell.summary,
+            }
+        )
+        for cell in cells
+    ]
+    write_text_atomically(folder / CELLS, "".join(f"{line}\n" for line in lines))

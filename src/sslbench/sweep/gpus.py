@@ -1,0 +1,112 @@
+"""One job a GPU, or as many as are wanted; the rest wait. Holds for all sweeps of a user on a machine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU.
+
+    Attributes:
+        token: what `VISIBLE` calls it.
+        uuid: its name for every process on the machine, whatever that process can see.
+    """
+
+    token: str
+    uuid: str
+
+
+@cache
+def visible_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that this process may use, found without touching CUDA; none where there is no driver.
+
+    A list of numbers in ``CUDA_VISIBLE_DEVICES`` is respected, and so is one of UUIDs.
+    """
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    uuids = dict(line.split(", ") for line in done.stdout.splitlines() if ", " in line)
+    return chosen(uuids, os.environ.get(VISIBLE))
+
+
+def chosen(uuids: dict[str, str], visible: str | None) -> tuple[Gpu, ...]:
+    """The GPUs of `visible`, in its order.
+
+    Args:
+        uuids: by index, as the driver counts.
+        visible: the value of ``CUDA_VISIBLE_DEVICES``; None, where it is not set, for all of them.
+    """
+    if visible is None:
+        return tuple(Gpu(index, uuid) for index, uuid in uuids.items())
+    gpus = []
+    for token in filter(None, map(str.strip, visible.split(","))):
+        if token.lstrip("-").isdigit() and token not in uuids:
+            break  # as CUDA does: what follows a number that does not exist is not seen
+        gpus.append(Gpu(token, uuids.get(token, token)))
+    return tuple(gpus)
+
+
+def workers(device: str, jobs_per_gpu: int) -> int:
+    """How many jobs this machine takes at once: one a place on its GPUs, or, without any, one a CPU core."""
+    gpus = visible_gpus() if device != "cpu" else ()
+    return len(gpus) * jobs_per_gpu or len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def gpu_slot(
+    gpus: Sequence[Gpu], jobs_per_gpu: int, pause: Callable[[], object], folder: Path | None = None
+) -> Iterator[Gpu | None]:
+    """Wait for a place on one of `gpus` and hold it; the operating system frees it, should the process die.
+
+    Args:
+        gpus: to choose from; with none, there is nothing to wait for.
+        jobs_per_gpu: places on each, at least 1.
+        pause: called while all places are taken, before looking again; may raise to give up.
+        folder: of the locks; by default one of the user's on this machine.
+
+    Yields:
+        The GPU, the emptiest first; None if there are none.
+    """
+    if not gpus:
+        yield None
+        return
+    folder = folder or Path(tempfile.gettempdir()) / f"sslbench-gpus-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    # The first place of every GPU comes before the second of any.
+    places = [
+        (gpu, FileLock(folder / f"{gpu.uuid}-{place}.lock", timeout=0))
+        for place in range(jobs_per_gpu)
+        for gpu in gpus
+    ]
+    while True:
+        for gpu, lock in places:
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            try:
+                yield gpu
+            finally:
+                lock.release()
+            return
+        pause()

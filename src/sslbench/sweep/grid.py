@@ -1,0 +1,229 @@
+"""A sweep over a grid: plans the runs, checks them all, leaves running them to a launcher, tells the outcome.
+
+Hydra's parser expands the values, and its launchers or their plugins run the jobs. What is added here makes
+a sweep safe to start again: see docs/design/sweeps.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from traceback import format_exception
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+
+from sslbench import config
+from sslbench.config import Settings
+from sslbench.errors import SweepError, UserError
+from sslbench.rundir import claimed, in_use, in_words, write_status
+from sslbench.run import check, terminable
+from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
+from sslbench.sweep.overview import Overview, show_outcome
+from sslbench.sweep.process import CellError
+
+_SEEDS = ("seed", "split_seed")
+#: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
+_TOLD = 10
+#: A cell that ran in each of two pools of workers that broke is taken for the reason.
+_TRIES = 2
+_POLL_SECONDS = 1.0
+
+
+def sweep(
+    arguments: Sequence[str],
+    master: DictConfig,
+    loader: ConfigLoader,
+    launcher: Launcher,
+    batch: int | None,
+) -> None:
+    """Run every combination of the values in `arguments` that is not finished.
+
+    Args:
+        arguments: overrides, with values separated by commas.
+        master: the configuration of the sweep.
+        loader: composes those of the runs.
+        launcher: runs them.
+        batch: how many it is handed at once; None for all.
+
+    Raises:
+        SweepError: a configuration is wrong, and nothing was run; or not every run is finished.
+        UserError: the sweep's folder cannot be written, or two runs were given one folder.
+        KeyboardInterrupt: asked for by a signal.
+    """
+    planned = _planned(arguments, master, loader)
+    head = planned[0][0]
+    cells = without_repeats(cell for _, cell in planned)
+    folder = Path(str(master.hydra.sweep.dir)).absolute()
+    try:
+        folder.mkdir(parents=True)
+        write_cells(folder, cells)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}): choose another output_root"
+        ) from error
+    finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
+    overview = Overview(todo, len(cells), folder, fail_fast=head.fail_fast)
+    _say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
+    try:
+        with terminable(), overview:
+            _launch(todo, launcher, batch, overview.console)
+    finally:
+        _settle(todo)
+        rest = [(cell, *cell.state()) for cell in [*failed, *todo]]
+        undone = [entry for entry in rest if entry[1] != State.FINISHED]
+        show_outcome(len(rest) - len(undone), len(finished), undone, overview.console)
+    if undone:
+        raise SweepError(f"{len(undone)} of {len(cells)} runs are not finished")
+
+
+def _planned(
+    arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
+) -> list[tuple[Settings, Cell]]:
+    """The settings of every combination, each checked, and the cell that they make.
+
+    Raises:
+        SweepError: a configuration is wrong.
+    """
+    planned = []
+    wrong: Counter[str] = Counter()
+    where: dict[str, Sequence[str]] = {}
+    for settings, overrides in _composed(arguments, master, loader):
+        try:
+            check(settings)
+        except UserError as error:
+            wrong[str(error)] += 1
+            where.setdefault(str(error), overrides)
+        planned.append((settings, Cell.of(settings, overrides)))
+    for message, count in wrong.most_common(_TOLD):
+        others = f" and {count - 1} more" if count > 1 else ""
+        _complain(f"{message} [{' '.join(where[message])}]{others}")
+    if wrong:
+        _complain(f"nothing was started: {wrong.total()} of {len(planned)} configurations are wrong")
+        raise SweepError("wrong configurations")
+    return planned
+
+
+def _composed(
+    arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
+) -> Iterator[tuple[Settings, list[str]]]:
+    """The settings and the overrides of every combination.
+
+    Composing takes most of the time that planning takes, so combinations that differ in their seeds only
+    share it.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    [combinations] = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
+    for overrides in combinations:
+        seeds = [override for override in overrides if override.partition("=")[0] in _SEEDS]
+        rest = tuple(override for override in overrides if override not in seeds)
+        if rest not in composed:
+            found = loader.load_sweep_config(master, list(overrides))
+            choices = dict(found.hydra.runtime.choices)
+            with open_dict(found):
+                del found["hydra"]
+            composed[rest] = found, choices
+        keys, choices = composed[rest]
+        for seed in parser.parse_overrides(seeds):
+            OmegaConf.update(keys, seed.key_or_group, seed.value())
+        yield config.from_config(keys, choices, list(overrides)), overrides
+
+
+def _sorted(cells: Sequence[Cell], *, retry_failed: bool) -> tuple[list[Cell], list[Cell], list[Cell]]:
+    """The cells that are finished, those that failed and are not tried again, and those to run.
+
+    What another process is training comes last: it may be finished by then.
+    """
+    finished, failed, todo, elsewhere = [], [], [], []
+    for cell in cells:
+        state, _ = cell.state()
+        if state == State.FINISHED:
+            finished.append(cell)
+        elif state == State.FAILED and not retry_failed:
+            failed.append(cell)
+        elif state == State.RUNNING and in_use(cell.folder):
+            elsewhere.append(cell)
+        else:
+            todo.append(cell)
+    return finished, failed, [*todo, *elsewhere]
+
+
+def _plan(combinations: int, cells: int, finished: int, failed: int, todo: int) -> str:
+    words = [f"{cells} runs"]
+    if combinations > cells:
+        words.append(f"{combinations - cells} combinations are the same run as another")
+    if finished:
+        words.append(f"{finished} finished before")
+    if failed:
+        words.append(f"{failed} failed before (retry_failed=true tries them again)")
+    return f"sweep: {', '.join(words)}, {todo} to run"
+
+
+def _launch(todo: Sequence[Cell], launcher: Launcher, size: int | None, console: Console) -> None:
+    """Hand the cells to the launcher, in batches; again, those that a broken pool of workers took along."""
+    tries: Counter[Cell] = Counter()
+    waiting, number = list(todo), 0
+    while waiting:
+        batch = waiting[:size]
+        before = {cell: cell.stamp() for cell in batch}
+        try:
+            jobs = launcher.launch([cell.overrides for cell in batch], initial_job_idx=number)
+        except BrokenProcessPool:
+            _settle(batch)
+            tries.update(cell for cell in batch if cell.stamp() != before[cell])
+            waiting = [
+                cell
+                for cell in waiting
+                if tries[cell] < _TRIES and cell.state()[0] not in (State.FINISHED, State.FAILED)
+            ]
+        except Exception as error:
+            # The plugins raise what their engines raise, for one lost job of many.
+            _say(console, f"the launcher gave up ({in_words(error)}); jobs that are queued or running go on")
+            while any(cell.state()[0] == State.RUNNING and in_use(cell.folder) for cell in batch):
+                time.sleep(_POLL_SECONDS)
+            waiting = waiting[len(batch) :]
+        else:
+            _note_errors(batch, jobs)
+            waiting = waiting[len(batch) :]
+        number += len(batch)
+
+
+def _note_errors(batch: Sequence[Cell], jobs: Sequence[JobReturn]) -> None:
+    """Write down the errors of jobs that failed before their cell could do so itself."""
+    for cell, job in zip(batch, jobs, strict=True):
+        try:
+            _ = job.return_value
+        except CellError:
+            continue
+        except Exception as error:
+            if cell.state()[0] == State.NOT_STARTED:
+                with claimed(cell.folder):
+                    trace = "".join(format_exception(error))
+                    write_status(cell.folder, "failed", cell.summary, error=in_words(error), traceback=trace)
+
+
+def _settle(cells: Sequence[Cell]) -> None:
+    """Write down which cells were killed without a word: nobody is left who would."""
+    for cell in cells:
+        if cell.state()[0] == State.RUNNING and not in_use(cell.folder):
+            with claimed(cell.folder):
+                error = "killed, or its machine was lost (the same command goes on from the last checkpoint)"
+                write_status(cell.folder, "interrupted", cell.summary, error=error)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _complain(message: str) -> None:
+    print(f"sslbench: {message}", file=sys.stderr, flush=True)

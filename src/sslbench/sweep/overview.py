@@ -1,0 +1,212 @@
+"""A sweep as people watch it: how far it is, what failed and why, how long it will take."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import final
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from sslbench.sweep.cells import Cell, State
+from sslbench.sweep.process import LOG, STOP
+from sslbench.tracking.console import clock, percent, stdout
+from sslbench.tracking.jsonl import FILE_NAME, latest
+
+_SECONDS = 1.0
+#: Looking at the files may take this share of the time: thousands of cells may lie on a slow shared disk.
+_SHARE = 0.05
+_SHOWN = 8
+_SETTLED = (State.FINISHED, State.FAILED, State.INTERRUPTED)
+
+
+@final
+class Overview:
+    """Follows the cells of a sweep through the files that they write, wherever they run.
+
+    On a terminal this is a bar with the running cells below it. Elsewhere it is one line for each cell that
+    ends. A failure is told at once in both.
+
+    Args:
+        cells: that are about to be run.
+        total: cells of the whole sweep; the others are done.
+        sweep: folder of the sweep.
+        fail_fast: whether to stop all at the first failure.
+        console: where to print; by default stdout.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        total: int,
+        sweep: Path,
+        *,
+        fail_fast: bool,
+        console: Console | None = None,
+    ) -> None:
+        self.console = console or stdout()
+        self.states: dict[Cell, tuple[State, str]] = {}
+        self._cells = list(cells)
+        self._total = total
+        self._stop = sweep / STOP
+        self._fail_fast = fail_fast
+        # What an earlier sweep left in a folder is no news of this one.
+        self._before = {cell: cell.stamp() for cell in cells}
+        self._began = perf_counter()
+        self._first_steps = {cell: self._step(cell) for cell in cells}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._bar = Progress(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=self.console,
+            auto_refresh=False,
+            expand=True,
+        )
+        self._task = self._bar.add_task("", total=total, completed=total - len(self._cells))
+        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_interactive else None
+
+    def __enter__(self) -> Overview:
+        if self._live:
+            self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.look()
+        if self._live:
+            self._live.stop()
+
+    def look(self) -> None:
+        """Read how the cells stand, tell what is new, and redraw."""
+        running = []
+        for cell in self._cells:
+            if self.states.get(cell, (State.NOT_STARTED, ""))[0] in _SETTLED:
+                continue
+            if cell.stamp() == self._before[cell]:
+                continue
+            state, error = cell.state()
+            self.states[cell] = state, error
+            if state == State.RUNNING:
+                running.append(cell)
+            elif state in _SETTLED:
+                self._tell(cell, state, error)
+        if self._live:
+            self._redraw(running)
+
+    def _follow(self) -> None:
+        pause = _SECONDS
+        while not self._ended.wait(pause):
+            began = perf_counter()
+            self.look()
+            pause = max(_SECONDS, (perf_counter() - began) / _SHARE)
+
+    def _tell(self, cell: Cell, state: State, error: str) -> None:
+        if state == State.FINISHED:
+            if not self._live:
+                accuracy = percent(cell.result().get("test_acc"))
+                self._say(f"[{self._done()}/{self._total}] finished {cell}: test acc {accuracy}{self._rest()}")
+            return
+        told = f"{state} {cell}"
+        if error:
+            told += f": {error} [{' '.join(cell.overrides)}]"
+        if state == State.FAILED:
+            told += f"; traceback in {cell.folder / LOG}"
+            if self._fail_fast:
+                # On a shared disk this reaches the workers of any launcher.
+                with suppress(OSError):
+                    self._stop.touch()
+        self._say(told)
+
+    def _done(self) -> int:
+        counts = Counter(state for state, _ in self.states.values())
+        return self._total - len(self._cells) + counts[State.FINISHED]
+
+    def _rest(self) -> str:
+        """Failures so far and the time left, in words."""
+        failed = sum(state == State.FAILED for state, _ in self.states.values())
+        words = [f"{failed} failed"] if failed else []
+        # Counted in steps, so that cells half done count half.
+        todo = done = 0
+        for cell in self._cells:
+            state, _ = self.states.get(cell, (State.NOT_STARTED, ""))
+            steps, first = int(cell.summary["steps"]), self._first_steps[cell]
+            if state == State.FINISHED:
+                done += steps - first
+            elif state == State.RUNNING:
+                now = max(self._step(cell), first)
+                done += now - first
+                todo += steps - now
+            elif state == State.NOT_STARTED:
+                todo += steps - first
+        if done and todo:
+            seconds = (perf_counter() - self._began) * todo / done
+            words.append(f"about {clock(seconds)} left")
+        return "".join(f", {word}" for word in words)
+
+    @staticmethod
+    def _step(cell: Cell) -> int:
+        point = latest(cell.folder / FILE_NAME)
+        step = point.get("step")
+        return step if isinstance(step, int) else 0
+
+    def _redraw(self, running: Sequence[Cell]) -> None:
+        assert self._live is not None
+        self._bar.update(
+            self._task, completed=self._done(), description=f"cells{self._rest()}, {len(running)} running"
+        )
+        grid = Table.grid(padding=(0, 2))
+        for cell in running[:_SHOWN]:
+            point = latest(cell.folder / FILE_NAME)
+            grid.add_row(
+                Text(str(cell)),
+                Text(f"step {point.get('step', 0)}/{cell.summary['steps']}"),
+                Text(f"val acc {percent(point.get('val/acc'))}" if "val/acc" in point else ""),
+            )
+        if len(running) > _SHOWN:
+            grid.add_row(Text(f"and {len(running) - _SHOWN} more"))
+        frame = Table.grid(expand=True)
+        frame.add_row(self._bar)
+        frame.add_row(grid)
+        self._live.update(frame, refresh=True)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_outcome(
+    finished: int, before: int, rest: Sequence[tuple[Cell, State, str]], console: Console | None = None
+) -> None:
+    """Print the table that ends a sweep.
+
+    Args:
+        finished: cells that reached their end in this sweep.
+        before: cells that were finished already, and skipped.
+        rest: the others, with how they stand and why.
+        console: where to print; by default stdout.
+    """
+    console = console or stdout()
+    counts = Counter(state for _, state, _ in rest)
+    table = Table(title="sweep", title_justify="left")
+    table.add_column("cells")
+    table.add_column("", justify="right")
+    rows = {"finished": finished, "skipped, finished before": before}
+    rows |= {str(state): counts[state] for state in State if counts[state]}
+    for name, count in rows.items():
+        table.add_row(name, str(count))
+    console.print(table)
+    for cell, state, error in rest:
+        why = f": {error}" if error else ""
+        console.print(f"{state}: {cell}{why}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,62 @@
+"""What Hydra calls for each job, here or in a worker on another machine.
+
+Importing this module registers with Hydra what the configuration refers to: a worker imports it when it is
+handed the task, before it composes a configuration.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from sslbench import config
+from sslbench.config import Settings
+from sslbench.sweep.gpus import workers
+
+config.register()
+OmegaConf.register_new_resolver("workers", workers, replace=True)
+
+
+def settings_of(composed: DictConfig) -> Settings:
+    """The settings of the job that Hydra is about to run."""
+    context = HydraConfig.get()
+    typed: Any = OmegaConf.to_container(context.overrides.task, resolve=False)  # `split_seed=${seed}` as it is
+    return config.from_config(composed, context.runtime.choices, list(typed))
+
+
+def task(composed: DictConfig) -> float:
+    """One run, in a sweep a cell in a process of its own; returns the best validation accuracy.
+
+    Raises:
+        UserError: something the user can mend.
+    """
+    settings = settings_of(composed)
+    context = HydraConfig.get()
+    if context.mode == RunMode.MULTIRUN:
+        from sslbench.sweep.process import train_cell
+
+        result = train_cell(settings, Path(context.sweep.dir).absolute())
+    else:
+        result = _single(settings)
+    return float(result["val_acc_best"])
+
+
+def _single(settings: Settings) -> dict[str, Any]:
+    config.check_values(settings)
+    from sslbench.rundir import finished_result
+
+    directory = settings.directory()
+    result = finished_result(directory, settings)
+    if result is None:
+        from sslbench.run import run
+
+        return run(settings)
+    from sslbench.tracking import show_result
+
+    print("This run is finished already; to train it again, delete its folder or give another run_dir.")
+    show_result(result, directory)
+    return result
