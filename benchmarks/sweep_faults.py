@@ -49,7 +49,7 @@ class Broken:
 """
 
 
-def parse() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Kill sweeps on purpose and check what is left.")
     parser.add_argument("--algorithms", default="pi_model,mean_teacher,ict,vat")
     parser.add_argument("--losses", default="mse,l1,kl,js")
@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command(args: argparse.Namespace, output: Path, algorithms: str) -> list[str]:
+def _command(args: argparse.Namespace, output: Path, algorithms: str) -> list[str]:
     seeds = ",".join(map(str, range(args.seeds)))
     return [
         *(sys.executable, "-m", "sslbench.cli", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2"),
@@ -70,12 +70,12 @@ def command(args: argparse.Namespace, output: Path, algorithms: str) -> list[str
     ]
 
 
-def start(words: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
+def _start(words: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         return subprocess.Popen(words, stdout=out, stderr=out, env={**os.environ, **environment})
 
 
-def results(output: Path) -> dict[str, dict[str, Any]]:
+def _results(output: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in output.glob("*/result.json"):
         result = json.loads(path.read_text())
@@ -83,59 +83,59 @@ def results(output: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def check(holds: bool, what: str) -> None:
+def _check(holds: bool, what: str) -> None:
     print(f"{'ok' if holds else 'FAILED'}: {what}", flush=True)
     if not holds:
         sys.exit(1)
 
 
-def undisturbed(args: argparse.Namespace, output: Path, cells: int) -> dict[str, Any]:
+def _undisturbed(args: argparse.Namespace, output: Path, cells: int) -> dict[str, Any]:
     began = time.perf_counter()
-    code = start(command(args, output, args.algorithms), output.with_suffix(".log")).wait()
+    code = _start(_command(args, output, args.algorithms), output.with_suffix(".log")).wait()
     seconds = time.perf_counter() - began
-    expected = results(output)
-    check(code == 0 and len(expected) == cells, f"undisturbed: {cells} runs finished in {seconds:.0f} s")
+    expected = _results(output)
+    _check(code == 0 and len(expected) == cells, f"undisturbed: {cells} runs finished in {seconds:.0f} s")
     return expected
 
 
-def killed(args: argparse.Namespace, output: Path, expected: dict[str, Any]) -> None:
+def _killed(args: argparse.Namespace, output: Path, expected: dict[str, Any]) -> None:
     chance = random.Random(args.random)
     log = output.with_suffix(".log")
     for number in range(1, args.kills + 1):
-        sweep = start(command(args, output, args.algorithms), log)
+        sweep = _start(_command(args, output, args.algorithms), log)
         began = time.perf_counter()
         # Anywhere in its share of the grid, and anywhere within a run.
         finished = int(len(expected) * (number - 1 + chance.random()) / (args.kills + 1))
-        while len(results(output)) < finished and sweep.poll() is None:
+        while len(_results(output)) < finished and sweep.poll() is None:
             time.sleep(0.05)
         time.sleep(chance.random())
         ended = sweep.poll() is not None
         sweep.kill()
         sweep.wait()
-        seconds, done = time.perf_counter() - began, len(results(output))
-        check(not ended, f"kill {number} after {seconds:.1f} s, with {done} of {len(expected)} finished")
-    code = start(command(args, output, args.algorithms), log).wait()
-    found = results(output)
-    check(code == 0 and found.keys() == expected.keys(), f"started again: all {len(found)} finished")
-    check(found == expected, "each result equals that of the undisturbed sweep in all but times")
+        seconds, done = time.perf_counter() - began, len(_results(output))
+        _check(not ended, f"kill {number} after {seconds:.1f} s, with {done} of {len(expected)} finished")
+    code = _start(_command(args, output, args.algorithms), log).wait()
+    found = _results(output)
+    _check(code == 0 and found.keys() == expected.keys(), f"started again: all {len(found)} finished")
+    _check(found == expected, "each result equals that of the undisturbed sweep in all but times")
     ends = {path.parent.name: path.read_text().count(END) for path in output.glob("*/job.log")}
-    check(set(ends.values()) == {1} and len(ends) == len(expected), "none reached its end twice")
-    check(not list(output.rglob("*.part")), "no half-written file is left")
+    _check(set(ends.values()) == {1} and len(ends) == len(expected), "none reached its end twice")
+    _check(not list(output.rglob("*.part")), "no half-written file is left")
 
 
-def failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], own: Path) -> None:
+def _failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], own: Path) -> None:
     (own / "algorithm").mkdir(parents=True)
     (own / "broken_algorithm.py").write_text(BROKEN)
     pi_model = Path(__file__).parents[1] / "conf" / "algorithm" / "pi_model.yaml"
     node = pi_model.read_text().replace("sslbench.algorithms.pi_model.PiModel", "broken_algorithm.Broken")
     (own / "algorithm" / "broken.yaml").write_text(node)
-    words = [*command(args, output, f"broken,{args.algorithms}"), "--config-dir", str(own)]
+    words = [*_command(args, output, f"broken,{args.algorithms}"), "--config-dir", str(own)]
     path = os.pathsep.join(filter(None, [str(own), os.environ.get("PYTHONPATH")]))
-    sweep = start(words, output.with_suffix(".log"), PYTHONPATH=path)
+    sweep = _start(words, output.with_suffix(".log"), PYTHONPATH=path)
     victim = None
     while victim is None:
         if sweep.poll() is not None:
-            check(False, "a run is there to be killed")
+            _check(False, "a run is there to be killed")
         time.sleep(0.02)
         for status in output.glob("*/status.json"):
             found = json.loads(status.read_text())
@@ -146,12 +146,12 @@ def failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], ow
     code = sweep.wait()
     log = output.with_suffix(".log").read_text()
     finished = {name: result for name, result in expected.items() if name != victim.name}
-    check(code == 1, "with failures the exit code is 1")
-    check(results(output) == finished, f"all others finished, {len(finished)}, with the expected results")
-    check(f"interrupted {victim.name}: killed by SIGKILL" in log, "the killed run is told")
+    _check(code == 1, "with failures the exit code is 1")
+    _check(_results(output) == finished, f"all others finished, {len(finished)}, with the expected results")
+    _check(f"interrupted {victim.name}: killed by SIGKILL" in log, "the killed run is told")
     broken = [json.loads(path.read_text()) for path in output.glob("broken-*/status.json")]
     cells = len(args.losses.split(",")) * args.seeds
-    check(
+    _check(
         len(broken) == cells
         and all(s["status"] == "failed" and "made to fail" in s["traceback"] for s in broken)
         and all("RuntimeError: made to fail" in p.read_text() for p in output.glob("broken-*/job.log"))
@@ -159,20 +159,21 @@ def failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], ow
         f"{cells} failures are told, with tracebacks in status.json and job.log",
     )
     before = {path: path.stat().st_mtime_ns for path in output.glob("broken-*/status.json")}
-    code = start(words, output.with_suffix(".log"), PYTHONPATH=path).wait()
-    check(code == 1 and results(output) == expected, "the same command again finished the killed run")
+    code = _start(words, output.with_suffix(".log"), PYTHONPATH=path).wait()
+    _check(code == 1 and _results(output) == expected, "the same command again finished the killed run")
     after = {path: path.stat().st_mtime_ns for path in output.glob("broken-*/status.json")}
-    check(before == after, "and left those that failed alone")
+    _check(before == after, "and left those that failed alone")
 
 
 def main() -> None:
-    args = parse()
+    """Run the three sweeps."""
+    args = _parse()
     cells = len(args.algorithms.split(",")) * len(args.losses.split(",")) * args.seeds
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        expected = undisturbed(args, root / "undisturbed", cells)
-        killed(args, root / "killed", expected)
-        failing(args, root / "failing", expected, root / "own")
+        expected = _undisturbed(args, root / "undisturbed", cells)
+        _killed(args, root / "killed", expected)
+        _failing(args, root / "failing", expected, root / "own")
     print("all holds")
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
+from sslbench import cli
 from sslbench.config import Settings, conf_dir, from_config, register
 
 
@@ -66,3 +69,24 @@ def settings_of(tmp_path: Path) -> Callable[..., Settings]:
         return from_config(composed, choices, list(overrides))
 
     return compose_settings
+
+
+@pytest.fixture
+def sslbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """The command within this process, in an empty folder; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    cli._failures.clear()
+
+    def call(*arguments: str) -> int:
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", ["sslbench", *arguments])
+        GlobalHydra.instance().clear()
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    yield call
+    cli._failures.clear()
+    GlobalHydra.instance().clear()

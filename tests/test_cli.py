@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from sslbench import cli
 from sslbench.config import conf_dir
 
 TINY = [
@@ -27,27 +25,6 @@ TINY = [
 ]
 
 Sslbench = Callable[..., int]
-
-
-@pytest.fixture
-def sslbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sslbench]:
-    """The command within this process, in an empty folder; returns its exit code."""
-    monkeypatch.chdir(tmp_path)
-    cli._failures.clear()
-
-    def call(*arguments: str) -> int:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["sslbench", *arguments])
-        GlobalHydra.instance().clear()
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    yield call
-    cli._failures.clear()
-    GlobalHydra.instance().clear()
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -170,16 +147,6 @@ def test_loss_of_an_algorithm(
 ) -> None:
     assert sslbench(*TINY, f"algorithm={algorithm}", *([f"loss={loss}"] if loss else []), "run_dir=run") == 0
     assert json.loads((tmp_path / "run" / "result.json").read_text())["loss"] == expected
-
-
-def test_a_sweep_goes_on_after_a_failure(
-    sslbench: Sslbench, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert sslbench("-m", *TINY, "algorithm.eps=-1,1.0", "seed=0,1") == 1
-    err = capfd.readouterr().err
-    assert "eps=-1 must be above 0 [" in err
-    assert "seed=1]" in err
-    assert len(list((tmp_path / "outputs").glob("vat-*/result.json"))) == 2
 
 
 def test_users_own_algorithm_and_data_set_need_no_change_here(tmp_path: Path) -> None:

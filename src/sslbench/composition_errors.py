@@ -15,6 +15,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from sslbench.config import GROUPS, conf_dir
 from sslbench.errors import nearest
 
+#: Launchers that come with an extra of this package.
+_EXTRAS = {
+    "hydra/launcher/joblib": "parallel",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+}
+
 
 def in_one_line(error: HydraException | OmegaConfBaseException, arguments: Sequence[str]) -> str:
     """Say what is wrong with the command line and what to type instead.
@@ -24,6 +32,8 @@ def in_one_line(error: HydraException | OmegaConfBaseException, arguments: Seque
         arguments: the command line, from which the other choices are taken to find near keys.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        if extra := _EXTRAS.get(error.missing_cfg_file):
+            return f"{error.missing_cfg_file} is not installed: pip install 'sslbench[{extra}]'"
         group, choice, options = _choices(error.missing_cfg_file, error.options or [])
         listed = f" (choices: {', '.join(options)})" if options else ""
         return f"{group}={choice}: there is no such choice{nearest(choice, options)}{listed}"

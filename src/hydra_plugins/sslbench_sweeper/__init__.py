@@ -52,4 +52,6 @@ class GridSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.launcher is not None
         values = [f"{key}={value}" for key, value in self._params.items()]
-        sweep([*values, *arguments], self.config, self.hydra_context.config_loader, self.launcher, self._batch)
+        sweep(
+            [*values, *arguments], self.config, self.hydra_context.config_loader, self.launcher, self._batch
+        )

@@ -25,8 +25,8 @@ from rich.console import Console
 from sslbench import config
 from sslbench.config import Settings
 from sslbench.errors import SweepError, UserError
-from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.run import check, terminable
+from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.overview import Overview, show_outcome
 from sslbench.sweep.process import CellError

@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import final
@@ -26,6 +25,7 @@ _SECONDS = 1.0
 #: Looking at the files may take this share of the time: thousands of cells may lie on a slow shared disk.
 _SHARE = 0.05
 _SHOWN = 8
+_LISTED = 50
 _SETTLED = (State.FINISHED, State.FAILED, State.INTERRUPTED)
 
 
@@ -117,7 +117,9 @@ class Overview:
         if state == State.FINISHED:
             if not self._live:
                 accuracy = percent(cell.result().get("test_acc"))
-                self._say(f"[{self._done()}/{self._total}] finished {cell}: test acc {accuracy}{self._rest()}")
+                self._say(
+                    f"[{self._done()}/{self._total}] finished {cell}: test acc {accuracy}{self._rest()}"
+                )
             return
         told = f"{state} {cell}"
         if error:
@@ -165,7 +167,7 @@ class Overview:
     def _redraw(self, running: Sequence[Cell]) -> None:
         assert self._live is not None
         self._bar.update(
-            self._task, completed=self._done(), description=f"cells{self._rest()}, {len(running)} running"
+            self._task, completed=self._done(), description=f"runs{self._rest()}, {len(running)} running"
         )
         grid = Table.grid(padding=(0, 2))
         for cell in running[:_SHOWN]:
@@ -189,7 +191,7 @@ class Overview:
 def show_outcome(
     finished: int, before: int, rest: Sequence[tuple[Cell, State, str]], console: Console | None = None
 ) -> None:
-    """Print the table that ends a sweep.
+    """Print the table that ends a sweep, and what is not finished.
 
     Args:
         finished: cells that reached their end in this sweep.
@@ -199,14 +201,16 @@ def show_outcome(
     """
     console = console or stdout()
     counts = Counter(state for _, state, _ in rest)
-    table = Table(title="sweep", title_justify="left")
-    table.add_column("cells")
-    table.add_column("", justify="right")
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
     rows = {"finished": finished, "skipped, finished before": before}
     rows |= {str(state): counts[state] for state in State if counts[state]}
     for name, count in rows.items():
         table.add_row(name, str(count))
     console.print(table)
-    for cell, state, error in rest:
-        why = f": {error}" if error else ""
-        console.print(f"{state}: {cell}{why}", markup=False, highlight=False, soft_wrap=True)
+    lines = [f"{state}: {cell}" + (f": {error}" if error else "") for cell, state, error in rest]
+    if len(lines) > _LISTED:
+        lines[_LISTED:] = [f"and {len(lines) - _LISTED} more"]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

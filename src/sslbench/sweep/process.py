@@ -37,7 +37,7 @@ class CellError(UserError):
 
 
 def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
-    """Run one cell, in a process of its own, with its output in ``job.log`` of its folder; returns the result.
+    """Run one cell, in a process of its own, with its output in ``job.log`` of its folder.
 
     Where there are GPUs, this waits for one. Where another process trains the cell, it waits for that one
     and takes its result.
@@ -45,6 +45,9 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     Args:
         settings: of the cell.
         sweep: folder of the sweep.
+
+    Returns:
+        The content of ``result.json``.
 
     Raises:
         CellError: the cell failed, was killed, or was not begun because the sweep is to stop. But for the

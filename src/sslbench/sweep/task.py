@@ -24,7 +24,9 @@ OmegaConf.register_new_resolver("workers", workers, replace=True)
 def settings_of(composed: DictConfig) -> Settings:
     """The settings of the job that Hydra is about to run."""
     context = HydraConfig.get()
-    typed: Any = OmegaConf.to_container(context.overrides.task, resolve=False)  # `split_seed=${seed}` as it is
+    typed: Any = OmegaConf.to_container(
+        context.overrides.task, resolve=False
+    )  # `split_seed=${seed}` as it is
     return config.from_config(composed, context.runtime.choices, list(typed))
 
 

@@ -1,0 +1,192 @@
+"""One cell in a process of its own, which fails and is killed here in every way that can be staged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_sweeps import BROKEN, read
+
+from sslbench import config
+from sslbench.config import Settings
+from sslbench.rundir import claimed
+from sslbench.sweep import process
+from sslbench.sweep.gpus import Gpu
+from sslbench.sweep.process import CellError, train_cell
+
+MakeSettings = Callable[..., Settings]
+LONG = ("steps=1000000", "eval_every=50", "threads=1")
+PATIENCE = 120.0
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    end = time.monotonic() + PATIENCE
+    while not (found := what()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+    return found
+
+
+def status_of(settings: Settings) -> dict[str, Any]:
+    path = settings.directory() / "status.json"
+    return read(path) if path.exists() else {}
+
+
+def trains(settings: Settings) -> Any:
+    """The process id, once the cell trains and has a checkpoint."""
+    status = status_of(settings)
+    checkpoint = settings.directory() / "checkpoint" / "last.pt"
+    return status.get("status") == "running" and checkpoint.exists() and status["pid"]
+
+
+def plain(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in ("train_seconds", "steps_per_second")}
+
+
+def test_a_cell_leaves_a_result_and_a_log(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of("threads=1")
+    result = train_cell(settings, tmp_path)
+    folder = settings.directory()
+    assert result == read(folder / "result.json")
+    assert read(folder / "status.json")["status"] == "finished"
+    assert "test acc at best val" in (folder / "job.log").read_text()
+
+
+def test_an_error_in_training(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_algorithm.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = settings_of("algorithm=supervised", "algorithm._target_=broken_algorithm.Broken")
+    with pytest.raises(CellError, match=r"^RuntimeError: made to fail$"):
+        train_cell(settings, tmp_path)
+    status = status_of(settings)
+    assert (status["status"], status["error"]) == ("failed", "RuntimeError: made to fail")
+    assert "broken_algorithm.py" in status["traceback"]
+    log = (settings.directory() / "job.log").read_text()
+    assert log.rstrip().endswith(status["traceback"].splitlines()[-1])
+    assert "broken_algorithm.py" in log
+    assert status["run"] == settings.summary()
+
+
+def test_an_error_before_training(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of("dataset=npz", "dataset.path=absent.npz", "num_labels=20", "num_valid=20")
+    with pytest.raises(CellError, match=r"absent.npz: no such file"):
+        train_cell(settings, tmp_path)
+    status = status_of(settings)
+    assert status["status"] == "failed"
+    assert "absent.npz: no such file" in status["error"]
+    assert "UserError" in (settings.directory() / "job.log").read_text()
+
+
+def test_killed_and_finished_afterwards(settings_of: MakeSettings, tmp_path: Path) -> None:
+    overrides = ("steps=3000", "eval_every=300", "threads=1")
+    settings = settings_of(*overrides)
+    with ThreadPoolExecutor(1) as pool:
+        cell = pool.submit(train_cell, settings, tmp_path)
+        os.kill(wait_for(lambda: trains(settings)), signal.SIGKILL)
+        with pytest.raises(CellError, match=r"killed by SIGKILL; out of memory\?"):
+            cell.result()
+    status = status_of(settings)
+    assert status["status"] == "interrupted"
+    assert "killed by SIGKILL" in status["error"]
+    result = train_cell(settings, tmp_path)
+    undisturbed = settings_of(*overrides, f"output_root={tmp_path / 'undisturbed'}")
+    assert plain(result) | {"overrides": []} == plain(train_cell(undisturbed, tmp_path)) | {"overrides": []}
+    log = (settings.directory() / "job.log").read_text()
+    assert log.count("test acc at best val") == 1
+    assert ", from step " in log
+
+
+def test_terminated_alone(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of(*LONG)
+    with ThreadPoolExecutor(1) as pool:
+        cell = pool.submit(train_cell, settings, tmp_path)
+        os.kill(wait_for(lambda: trains(settings)), signal.SIGTERM)
+        with pytest.raises(CellError, match=r"^interrupted$"):
+            cell.result()
+    assert status_of(settings)["status"] == "interrupted"
+
+
+def test_stopped_with_the_sweep(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of(*LONG)
+    with ThreadPoolExecutor(1) as pool:
+        cell = pool.submit(train_cell, settings, tmp_path)
+        wait_for(lambda: trains(settings))
+        (tmp_path / process.STOP).touch()
+        with pytest.raises(CellError, match=r"^interrupted$"):
+            cell.result()
+    assert status_of(settings)["status"] == "interrupted"
+    other = settings_of(*LONG, "seed=1")
+    with pytest.raises(CellError, match="not started"):
+        train_cell(other, tmp_path)
+    assert not other.directory().exists()
+
+
+def test_a_cell_in_use_is_waited_for(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of("threads=1")
+    with ThreadPoolExecutor(1) as pool:
+        with claimed(settings.directory()):
+            cell = pool.submit(train_cell, settings, tmp_path)
+            time.sleep(1)
+            assert not cell.done()
+            assert not (settings.directory() / "job.log").exists(), "the folder is not ours yet"
+        assert cell.result()["run_id"] == settings.run_id
+
+
+def test_the_cell_sees_its_gpu_alone(
+    settings_of: MakeSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "telling.py").write_text(
+        "import os\n"
+        "from sslbench.algorithms.supervised import Supervised\n"
+        "def telling():\n"
+        "    print('sees', os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True)\n"
+        "    return Supervised()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(process, "visible_gpus", lambda: (Gpu("99", "GPU-made-up"),))
+    settings = settings_of("algorithm=supervised", "algorithm._target_=telling.telling", "threads=1")
+    train_cell(settings, tmp_path)
+    assert "sees None" in (settings.directory() / "job.log").read_text(), "device=cpu takes no GPU"
+    settings.device, settings.seed = "auto", 1
+    train_cell(settings, tmp_path)
+    assert "sees 99" in (settings.directory() / "job.log").read_text()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from sslbench import config
+from sslbench.sweep.process import train_cell
+
+if __name__ == "__main__":
+    config.register()
+    train_cell(config.load(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def test_a_cell_does_not_outlive_its_parent(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of(*LONG)
+    saved = tmp_path / "settings.yaml"
+    saved.write_text(config.save(settings))
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, str(script), str(saved), str(tmp_path)]) as parent:
+        wait_for(lambda: trains(settings))
+        parent.kill()
+    wait_for(lambda: status_of(settings)["status"] == "interrupted")
+    with claimed(settings.directory(), wait=True):
+        pass
