@@ -91,7 +91,8 @@ def start_by_agent(
         "WANDB_PROJECT": "study",
         "WANDB_ENTITY": "team",
         "WANDB_MODE": "offline",
-        "PYTHONPATH": str(Path(sslbench.__file__).parents[1]),  # the same code, from another folder
+        # The code under test, from another folder too.
+        "PYTHONPATH": f"{Path(sslbench.__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     return subprocess.run(
