@@ -58,4 +58,26 @@ def test_wandb_holds_what_the_files_hold(
     points = read_metrics(directory / "metrics.jsonl")
     assert [{k: v for k, v in point.items() if not k.startswith("_")} for point in history] == points
     [written] = [r["run"] for r in records if r["type"] == "run"]
-    assert written["run_group"] == settings.group == settings_of("logger=wandb", "seed=5").group
+    assert written["run_group"] == settings.group
+
+
+def test_seeds_share_a_group_and_another_loss_does_not(settings_of: Callable[..., Settings]) -> None:
+    seen = {}
+    for options in (("loss=js", "seed=0"), ("loss=js", "seed=1", "split_seed=1"), ("loss=mse", "seed=0")):
+        settings = settings_of("logger=wandb", "logger.mode=offline", "algorithm=pi_model", *options)
+        run(settings)
+        [folder] = (settings.directory() / "wandb").glob("offline-run-*")
+        records = [json.loads(line) for line in inspect(folder).splitlines()]
+        [seen[options[0], settings.seed]] = [r["run"] for r in records if r["type"] == "run"]
+        star = [r["metric"] for r in records if r["type"] == "metric" and r["metric"].get("glob_name") == "*"]
+        assert [metric["step_metric"] for metric in star] == ["step"]
+    groups = {key: written["run_group"] for key, written in seen.items()}
+    assert groups["loss=js", 0] == groups["loss=js", 1] != groups["loss=mse", 0]
+    assert [written["display_name"] for written in seen.values()] == [
+        "pi_model-js-digits-20-s0",
+        "pi_model-js-digits-20-s1",
+        "pi_model-mse-digits-20-s0",
+    ]
+    for written in seen.values():
+        assert written["job_type"] == "train"
+        assert sorted(written["tags"]) == ["20 labels", "digits", "pi_model"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslbench.errors import UserError, nearest
-from sslbench.files import write_text_atomically
 from sslbench.tracking.base import RunInfo
 from sslbench.tracking.jsonl import FILE_NAME, read_metrics
+from sslbench.tracking.wandb_id import new_id, save_id, saved_id
 
 if TYPE_CHECKING:
     import wandb
@@ -52,7 +51,10 @@ class WandbTracker:
     A run that is resumed online goes on as the same W&B run; points between the checkpoint and the
     interruption are then drawn twice. Offline, W&B cannot append: the earlier points are copied from
     ``metrics.jsonl``, so that the newest offline folder holds all curves; earlier pictures stay in
-    ``pictures/``.
+    ``pictures/``. The same is done when a resumed run is another one at W&B than before.
+
+    Started by an agent of a W&B sweep, a run takes the id, project and entity that the agent gives it: under
+    any other id it would not belong to the sweep.
 
     Attributes:
         project: W&B project; created when missing.
@@ -110,9 +112,8 @@ class WandbTracker:
             mode = "offline"
         if mode == "offline":
             try:
-                self._run = self._init(run, mode)
                 self._offline = True
-                self._replay(run)
+                self._run = self._init(run, mode)
             except self._client_errors as error:
                 self._give_up(error)
 
@@ -178,7 +179,8 @@ class WandbTracker:
     def _init(self, run: RunInfo, mode: Literal["online", "offline"]) -> wandb.Run:
         import wandb
 
-        _quiet_client()
+        in_sweep = _quiet_client().sweep_id is not None
+        known = saved_id(run)
         settings: dict[str, Any] = {"silent": True, "console": "off"}
         if "WANDB_INIT_TIMEOUT" not in os.environ:
             settings["init_timeout"] = _INIT_SECONDS
@@ -186,9 +188,9 @@ class WandbTracker:
         if "finish_timeout" in wandb.Settings.model_fields and "WANDB_FINISH_TIMEOUT" not in os.environ:
             settings |= {"finish_timeout": _FINISH_SECONDS, "finish_timeout_raises": True}
         opened = wandb.init(
-            project=self.project,
-            entity=self.entity,
-            id=_own_id(run),
+            project=None if in_sweep else self.project,
+            entity=None if in_sweep else self.entity,
+            id=None if in_sweep else known or new_id(run),
             name=run.name,
             group=run.group,
             job_type="train",
@@ -202,20 +204,11 @@ class WandbTracker:
         )
         opened.define_metric("step")
         opened.define_metric("*", step_metric="step")
+        _keep_nodes(opened, run.config)
+        save_id(run, opened.id)
+        if mode == "offline" or opened.id != known:
+            _replay(opened, run)
         return opened
-
-    def _replay(self, run: RunInfo) -> None:
-        """Copy what was logged before the checkpoint: an upload replaces an earlier one of the same run id.
-
-        See https://github.com/wandb/wandb/issues/5865.
-        """
-        path = run.run_dir / FILE_NAME
-        if run.first_step == 0 or not path.exists():
-            return
-        assert self._run is not None
-        for point in read_metrics(path):
-            if point["step"] <= run.first_step:
-                self._run.log({key: value for key, value in point.items() if value is not None})
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
@@ -223,19 +216,30 @@ class WandbTracker:
         _reset_client(self._client_errors)
 
 
-def _own_id(run: RunInfo) -> str:
-    """The id of this run at W&B: drawn when the run begins and kept in its folder.
+def _keep_nodes(opened: wandb.Run, config: Mapping[str, Any]) -> None:
+    """Keep below ``resolved`` the nodes that the choices of a W&B sweep have displaced.
 
-    The run id alone would not do: it is the same for everyone who trains this configuration, and after the
-    folder was deleted, so that W&B would append to curves of another run.
+    The client puts the parameters of a sweep over the configuration and locks them, so that ``algorithm`` is
+    ``vat`` and not its arguments. It must stay so: by these values the sweep knows which runs it has had.
     """
-    path = run.run_dir / "wandb" / "run-id.txt"
-    if run.first_step > 0 and path.exists():
-        return path.read_text(encoding="utf-8").strip()
-    drawn = f"{run.run_id}-{secrets.token_hex(4)}"
-    path.parent.mkdir(exist_ok=True)
-    write_text_atomically(path, drawn + "\n")
-    return drawn
+    shown: Any = opened.config
+    nodes = {key: value for key, value in config.items() if isinstance(value, Mapping)}
+    displaced = {key: node for key, node in nodes.items() if not isinstance(shown.get(key), Mapping)}
+    if displaced:
+        shown.update({"resolved": displaced}, allow_val_change=True)
+
+
+def _replay(opened: wandb.Run, run: RunInfo) -> None:
+    """Copy what was logged before the checkpoint: an upload replaces an earlier one of the same run id.
+
+    See https://github.com/wandb/wandb/issues/5865.
+    """
+    path = run.run_dir / FILE_NAME
+    if run.first_step == 0 or not path.exists():
+        return
+    for point in read_metrics(path):
+        if point["step"] <= run.first_step:
+            opened.log({key: value for key, value in point.items() if value is not None})
 
 
 def _quiet_client() -> wandb.Settings:
