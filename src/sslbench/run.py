@@ -201,12 +201,15 @@ def _result(
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let a termination request (a scheduler's time limit) end the run as an interrupt would."""
+    """Let a scheduler's request to end (time limit, preemption) end the run as an interrupt would."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Slurm's is configurable; submitit asks for one of the last two.
+    requests = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    previous = [signal.signal(request, signal.default_int_handler) for request in requests]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for request, handler in zip(requests, previous, strict=True):
+            signal.signal(request, handler)

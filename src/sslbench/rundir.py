@@ -67,10 +67,12 @@ def claimed(directory: Path, *, wait: bool = False) -> Iterator[None]:
         UserError: the folder cannot be made or written, or another process trains in it.
     """
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    lock = FileLock(directory / _LOCK, timeout=-1 if wait else 0)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / _LOCK, timeout=-1 if wait else 0)
-        lock.acquire(poll_interval=_POLL_SECONDS)
+        while not lock.is_locked:
+            directory.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # who held it has just removed the empty folder
+                lock.acquire(poll_interval=_POLL_SECONDS)
     except Timeout as error:
         raise UserError(f"{directory} is in use: another process is training this run") from error
     except OSError as error:

@@ -20,6 +20,7 @@ def a_cell(folder: Path, run_id: str = "vat-digits-20-s0-01234567") -> Cell:
         ('{"status": "running", "pid": 1}', (State.RUNNING, "")),
         ('{"status": "failed", "error": "out of luck"}', (State.FAILED, "out of luck")),
         ('{"status": "interrupted"}', (State.INTERRUPTED, "")),
+        ('{"status": "finished"}', (State.INTERRUPTED, "")),
         ('{"status": "asleep"}', (State.NOT_STARTED, "")),
         ('{"status": "fail', (State.NOT_STARTED, "")),
         ("[]", (State.NOT_STARTED, "")),

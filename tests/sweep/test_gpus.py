@@ -52,12 +52,12 @@ def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.Mo
         assert gpu is None
 
 
-class Tired(Exception):
+class TiredError(Exception):
     """Nobody waits for ever in a test."""
 
 
 def tired() -> None:
-    raise Tired
+    raise TiredError
 
 
 def test_places_are_taken_breadth_first_and_given_back(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_places_are_taken_breadth_first_and_given_back(tmp_path: Path) -> None:
         assert [one, two, three] == [A, B, A]
         with slot() as four:
             assert four == B
-            with pytest.raises(Tired), slot():
+            with pytest.raises(TiredError), slot():
                 pass
         with slot() as again:
             assert again == B

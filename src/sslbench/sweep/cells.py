@@ -61,16 +61,18 @@ class Cell:
     def state(self) -> tuple[State, str]:
         """How the cell stands, and its error if it has one.
 
-        A process that was killed without warning leaves ``running`` behind.
+        A process that was killed without warning leaves ``running`` behind. ``finished`` without a result
+        is a result that was deleted: the run goes on from its last checkpoint.
         """
         if self.result():
             return State.FINISHED, ""
         status = read_status(self.folder)
         error = str(status.get("error", ""))
         try:
-            return State(status.get("status", "")), error
+            state = State(status.get("status", ""))
         except ValueError:
-            return State.NOT_STARTED, error
+            state = State.NOT_STARTED
+        return State.INTERRUPTED if state == State.FINISHED else state, error
 
     def result(self) -> dict[str, Any]:
         """The content of the cell's ``result.json``; empty unless it is a result of this very run."""

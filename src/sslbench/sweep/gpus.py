@@ -68,8 +68,10 @@ def chosen(uuids: dict[str, str], visible: str | None) -> tuple[Gpu, ...]:
 
 def workers(device: str, jobs_per_gpu: int) -> int:
     """How many jobs this machine takes at once: one a place on its GPUs, or, without any, one a CPU core."""
+    from joblib import cpu_count  # which knows of containers and affinity
+
     gpus = visible_gpus() if device != "cpu" else ()
-    return len(gpus) * jobs_per_gpu or len(os.sched_getaffinity(0))
+    return len(gpus) * jobs_per_gpu or int(cpu_count())
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from traceback import format_exception
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -29,7 +28,6 @@ from sslbench.run import check, terminable
 from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.overview import Overview, show_outcome
-from sslbench.sweep.process import CellError
 
 _SEEDS = ("seed", "split_seed")
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
@@ -74,12 +72,14 @@ def sweep(
     finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
     overview = Overview(todo, len(cells), folder, fail_fast=head.fail_fast)
     _say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
+    errors: dict[Cell, str] = {}
     try:
         with terminable(), overview:
-            _launch(todo, launcher, batch, overview.console)
+            _launch(todo, launcher, batch, overview.console, errors)
     finally:
         _settle(todo)
-        rest = [(cell, *cell.state()) for cell in [*failed, *todo]]
+        states = [(cell, *cell.state()) for cell in [*failed, *todo]]
+        rest = [(cell, state, error or errors.get(cell, "")) for cell, state, error in states]
         undone = [entry for entry in rest if entry[1] != State.FINISHED]
         show_outcome(len(rest) - len(undone), len(finished), undone, overview.console)
     if undone:
@@ -169,8 +169,18 @@ def _plan(combinations: int, cells: int, finished: int, failed: int, todo: int) 
     return f"sweep: {', '.join(words)}, {todo} to run"
 
 
-def _launch(todo: Sequence[Cell], launcher: Launcher, size: int | None, console: Console) -> None:
-    """Hand the cells to the launcher, in batches; again, those that a broken pool of workers took along."""
+def _launch(
+    todo: Sequence[Cell], launcher: Launcher, size: int | None, console: Console, errors: dict[Cell, str]
+) -> None:
+    """Hand the cells to the launcher, in batches; again, those that a broken pool of workers took along.
+
+    Args:
+        todo: the cells.
+        launcher: Hydra's.
+        size: of a batch.
+        console: for what is to be told.
+        errors: filled with those of cells that could not write them down.
+    """
     tries: Counter[Cell] = Counter()
     waiting, number = list(todo), 0
     while waiting:
@@ -193,23 +203,19 @@ def _launch(todo: Sequence[Cell], launcher: Launcher, size: int | None, console:
                 time.sleep(_POLL_SECONDS)
             waiting = waiting[len(batch) :]
         else:
-            _note_errors(batch, jobs)
+            errors |= _errors(batch, jobs)
             waiting = waiting[len(batch) :]
         number += len(batch)
 
 
-def _note_errors(batch: Sequence[Cell], jobs: Sequence[JobReturn]) -> None:
-    """Write down the errors of jobs that failed before their cell could do so itself."""
+def _errors(batch: Sequence[Cell], jobs: Sequence[JobReturn]) -> dict[Cell, str]:
+    found = {}
     for cell, job in zip(batch, jobs, strict=True):
         try:
             _ = job.return_value
-        except CellError:
-            continue
         except Exception as error:
-            if cell.state()[0] == State.NOT_STARTED:
-                with claimed(cell.folder):
-                    trace = "".join(format_exception(error))
-                    write_status(cell.folder, "failed", cell.summary, error=in_words(error), traceback=trace)
+            found[cell] = in_words(error)
+    return found
 
 
 def _settle(cells: Sequence[Cell]) -> None:

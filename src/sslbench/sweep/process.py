@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from traceback import format_exception
@@ -63,8 +64,10 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
 
     with gpu_slot(gpus, settings.jobs_per_gpu, pause) as gpu:
         _refuse_after(stop)
-        process = _context().Process(
-            target=_main, args=(settings, {VISIBLE: gpu.token} if gpu else {}), name=settings.run_id
+        context = _context()
+        told, tell = context.Pipe(duplex=False)
+        process = context.Process(
+            target=_main, args=(settings, {VISIBLE: gpu.token} if gpu else {}, tell), name=settings.run_id
         )
         process.daemon = True  # ended with this process, if that ends in good order
         process.start()
@@ -74,6 +77,8 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
                 _exit_without(parent)
         finally:
             _end(process)
+    if told.poll():
+        raise CellError(told.recv())
     return _outcome(settings, process)
 
 
@@ -111,8 +116,6 @@ def _outcome(settings: Settings, process: ForkServerProcess) -> dict[str, Any]:
     assert code is not None
     if code == 0:
         return read_result(directory)
-    if code == 1:
-        raise CellError(str(read_status(directory).get("error")))
     if code == _INTERRUPTED:
         raise CellError("interrupted")
     # Killed, or crashed within a library: what it left says that it is running.
@@ -124,29 +127,37 @@ def _outcome(settings: Settings, process: ForkServerProcess) -> dict[str, Any]:
     raise CellError(error)
 
 
-def _main(settings: Settings, environment: dict[str, str]) -> None:
-    """The cell's process."""
+def _main(settings: Settings, environment: dict[str, str], tell: Connection) -> None:
+    """The cell's process; an error goes to its files, and in one line to who started it."""
     os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from sslbench.run import check, run_claimed, terminable
 
     directory = settings.directory()
     try:
-        with terminable(), claimed(directory, wait=True), _logged(directory / LOG):
-            try:
-                run_claimed(settings, check(settings))
-            except Exception as error:
-                trace = "".join(format_exception(error))
-                print(trace, file=sys.stderr, flush=True)
-                status = read_status(directory)
-                if (status.get("status"), status.get("pid")) != ("failed", os.getpid()):
-                    # It failed before it began to train.
-                    write_status(
-                        directory, "failed", settings.summary(), error=in_words(error), traceback=trace
-                    )
-                sys.exit(1)
+        with terminable(), claimed(directory, wait=True), _logged(directory / LOG), _recorded(settings):
+            run_claimed(settings, check(settings))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except Exception as error:
+        tell.send(in_words(error))
+        sys.exit(1)
+
+
+@contextmanager
+def _recorded(settings: Settings) -> Iterator[None]:
+    """Print an error with its traceback, and leave it in ``status.json`` where the run did not."""
+    directory = settings.directory()
+    try:
+        yield
+    except Exception as error:
+        trace = "".join(format_exception(error))
+        print(trace, file=sys.stderr, flush=True)
+        status = read_status(directory)
+        if (status.get("status"), status.get("pid")) != ("failed", os.getpid()):  # before it began to train
+            with suppress(OSError):  # on a full disk; the error itself is on its way up
+                write_status(directory, "failed", settings.summary(), error=in_words(error), traceback=trace)
+        raise
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,250 @@
+"""Sweeps as they are typed: what runs, what does not, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from small_sweeps import TINY, Sslbench, add_broken, read
+
+from sslbench.rundir import claimed, write_status
+from sslbench.sweep.cells import Cell, State
+from sslbench.sweep.grid import _launch
+
+GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
+
+
+def results(folder: Path = Path("outputs")) -> dict[str, int]:
+    """When each run ended."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
+
+
+def count(text: str, row: str) -> int:
+    """A number of the table that ends a sweep."""
+    found = re.search(rf"│ {row} +│ +(\d+) │", text)
+    return int(found[1]) if found else 0
+
+
+def test_a_sweep_and_the_same_again(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    assert sslbench(*GRID) == 0
+    out, err = capfd.readouterr()
+    assert "sweep: 6 runs, 2 combinations are the same run as another, 6 to run" in out
+    assert count(out, "finished") == 6
+    assert out.count("] finished ") == 6
+    assert err == ""
+    first = results()
+    assert len(first) == 6
+    one = next(iter(first))
+    (Path("outputs") / one / "result.json").unlink()
+    assert sslbench(*GRID) == 0
+    out = capfd.readouterr().out
+    assert "5 finished before, 1 to run" in out
+    assert (count(out, "finished"), count(out, "skipped, finished before")) == (1, 5)
+    again = results()
+    assert {name for name in again if again[name] != first[name]} == {one}
+    sweeps = list(Path("outputs/sweeps").iterdir())
+    assert len(sweeps) == 2
+    assert all(len((sweep / "cells.jsonl").read_text().splitlines()) == 6 for sweep in sweeps)
+
+
+def test_seeds_are_as_if_each_run_had_been_typed(sslbench: Sslbench) -> None:
+    typed = [*TINY, "algorithm=supervised", "log_every=${seed}", "split_seed=${seed}"]
+    assert sslbench("-m", *typed, "seed=1,2") == 0
+    for seed in (1, 2):
+        [saved] = Path("outputs").glob(f"supervised-*-s{seed}-*/config.yaml")
+        assert sslbench(*typed, f"seed={seed}", "output_root=alone") == 0
+        assert f"split_seed: {seed}\n" in saved.read_text()
+        assert f"log_every: {seed}\n" in saved.read_text()
+        assert (Path("alone") / saved.parent.name).exists(), "the same identity leads to the same name"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("algorithm.weight=1.0,-1", "algorithm: weight=-1"),
+        ("algorithm.weight=1.0,heavy", "algorithm.weight=heavy"),
+        ("num_labels=20,55", "num_labels=55 is not divisible by the 10 classes"),
+        ("dataset.images.crop=1,9,-2", "dataset.images: crop=-2"),
+        ("schedule=linear,exponential schedule.every=0", "schedule"),
+        ("loss=mse,mee", "did you mean 'mse'"),
+        ("steps=4,0", "steps=0 must be at least 1"),
+        ("run_dir=here", "would be the folder of two different runs"),
+    ],
+)
+def test_nothing_starts_while_a_configuration_is_wrong(
+    wrong: str, told: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changed = tuple(f"{part.partition('=')[0]}=" for part in wrong.split(" "))
+    tiny = [word for word in TINY if not word.startswith(changed)]
+    assert sslbench("-m", *tiny, "algorithm=pi_model", "seed=0,1", *wrong.split(" ")) == 1
+    err = capfd.readouterr().err
+    assert told in err
+    assert all(line.startswith("sslbench: ") for line in err.splitlines())
+    assert "Traceback" not in err
+    assert not results()
+    assert not Path("outputs").exists()
+
+
+def test_wrong_configurations_are_counted(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    assert sslbench("-m", *TINY, "algorithm=pi_model", "algorithm.weight=-1,2.0", "seed=range(0,4)") == 1
+    err = capfd.readouterr().err.splitlines()
+    assert len(err) == 2
+    assert err[0].endswith("seed=0] and 3 more")
+    assert err[1] == "sslbench: nothing was started: 4 of 8 configurations are wrong"
+
+
+def test_a_failure_stops_nothing_else(
+    sslbench: Sslbench, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sweep = ["-m", *add_broken(tmp_path), *TINY, "algorithm=broken,supervised", "seed=0,1"]
+    assert sslbench(*sweep) == 1
+    out = capfd.readouterr().out
+    assert out.index("failed broken-digits-20-s0") < out.index("finished supervised"), "told when it happens"
+    assert "RuntimeError: made to fail [" in out
+    assert "traceback in" in out
+    assert (count(out, "finished"), count(out, "failed")) == (2, 2)
+    folders = sorted(Path("outputs").glob("broken-*"))
+    assert len(folders) == 2
+    for folder in folders:
+        assert "made to fail" in read(folder / "status.json")["traceback"]
+        assert "RuntimeError: made to fail" in (folder / "job.log").read_text()
+    stamps = [(folder / "status.json").stat().st_mtime_ns for folder in folders]
+
+    assert sslbench(*sweep) == 1
+    out = capfd.readouterr().out
+    assert "2 finished before, 2 failed before (retry_failed=true tries them again), 0 to run" in out
+    assert stamps == [(folder / "status.json").stat().st_mtime_ns for folder in folders]
+
+    mended = tmp_path / "broken_algorithm.py"
+    mended.write_text("from sslbench.algorithms.supervised import Supervised as Broken\n")
+    assert sslbench(*sweep, "retry_failed=true") == 0
+    assert count(capfd.readouterr().out, "finished") == 2
+    assert len(results()) == 4
+
+
+def test_fail_fast(
+    sslbench: Sslbench, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sweep = ["-m", *add_broken(tmp_path), *TINY, "algorithm=broken,supervised", "seed=0"]
+    # Long enough for the failure to be seen before it could end.
+    assert sslbench(*sweep, "steps=1000000", "eval_every=1000000", "fail_fast=true") == 1
+    out = capfd.readouterr().out
+    assert count(out, "failed") == 1
+    assert count(out, "interrupted") + count(out, "not started") == 1
+    assert not results()
+
+
+def test_a_preset_needs_no_flag_and_what_is_typed_wins(
+    sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed = [*TINY, "algorithm=supervised,mean_teacher", "seed=3", "split_seed=1"]
+    assert sslbench("sweep=losses", *typed) == 0
+    out = capfd.readouterr().out
+    assert "sweep: 5 runs, 3 combinations are the same run as another, 5 to run" in out
+    found = [read(path) for path in Path("outputs").glob("*/result.json")]
+    assert sorted(result["loss"] or "" for result in found) == ["", "js", "kl", "l1", "mse"]
+    assert {(result["seed"], result["split_seed"]) for result in found} == {(3, 1)}
+
+
+def sweeps_at_once(words: Sequence[str], folder: Path, count: int) -> list[tuple[int, str]]:
+    command = [sys.executable, "-m", "sslbench.cli", *words]
+    running = [
+        subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+        )
+        for _ in range(count)
+    ]
+    return [(process.wait(), process.communicate()[0]) for process in running]
+
+
+def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
+    words = ["-m", *TINY, "algorithm=supervised", "seed=0,1,2", "output_root=out"]
+    (code, one), (other_code, two) = sweeps_at_once(words, tmp_path, 2)
+    assert (code, other_code) == (0, 0), one + two
+    logs = list((tmp_path / "out").glob("*/job.log"))
+    assert len(logs) == 3
+    assert all(log.read_text().count("test acc at best val") == 1 for log in logs)
+    assert len(list((tmp_path / "out" / "sweeps").iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_written(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert sslbench("-m", *TINY, "seed=0,1", "output_root=file/below") == 1
+    assert "cannot be written" in capfd.readouterr().err
+
+
+class Launcher:
+    """A launcher that does to each cell what `plan` says, by the cell's name."""
+
+    def __init__(self, plan: dict[str, list[str]]) -> None:
+        self.plan = plan
+        self.launched: list[list[str]] = []
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
+        names = [overrides[0] for overrides in job_overrides]
+        self.launched.append(names)
+        jobs = []
+        for name in names:
+            fate = self.plan[name].pop(0)
+            if fate in ("pool", "engine"):
+                self.running(Path(name))
+            if fate == "pool":
+                raise BrokenProcessPool
+            if fate == "engine":
+                raise RuntimeError("a job was lost")
+            (Path(name) / "result.json").write_text(f'{{"run_id": "{name}"}}')
+            jobs.append(SimpleNamespace(return_value=0.5))
+        return jobs
+
+    @staticmethod
+    def running(folder: Path) -> None:
+        with claimed(folder):
+            write_status(folder, "running", {})
+
+
+def launch(plan: dict[str, list[str]], size: int | None) -> tuple[Launcher, dict[str, State], str]:
+    cells = []
+    for name in plan:
+        Path(name).mkdir()
+        cells.append(Cell((name,), Path(name).absolute(), {"run_id": name, "steps": 1}))
+    launcher: Any = Launcher(plan)
+    console = Console(file=StringIO(), width=200)
+    _launch(cells, launcher, size, console, {})
+    assert isinstance(console.file, StringIO)
+    return launcher, {cell.run_id: cell.state()[0] for cell in cells}, console.file.getvalue()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_batches(here: None) -> None:
+    launcher, states, _ = launch({name: ["ok"] for name in "abcde"}, 2)
+    assert launcher.launched == [["a", "b"], ["c", "d"], ["e"]]
+    assert set(states.values()) == {State.FINISHED}
+
+
+def test_a_broken_pool_is_started_again_without_what_broke_it_twice(here: None) -> None:
+    launcher, states, _ = launch({"a": ["ok"], "b": ["pool", "pool"], "c": ["ok"]}, None)
+    assert launcher.launched == [["a", "b", "c"], ["b", "c"], ["c"]]
+    assert states == {"a": State.FINISHED, "b": State.INTERRUPTED, "c": State.FINISHED}
+
+
+def test_an_engine_that_gives_up_is_told_and_the_next_batch_goes_on(here: None) -> None:
+    launcher, states, said = launch({"a": ["engine"], "b": ["ok"]}, 1)
+    assert launcher.launched == [["a"], ["b"]]
+    assert states["b"] == State.FINISHED
+    assert "the launcher gave up (RuntimeError: a job was lost)" in said

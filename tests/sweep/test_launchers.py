@@ -1,0 +1,128 @@
+"""The launchers with real jobs, and a whole sweep that is killed and loses single runs.
+
+The plugins come with the extras ``parallel``, ``slurm`` and ``ray``; the extra ``dev`` has all three.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_sweeps import TINY, add_broken, read
+
+from sslbench.config import conf_dir
+
+PATIENCE = 200.0
+
+
+def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
+        "RAY_AUTH_MODE": "disabled",  # a key in the home folder is no business of a test
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "sslbench.cli", "-m", *words],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "slurm_local", "ray"])
+def test_real_jobs(launcher: str, tmp_path: Path) -> None:
+    own = add_broken(tmp_path)
+    words = [*own, f"launcher={launcher}", *TINY, "algorithm=broken,supervised,pi_model", "seed=0"]
+    with command(tmp_path, *words) as sweep:
+        out = sweep.communicate()[0]
+    assert sweep.returncode == 1, out
+    results = sorted(path.parent.name for path in (tmp_path / "outputs").glob("*/result.json"))
+    assert [name.partition("-")[0] for name in results] == ["pi_model", "supervised"]
+    [broken] = (tmp_path / "outputs").glob("broken-*")
+    assert read(broken / "status.json")["error"] == "RuntimeError: made to fail"
+    assert "RuntimeError: made to fail [" in out
+    assert "Traceback" not in out
+    # Each run in a process of its own, which is not that of the sweep.
+    pids = {read(path)["pid"] for path in (tmp_path / "outputs").glob("*/status.json")}
+    assert len(pids) == 3
+    assert sweep.pid not in pids
+
+
+def test_slurm_is_asked_for_what_the_configuration_says(tmp_path: Path) -> None:
+    """Without a Slurm the launcher says so; the jobs it would have submitted are checked by their script."""
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text('#!/bin/sh\ncp "$1" "$ASKED"\nexit 1\n')
+    sbatch.chmod(0o755)
+    (sbatch.parent / "srun").symlink_to(sbatch)
+    asked = tmp_path / "asked.sh"
+    environment = {**os.environ, "PATH": f"{sbatch.parent}:{os.environ['PATH']}", "ASKED": str(asked)}
+    words = ["-m", "launcher=slurm", "hydra.launcher.partition=gpu", *TINY, "seed=0,1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sslbench.cli", *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the launcher gave up" in done.stdout
+    assert "Traceback" not in done.stderr
+    script = asked.read_text()
+    for line in ("--partition=gpu", "--array=0-1%2", "--gpus-per-node=1", "--mem=16GB", "--time=120"):
+        assert f"#SBATCH {line}" in script
+
+
+def worker_of(pid: int) -> int:
+    """The process that started the server from which process `pid` was forked."""
+
+    def parent(child: int) -> int:
+        return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+
+    return parent(parent(pid))
+
+
+def test_a_killed_worker_takes_no_run_along(tmp_path: Path) -> None:
+    words = ["launcher=joblib", "hydra.launcher.n_jobs=2", *TINY, "algorithm=pi_model", "seed=0,1,2,3"]
+    words += ["steps=2000", "eval_every=100"]
+    with command(tmp_path, *words) as sweep:
+        end, killed = time.monotonic() + PATIENCE, 0
+        while not killed:
+            assert time.monotonic() < end
+            assert sweep.poll() is None
+            time.sleep(0.05)
+            for path in (tmp_path / "outputs").glob("*/status.json"):
+                status = read(path)
+                if status["status"] == "running" and (path.parent / "checkpoint" / "last.pt").exists():
+                    killed = worker_of(status["pid"])
+                    os.kill(killed, signal.SIGKILL)
+                    break
+        out = sweep.communicate()[0]
+    assert sweep.returncode == 0, out
+    assert len(list((tmp_path / "outputs").glob("*/result.json"))) == 4
+    logs = [path.read_text() for path in (tmp_path / "outputs").glob("*/job.log")]
+    assert all(log.count("test acc at best val") == 1 for log in logs)
+    assert any(", from step " in log for log in logs)
+
+
+def test_kills_on_purpose(tmp_path: Path) -> None:
+    """The script of docs/scale.md, on a grid of four."""
+    script = conf_dir().parent / "benchmarks" / "sweep_faults.py"
+    words = "--algorithms pi_model,ict --losses mse --seeds 2 --kills 1 --steps 100"
+    done = subprocess.run(
+        [sys.executable, str(script), *words.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("all holds\n")
