@@ -11,11 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import fields, replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -29,7 +31,7 @@ from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.overview import Overview, show_outcome
 
-_SEEDS = ("seed", "split_seed")
+_KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
 #: A cell that ran in each of two pools of workers that broke is taken for the reason.
@@ -97,9 +99,14 @@ def _planned(
     planned = []
     wrong: Counter[str] = Counter()
     where: dict[str, Sequence[str]] = {}
+    right: set[str] = set()
     for settings, overrides in _composed(arguments, master, loader):
         try:
-            check(settings)
+            config.check_values(settings)
+            group = repr(replace(settings, seed=0, split_seed=0, overrides=[]))
+            if group not in right:  # seeds make no difference to what is built
+                check(settings)
+                right.add(group)
         except UserError as error:
             wrong[str(error)] += 1
             where.setdefault(str(error), overrides)
@@ -118,15 +125,16 @@ def _composed(
 ) -> Iterator[tuple[Settings, list[str]]]:
     """The settings and the overrides of every combination.
 
-    Composing takes most of the time that planning takes, so combinations that differ in their seeds only
-    share it.
+    Composing takes most of the time that planning takes. So combinations of the same choices share it, and
+    their values are set one after the other in the same configuration, as Hydra does in the end.
     """
     parser = OverridesParser.create(config_loader=loader)
     [combinations] = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
     composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
     for overrides in combinations:
-        seeds = [override for override in overrides if override.partition("=")[0] in _SEEDS]
-        rest = tuple(override for override in overrides if override not in seeds)
+        parsed = parser.parse_overrides(overrides)
+        values = [override for override in parsed if _is_value(override)]
+        rest = tuple(text for text, override in zip(overrides, parsed, strict=True) if override not in values)
         if rest not in composed:
             found = loader.load_sweep_config(master, list(overrides))
             choices = dict(found.hydra.runtime.choices)
@@ -134,9 +142,21 @@ def _composed(
                 del found["hydra"]
             composed[rest] = found, choices
         keys, choices = composed[rest]
-        for seed in parser.parse_overrides(seeds):
-            OmegaConf.update(keys, seed.key_or_group, seed.value())
+        for override in values:  # the same keys in every combination, so nothing is left of the last one
+            OmegaConf.update(keys, override.key_or_group, override.value())
         yield config.from_config(keys, choices, list(overrides)), overrides
+
+
+def _is_value(override: Override) -> bool:
+    """Whether it sets one value and chooses nothing."""
+    plain = override.type == OverrideType.CHANGE and override.package is None
+    head, dot, _ = override.key_or_group.partition(".")
+    return (
+        plain
+        and head in _KEYS
+        and (bool(dot) or head not in config.GROUPS)
+        and not isinstance(override.value(), dict)
+    )
 
 
 def _sorted(cells: Sequence[Cell], *, retry_failed: bool) -> tuple[list[Cell], list[Cell], list[Cell]]:
