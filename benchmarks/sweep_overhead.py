@@ -1,6 +1,6 @@
 """What a sweep costs beside the training: for each run, at its start, and for planning thousands of runs.
 
-    python benchmarks/sweep_overhead.py            (about five minutes; install the extra `dev` for all launchers)
+    python benchmarks/sweep_overhead.py        (some minutes; the extra `dev` has all launchers)
 
 Times sweeps of 3 and of 11 runs of one step each, one run at a time, under each launcher. The difference,
 by 8, is what one run takes; less what the same run takes when it is called in a process that has everything
@@ -10,6 +10,8 @@ running it, a sweep of 10,000 runs: composing, checking and naming every one, an
 
 from __future__ import annotations
 
+import contextlib
+import io
 import resource
 import subprocess
 import sys
@@ -62,7 +64,8 @@ def _in_process() -> float:
             choices = dict(composed.hydra.runtime.choices)
             with open_dict(composed):
                 del composed["hydra"]
-            run(config.from_config(composed, choices, words))
+            with contextlib.redirect_stdout(io.StringIO()):
+                run(config.from_config(composed, choices, words))
         return (time.perf_counter() - began) / MANY
 
 

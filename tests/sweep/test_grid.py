@@ -14,12 +14,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import open_dict
 from rich.console import Console
 from small_sweeps import TINY, Sslbench, add_broken, read
 
+from sslbench.config import conf_dir
 from sslbench.rundir import claimed, write_status
-from sslbench.sweep.cells import Cell, State
-from sslbench.sweep.grid import _launch
+from sslbench.sweep.cells import Cell, State, without_repeats
+from sslbench.sweep.grid import _launch, _planned
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
 
@@ -156,6 +161,19 @@ def test_a_preset_needs_no_flag_and_what_is_typed_wins(
     found = [read(path) for path in Path("outputs").glob("*/result.json")]
     assert sorted(result["loss"] or "" for result in found) == ["", "js", "kl", "l1", "mse"]
     assert {(result["seed"], result["split_seed"]) for result in found} == {(3, 1)}
+
+
+@pytest.mark.parametrize(("preset", "runs"), [("losses", 51), ("methods", 21), ("labels", 60)])
+def test_every_preset_can_be_planned(preset: str, runs: int) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        master = compose("config", overrides=[f"sweep={preset}"], return_hydra_config=True)
+        assert master.hydra.mode == RunMode.MULTIRUN
+        with open_dict(master):
+            master.hydra.job.config_name = "config"
+        values = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
+        planned = _planned(values, master, GlobalHydra.instance().config_loader())
+    assert len(without_repeats(cell for _, cell in planned)) == runs
+    assert {path.stem for path in (conf_dir() / "sweep").iterdir()} == {"losses", "methods", "labels"}
 
 
 def sweeps_at_once(words: Sequence[str], folder: Path, count: int) -> list[tuple[int, str]]:

@@ -19,12 +19,13 @@ from sslbench import config
 from sslbench.config import Settings
 from sslbench.rundir import claimed
 from sslbench.sweep import process
-from sslbench.sweep.gpus import Gpu
+from sslbench.sweep.gpus import Gpu, gpu_slot
 from sslbench.sweep.process import CellError, train_cell
 
 MakeSettings = Callable[..., Settings]
 LONG = ("steps=1000000", "eval_every=50", "threads=1")
 PATIENCE = 120.0
+GPU = Gpu("99", "GPU-made-up")
 
 
 def wait_for(what: Callable[[], Any]) -> Any:
@@ -146,6 +147,7 @@ def test_the_cell_sees_its_gpu_alone(
     settings_of: MakeSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "telling.py").write_text(
         "import os\n"
@@ -157,11 +159,19 @@ def test_the_cell_sees_its_gpu_alone(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(process, "visible_gpus", lambda: (Gpu("99", "GPU-made-up"),))
+    monkeypatch.setattr(process, "visible_gpus", lambda: (GPU,))
     settings = settings_of("algorithm=supervised", "algorithm._target_=telling.telling", "threads=1")
     train_cell(settings, tmp_path)
     assert "sees None" in (settings.directory() / "job.log").read_text(), "device=cpu takes no GPU"
     settings.device, settings.seed = "auto", 1
+    with gpu_slot([GPU], 1, pause=lambda: None), ThreadPoolExecutor(1) as pool:
+        cell = pool.submit(train_cell, settings, tmp_path)
+        wait_for(lambda: "waits for a GPU (jobs_per_gpu=1)" in capsys.readouterr().err)
+        assert not settings.directory().exists()
+        (tmp_path / process.STOP).touch()
+        with pytest.raises(CellError, match="not started"):
+            cell.result()
+    (tmp_path / process.STOP).unlink()
     train_cell(settings, tmp_path)
     assert "sees 99" in (settings.directory() / "job.log").read_text()
 

@@ -57,7 +57,14 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     parent, stop = os.getppid(), sweep / STOP
     gpus = visible_gpus() if settings.device != "cpu" else ()
 
+    told_of_waiting = False
+
     def pause() -> None:
+        nonlocal told_of_waiting
+        if not told_of_waiting:
+            places = f"jobs_per_gpu={settings.jobs_per_gpu}"
+            print(f"sslbench: {settings.name} waits for a GPU ({places})", file=sys.stderr, flush=True)
+            told_of_waiting = True
         time.sleep(_POLL_SECONDS)
         _exit_without(parent)
         _refuse_after(stop)
@@ -65,9 +72,9 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     with gpu_slot(gpus, settings.jobs_per_gpu, pause) as gpu:
         _refuse_after(stop)
         context = _context()
-        told, tell = context.Pipe(duplex=False)
+        hears, tells = context.Pipe(duplex=False)
         process = context.Process(
-            target=_main, args=(settings, {VISIBLE: gpu.token} if gpu else {}, tell), name=settings.run_id
+            target=_main, args=(settings, {VISIBLE: gpu.token} if gpu else {}, tells), name=settings.run_id
         )
         process.daemon = True  # ended with this process, if that ends in good order
         process.start()
@@ -77,8 +84,8 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
                 _exit_without(parent)
         finally:
             _end(process)
-    if told.poll():
-        raise CellError(told.recv())
+    if hears.poll():
+        raise CellError(hears.recv())
     return _outcome(settings, process)
 
 
