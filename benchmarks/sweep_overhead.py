@@ -25,7 +25,6 @@ from omegaconf import open_dict
 from sslbench import config
 from sslbench.run import run
 from sslbench.sweep import task  # noqa: F401  (registers what the configuration refers to)
-from sslbench.sweep.cells import Cell
 from sslbench.sweep.grid import _planned
 
 FEW, MANY = 3, 11
@@ -75,8 +74,7 @@ def _plan() -> None:
         with open_dict(master):
             master.hydra.job.config_name = "config"
         began = time.perf_counter()
-        planned = _planned(PLAN, master, GlobalHydra.instance().config_loader())
-        cells: list[Cell] = [cell for _, cell in planned]
+        _, cells = _planned(PLAN, master, GlobalHydra.instance().config_loader())
         states = [cell.state() for cell in cells]
         seconds = time.perf_counter() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

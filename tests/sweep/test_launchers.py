@@ -113,6 +113,26 @@ def test_a_killed_worker_takes_no_run_along(tmp_path: Path) -> None:
     assert any(", from step " in log for log in logs)
 
 
+@pytest.mark.parametrize("launcher", ["none", "joblib"])
+def test_interrupted_by_hand(launcher: str, tmp_path: Path) -> None:
+    words = [f"launcher={launcher}", *TINY, "algorithm=pi_model", "seed=0,1,2"]
+    words += ["steps=1000000", "eval_every=50"]
+    with command(tmp_path, *words) as sweep:
+        end = time.monotonic() + PATIENCE
+        while not list((tmp_path / "outputs").glob("*/checkpoint/last.pt")):
+            assert time.monotonic() < end
+            assert sweep.poll() is None
+            time.sleep(0.05)
+        sweep.send_signal(signal.SIGINT)
+        out = sweep.communicate()[0]
+    assert sweep.returncode == 130, out
+    assert out.endswith("sslbench: interrupted; the same command goes on from the last checkpoint\n")
+    assert "Traceback" not in out
+    statuses = [read(path)["status"] for path in (tmp_path / "outputs").glob("*/status.json")]
+    assert statuses
+    assert set(statuses) == {"interrupted"}
+
+
 def test_kills_on_purpose(tmp_path: Path) -> None:
     """The script of docs/scale.md, on a grid of four."""
     script = conf_dir().parent / "benchmarks" / "sweep_faults.py"

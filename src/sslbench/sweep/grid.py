@@ -6,11 +6,13 @@ a sweep safe to start again: see docs/design/sweeps.md.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -30,13 +32,16 @@ from sslbench.run import check, terminable
 from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.overview import Overview, show_outcome
+from sslbench.sweep.process import STOP
 
 _KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
 #: A cell that ran in each of two pools of workers that broke is taken for the reason.
 _TRIES = 2
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.5
+#: For runs to end after an interrupt; those of another sweep go on.
+_GRACE_SECONDS = 10.0
 
 
 def sweep(
@@ -60,9 +65,8 @@ def sweep(
         UserError: the sweep's folder cannot be written, or two runs were given one folder.
         KeyboardInterrupt: asked for by a signal.
     """
-    planned = _planned(arguments, master, loader)
-    head = planned[0][0]
-    cells = without_repeats(cell for _, cell in planned)
+    head, planned = _planned(arguments, master, loader)
+    cells = without_repeats(planned)
     folder = Path(str(master.hydra.sweep.dir)).absolute()
     try:
         folder.mkdir(parents=True)
@@ -78,6 +82,12 @@ def sweep(
     try:
         with terminable(), overview:
             _launch(todo, launcher, batch, overview.console, errors)
+    except KeyboardInterrupt:
+        # Workers of any launcher, and jobs in a queue, find the file and end or do not begin.
+        with suppress(OSError):
+            (folder / STOP).touch()
+        _wait(todo, _GRACE_SECONDS)
+        raise
     finally:
         _settle(todo)
         states = [(cell, *cell.state()) for cell in [*failed, *todo]]
@@ -90,12 +100,13 @@ def sweep(
 
 def _planned(
     arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
-) -> list[tuple[Settings, Cell]]:
-    """The settings of every combination, each checked, and the cell that they make.
+) -> tuple[Settings, list[Cell]]:
+    """The settings of the first combination, for the keys that a sweep reads, and the cells of all, checked.
 
     Raises:
         SweepError: a configuration is wrong.
     """
+    head: Settings | None = None
     planned = []
     wrong: Counter[str] = Counter()
     where: dict[str, Sequence[str]] = {}
@@ -110,14 +121,16 @@ def _planned(
         except UserError as error:
             wrong[str(error)] += 1
             where.setdefault(str(error), overrides)
-        planned.append((settings, Cell.of(settings, overrides)))
+        head = head or settings
+        planned.append(Cell.of(settings, overrides))
     for message, count in wrong.most_common(_TOLD):
         others = f" and {count - 1} more" if count > 1 else ""
         _complain(f"{message} [{' '.join(where[message])}]{others}")
     if wrong:
         _complain(f"nothing was started: {wrong.total()} of {len(planned)} configurations are wrong")
         raise SweepError("wrong configurations")
-    return planned
+    assert head is not None, "there is at least one combination"
+    return head, planned
 
 
 def _composed(
@@ -219,8 +232,7 @@ def _launch(
         except Exception as error:
             # The plugins raise what their engines raise, for one lost job of many.
             _say(console, f"the launcher gave up ({in_words(error)}); jobs that are queued or running go on")
-            while any(cell.state()[0] == State.RUNNING and in_use(cell.folder) for cell in batch):
-                time.sleep(_POLL_SECONDS)
+            _wait(batch)
             waiting = waiting[len(batch) :]
         else:
             errors |= _errors(batch, jobs)
@@ -236,6 +248,15 @@ def _errors(batch: Sequence[Cell], jobs: Sequence[JobReturn]) -> dict[Cell, str]
         except Exception as error:
             found[cell] = in_words(error)
     return found
+
+
+def _wait(cells: Sequence[Cell], seconds: float = math.inf) -> None:
+    """Wait until no process trains any of the cells."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(
+        cell.state()[0] == State.RUNNING and in_use(cell.folder) for cell in cells
+    ):
+        time.sleep(_POLL_SECONDS)
 
 
 def _settle(cells: Sequence[Cell]) -> None:
