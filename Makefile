@@ -21,7 +21,7 @@ setup: $(READY)
 run: $(READY)
 	$(BIN)/sslbench algorithm=supervised logger=none output_root=outputs/first_look
 	$(BIN)/sslbench algorithm=vat logger=none output_root=outputs/first_look
-	$(BIN)/sslbench-report outputs/first_look
+	$(BIN)/sslbench-report outputs/first_look --html outputs/first_look/report.html
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2

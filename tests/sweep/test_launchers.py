@@ -6,6 +6,7 @@ The plugins come with the extras ``parallel``, ``slurm`` and ``ray``; the extra 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -131,6 +132,18 @@ def test_interrupted_by_hand(launcher: str, tmp_path: Path) -> None:
     statuses = [read(path)["status"] for path in (tmp_path / "outputs").glob("*/status.json")]
     assert statuses
     assert set(statuses) == {"interrupted"}
+
+
+@pytest.mark.parametrize("launcher", ["none", "joblib"])
+def test_a_sweep_outlives_the_shell_that_it_was_typed_in(launcher: str, tmp_path: Path) -> None:
+    words = ["-m", f"launcher={launcher}", *TINY, "algorithm=pi_model", "seed=0,1"]
+    line = f"{sys.executable} -m sslbench.cli {shlex.join(words)} > out.log 2>&1 &"
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)
+    end = time.monotonic() + PATIENCE
+    while "skipped" not in (tmp_path / "out.log").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert len(list((tmp_path / "outputs").glob("*/result.json"))) == 2
 
 
 def test_kills_on_purpose(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ a sweep safe to start again: see docs/design/sweeps.md.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -32,7 +33,7 @@ from sslbench.run import check, terminable
 from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.overview import Overview, show_outcome
-from sslbench.sweep.process import STOP
+from sslbench.sweep.process import DRIVER, STOP
 
 _KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
@@ -79,6 +80,7 @@ def sweep(
     overview = Overview(todo, len(cells), folder, fail_fast=head.fail_fast)
     _say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
     errors: dict[Cell, str] = {}
+    os.environ[DRIVER] = str(os.getpid())
     try:
         with terminable(), overview:
             _launch(todo, launcher, batch, overview.console, errors)

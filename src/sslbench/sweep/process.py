@@ -24,6 +24,8 @@ from sslbench.sweep.gpus import VISIBLE, gpu_slot, visible_gpus
 LOG = "job.log"
 #: A file of this name in the sweep's folder ends what runs and keeps the rest from starting.
 STOP = "stop"
+#: In the environment of a sweep's workers, its process id.
+DRIVER = "SSLBENCH_SWEEP_PID"
 
 _POLL_SECONDS = 0.5
 #: Time for a cell to write down that it was interrupted, before it is killed.
@@ -54,7 +56,7 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
         CellError: the cell failed, was killed, or was not begun because the sweep is to stop. But for the
             last case, its ``status.json`` says so too.
     """
-    parent, stop = os.getppid(), sweep / STOP
+    driver, stop = _driver(), sweep / STOP
     gpus = visible_gpus() if settings.device != "cpu" else ()
 
     told_of_waiting = False
@@ -66,7 +68,7 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
             print(f"sslbench: {settings.name} waits for a GPU ({places})", file=sys.stderr, flush=True)
             told_of_waiting = True
         time.sleep(_POLL_SECONDS)
-        _exit_without(parent)
+        _exit_without(driver)
         _refuse_after(stop)
 
     with gpu_slot(gpus, settings.jobs_per_gpu, pause) as gpu:
@@ -81,7 +83,7 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
         try:
             while process.is_alive() and not stop.exists():
                 process.join(_POLL_SECONDS)
-                _exit_without(parent)
+                _exit_without(driver)
         finally:
             _end(process)
     if hears.poll():
@@ -89,15 +91,24 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     return _outcome(settings, process)
 
 
-def _exit_without(parent: int) -> None:
-    """End this worker, and with it its cell, when who started it is gone: nobody waits for more cells."""
-    if os.getppid() != parent:
+def _driver() -> int | None:
+    """The sweep's process, if it started this worker itself, as joblib does.
+
+    Workers of other engines may outlive it: jobs in a queue do not need it.
+    """
+    parent = os.getppid()
+    return parent if os.environ.get(DRIVER) == str(parent) else None
+
+
+def _exit_without(driver: int | None) -> None:
+    """End this worker, and with it its cell, when the sweep is gone: nobody waits for more cells."""
+    if driver is not None and os.getppid() != driver:
         os._exit(1)
 
 
 def _refuse_after(stop: Path) -> None:
     if stop.exists():
-        raise CellError("not started: the sweep stops at the first failure (fail_fast)")
+        raise CellError("not started: the sweep has been stopped")
 
 
 def _context() -> multiprocessing.context.ForkServerContext:
