@@ -25,7 +25,7 @@ def test_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
         f"sslbench/conf/{path.relative_to(conf_dir()).as_posix()}" for path in conf_dir().rglob("*.yaml")
     }
     assert shipped <= names
-    assert "sslbench/py.typed" in names
+    assert {"sslbench/py.typed", "hydra_plugins/sslbench_sweeper/__init__.py"} <= names
     assert not [name for name in names if name.endswith((".gz", ".npz", ".mat"))]
 
     # Before the editable install on the path, as in an environment that has the wheel alone.
@@ -42,10 +42,11 @@ def test_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
         "device=cpu",
         "threads=1",
     ]
-    train = [sys.executable, "-m", "sslbench.cli", *small, "algorithm=pi_model", "run_dir=run"]
+    own = ["algorithm=pi_model", "seed=0,1", "output_root=out"]
+    train = [sys.executable, "-m", "sslbench.cli", "-m", *small, *own]
     done = subprocess.run(train, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "result.json").exists()
+    assert len(list((tmp_path / "out").glob("*/result.json"))) == 2
 
 
 def test_version_is_stated_once() -> None:
