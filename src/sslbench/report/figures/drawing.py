@@ -1,0 +1,125 @@
+"""What all figures of the page share: their look, and how they become SVG that fits into a page."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_SVG = "http://www.w3.org/2000/svg"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+_LOOK = {
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "svg.fonttype": "none",  # text stays text: it can be searched, and is smaller than outlines
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.35,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "path.simplify_threshold": 0.2,
+}
+WIDTH, HEIGHT = 5.4, 3.6  # inches, of a panel
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of the page.
+
+    Attributes:
+        title: above it.
+        caption: what it shows, in a sentence or two.
+        svg: the picture, an ``<svg>`` element.
+    """
+
+    title: str
+    caption: str
+    svg: str
+
+
+@contextmanager
+def look(name: str = "sslbench", **changes: object) -> Iterator[None]:
+    """Draw in the look of the report.
+
+    Args:
+        name: of the figure; the same name and numbers give the same bytes.
+        changes: settings of matplotlib beside the look.
+    """
+    with mpl.rc_context({**_LOOK, "svg.hashsalt": name, **changes}), warnings.catch_warnings():
+        # A name may be in a script that matplotlib's font lacks; the browser's has it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def panel_axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """A figure of one panel, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def legend(axes: Axes, columns: int = 2) -> None:
+    """A legend below the axes, in as many rows as it needs."""
+    handles, names = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
+
+
+def label_of(name: str) -> str:
+    """A legend's entry; matplotlib would leave out one that begins with an underscore."""
+    return f"\u2009{name}" if name.startswith("_") else name
+
+
+def to_svg(figure: Figure, name: str, label: str) -> str:
+    """The figure as an ``<svg>`` element for a page that holds many.
+
+    Identifiers are replaced by ones that begin with `name`, because matplotlib's would be the same in each figure.
+
+    Args:
+        figure: drawn within `look`.
+        name: of the figure, unique in the page; letters, digits and dashes.
+        label: what a screen reader says.
+    """
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    root = ElementTree.fromstring(out.getvalue())
+    for parent in root.iter():
+        for child in list(parent):
+            # The style is of every element of the page that the figure is put into.
+            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                parent.remove(child)
+    _rename(root, name)
+    root.attrib.pop("width", None)
+    root.attrib.pop("height", None)
+    root.set("role", "img")
+    root.set("aria-label", label)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rename(root: ElementTree.Element, name: str) -> None:
+    used = {}
+    for element in root.iter():
+        texts = [element.get("clip-path", ""), element.get(_LINK, ""), element.get("style", "")]
+        for old in re.findall(r"#([\w-]+)", " ".join(texts)):
+            used.setdefault(old, f"{name}-{len(used)}")
+    for element in root.iter():
+        old = element.attrib.pop("id", None)
+        if old in used:
+            element.set("id", used[old])
+        for key in ("clip-path", "style", _LINK):
+            if value := element.get(key):
+                element.set(key, re.sub(r"#([\w-]+)", lambda m: f"#{used.get(m[1], m[1])}", value))
+        if path := element.get("d"):
+            # A hundredth of a point is less than anybody sees.
+            element.set("d", re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", path).replace("\n", ""))
