@@ -43,7 +43,8 @@ class MissingRun:
     Attributes:
         folder: the run directory; it need not exist.
         status: ``failed``, ``interrupted``, ``running`` (or killed without warning), ``not started``,
-            ``no result`` (it says that it is finished), ``damaged`` (its result cannot be read), or ``unknown``.
+            ``no result`` (it says that it is finished), ``damaged`` (its result cannot be read), or
+            ``unknown``.
         error: what went wrong, on one line; empty where nothing is known.
         run: which run it is; None for folders of older versions.
     """
@@ -135,8 +136,6 @@ def at_most(lines: Iterable[str], count: int) -> list[str]:
     """The first `count` lines, and how many more there are."""
     lines = list(lines)
     rest = len(lines) - count
-    return (
-        lines
-        if rest <= 0
-        else [*lines[:count], f"{lines[count - 1].split(':')[0]}: and {rest} more such lines"]
-    )
+    if rest <= 0:
+        return lines
+    return [*lines[:count], f"{lines[count].split(':')[0]}: and {rest - 1} more lines like it"]

@@ -29,7 +29,7 @@ _INPUTS = ("beside", "note")
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sslbench-report",
-        description="Tables, figures and a page from the result.json files of many runs, averaged over seeds.",
+        description="Tables, figures and a page from the results of many runs, averaged over seeds.",
         epilog="Example: sslbench-report outputs --html report.html --out results.md --csv results.csv",
     )
     parser.add_argument(

@@ -117,7 +117,8 @@ def gather_curves(groups: Iterable[Group]) -> Curves:
         valid = 100 * pd.concat([curve[VALID] for curve in curves], axis=1, join="inner")
         if test.empty:
             found.warnings.append(
-                f"group '{group.head.group}': no step was evaluated in all of its runs: left out of the curves"
+                f"group '{group.head.group}': no step was evaluated in all of its runs; "
+                "left out of the curves"
             )
             continue
         low, mean, high = (getattr(test, name)(axis=1).to_numpy() for name in ("min", "mean", "max"))

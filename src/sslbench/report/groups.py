@@ -131,10 +131,9 @@ def _check_group(name: str, runs: Sequence[RunResult]) -> None:
 def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
     """The runs, each once, and those left out since an earlier one is the same run with the same outcome."""
     kept: dict[tuple[object, ...], RunResult] = {}
-    copies = []
-    for run in runs:
-        if kept.setdefault(tuple(getattr(run, name) for name in _OUTCOME), run) is not run:
-            copies.append(run)
+    copies = [
+        run for run in runs if kept.setdefault(tuple(getattr(run, name) for name in _OUTCOME), run) is not run
+    ]
     return list(kept.values()), copies
 
 
@@ -187,7 +186,7 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
 
 
 def ranks(groups: Iterable[Group]) -> dict[int, int]:
-    """The rank of each group with a result by mean test error within its `Task`, from 1; ties share the best."""
+    """The rank of each group with a result by mean test error within its `Task`, from 1; ties share it."""
     by_task: dict[Task, list[Group]] = defaultdict(list)
     for group in groups:
         if group.runs:
@@ -202,6 +201,6 @@ def ranks(groups: Iterable[Group]) -> dict[int, int]:
 
 
 def best_by_validation(groups: Iterable[Group]) -> Group | None:
-    """The group with the highest mean validation accuracy; test numbers choose nothing, in a report neither."""
+    """The group with the highest mean validation accuracy: test numbers choose nothing."""
     finished = [group for group in groups if group.runs]
     return max(finished, key=lambda group: (group.val_acc.mean, -group.number), default=None)

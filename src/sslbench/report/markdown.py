@@ -23,12 +23,12 @@ from sslbench.report.text import short
 
 _LONGEST = 300  # characters of a cell
 ON_DIFFERENCES = (
-    "Test error of the method minus that of supervised training with the same data, labels, validation images "
-    "and steps, in percentage points: negative is better. Runs are paired by seed and split, over the pairs "
-    "that both sides have. The bootstrap interval is the 95 % percentile interval over 9,999 resamples of the "
-    "pairs; with few pairs it is too short (three pairs: see docs/design/comparison.md), and Student's t "
-    "interval, which supposes normal differences, is the more cautious. Without a pair the means are compared, "
-    "with Welch's standard error."
+    "Test error of the method minus that of supervised training with the same data, labels, validation "
+    "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
+    "pairs that both sides have. The bootstrap interval is the 95 % percentile interval over 9,999 "
+    "resamples of the pairs; with few pairs it is too short: of three pairs it covers the true difference in "
+    "three cases of four (docs/design/comparison.md). Student's t interval, which supposes normal differences, is the more cautious. Without a pair the means are "
+    "compared, with Welch's standard error."
 )
 
 
@@ -81,7 +81,8 @@ def _missing_section(comparison: Comparison) -> list[str]:
     if comparison.missing:
         parts += [
             "## Not finished",
-            "Runs without a result that can be read. `running` may also be a run that was killed without warning.",
+            "Runs without a result that can be read. `running` may also be a run that was killed without "
+            "warning.",
             table(MISSING_COLUMNS, _rows(missing_rows(comparison))),
         ]
     if comparison.warnings:

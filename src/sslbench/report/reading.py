@@ -97,9 +97,8 @@ def _is_whole(value: Any) -> bool:
 def _is_text(value: Any) -> bool:
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
         return False
-    return not any(
-        "\ud800" <= letter <= "\udfff" for letter in value
-    )  # halves of characters: no file takes them
+    # Halves of characters, which JSON may hold and no file takes.
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_fraction(value: Any) -> bool:

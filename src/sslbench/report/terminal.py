@@ -51,7 +51,7 @@ def show(comparison: Comparison, *, seeds: bool) -> None:
     if shared:
         print("all rows: " + ", ".join(f"{name} {short(text, _LONGEST)}" for name, text in shared.items()))
     print(
-        "mean ± sample standard deviation over n seeds; difference to supervised in points, with its bootstrap"
+        "mean ± sample standard deviation over n seeds; difference to supervised in points, with a bootstrap"
     )
     print(
         "interval over n pairs; rank among rows with the same data set, labels, validation images and steps"

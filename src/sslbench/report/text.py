@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def printable(text: str) -> str:
-    """`text` on one line: control characters and unpaired surrogates as escapes such as ``\\x1b``.
+    r"""`text` on one line: control characters and unpaired surrogates as escapes such as ``\x1b``.
 
     An escape sequence in a name must neither move the cursor of a terminal nor break a row of a table.
     """

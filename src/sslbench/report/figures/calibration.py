@@ -27,7 +27,9 @@ def pooled(bins: Sequence[Calibration]) -> tuple[NDArray[np.float64], NDArray[np
         # None of an empty bin becomes NaN, which its weight of 0 must not spread.
         values = np.nan_to_num(np.array([getattr(run, name) for run in bins], dtype=np.float64))
         sums: NDArray[np.float64] = (counts * values).sum(axis=0)
-        return np.divide(sums, totals, out=np.full(len(totals), np.nan), where=totals > 0)
+        means: NDArray[np.float64] = np.full(len(totals), np.nan)
+        np.divide(sums, totals, out=means, where=totals > 0)
+        return means
 
     return mean("confidence"), mean("accuracy"), totals
 
@@ -58,7 +60,7 @@ def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette, na
 
 def _reliability(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
     with look(name):
-        figure, axes = panel_axes(height=3.9 + 0.17 * -(-len(groups) // 2))
+        figure, axes = panel_axes(height=3.6 + 0.17 * -(-len(groups) // 2))
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
         for group, entry in zip(groups, labels(groups), strict=True):
             confidence, accuracy, counts = pooled(_bins(group))

@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter
 from sslbench.report.curves import Curve
 from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import (
+    MARKERS,
     MOST_CURVES,
     Palette,
     Style,
@@ -61,7 +62,7 @@ def _panel(
     name: str, title: str, caption: str, drawn: Sequence[tuple[Group, Style]], curves: Mapping[int, Curve]
 ) -> Panel:
     with look(name):
-        figure, axes = panel_axes(height=3.3 + 0.17 * -(-len(drawn) // 2))
+        figure, axes = panel_axes(height=2.9 + 0.17 * -(-len(drawn) // 2))
         groups = [group for group, _ in drawn]
         entries = curve_labels(groups, curves)
         lows = [
@@ -131,5 +132,5 @@ def _styled(groups: Sequence[Group], palette: Palette) -> list[tuple[Group, Styl
         own = palette[group.head.algorithm]
         again = seen.setdefault(group.head.algorithm, 0)
         seen[group.head.algorithm] += 1
-        styled.append((group, Style(own.colour, style(8 * again).marker) if again else own))
+        styled.append((group, Style(own.colour, MARKERS[again % len(MARKERS)]) if again else own))
     return styled

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
+_URL = r"(url\(#)([^)]+)"
 _LOOK = {
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.fonttype": "none",  # text stays text: it can be searched, and is smaller than outlines
@@ -30,7 +32,7 @@ _LOOK = {
     "legend.fontsize": 8,
     "path.simplify_threshold": 0.2,
 }
-WIDTH, HEIGHT = 5.4, 3.6  # inches, of a panel
+WIDTH, HEIGHT = 4.4, 3.2  # inches, of a panel
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,15 @@ class Panel:
 
 
 @contextmanager
-def look(name: str = "sslbench", **changes: object) -> Iterator[None]:
+def look(name: str = "sslbench", **changes: Any) -> Iterator[None]:
     """Draw in the look of the report.
 
     Args:
         name: of the figure; the same name and numbers give the same bytes.
         changes: settings of matplotlib beside the look.
     """
-    with mpl.rc_context({**_LOOK, "svg.hashsalt": name, **changes}), warnings.catch_warnings():
+    settings: dict[Any, Any] = {**_LOOK, "svg.hashsalt": name, **changes}
+    with mpl.rc_context(settings), warnings.catch_warnings():
         # A name may be in a script that matplotlib's font lacks; the browser's has it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -82,7 +85,7 @@ def label_of(name: str) -> str:
 def to_svg(figure: Figure, name: str, label: str) -> str:
     """The figure as an ``<svg>`` element for a page that holds many.
 
-    Identifiers are replaced by ones that begin with `name`, because matplotlib's would be the same in each figure.
+    Identifiers are replaced by ones that begin with `name`: matplotlib's would be the same in each figure.
 
     Args:
         figure: drawn within `look`.
@@ -108,18 +111,20 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
 
 
 def _rename(root: ElementTree.Element, name: str) -> None:
-    used = {}
+    """Keep the identifiers that something refers to, ``url(#x)`` or a link to ``#x``, under new names."""
+    used: dict[str, str] = {}
+
+    def renamed(match: re.Match[str]) -> str:
+        return match[1] + used.setdefault(match[2], f"{name}-{len(used)}")
+
     for element in root.iter():
-        texts = [element.get("clip-path", ""), element.get(_LINK, ""), element.get("style", "")]
-        for old in re.findall(r"#([\w-]+)", " ".join(texts)):
-            used.setdefault(old, f"{name}-{len(used)}")
+        for key, pattern in (("clip-path", _URL), ("style", _URL), (_LINK, r"^(#)(.+)")):
+            if value := element.get(key):
+                element.set(key, re.sub(pattern, renamed, value))
+        if path := element.get("d"):
+            # A hundredth of a point is less than anybody sees.
+            element.set("d", re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", path).replace("\n", ""))
     for element in root.iter():
         old = element.attrib.pop("id", None)
         if old in used:
             element.set("id", used[old])
-        for key in ("clip-path", "style", _LINK):
-            if value := element.get(key):
-                element.set(key, re.sub(r"#([\w-]+)", lambda m: f"#{used.get(m[1], m[1])}", value))
-        if path := element.get("d"):
-            # A hundredth of a point is less than anybody sees.
-            element.set("d", re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", path).replace("\n", ""))

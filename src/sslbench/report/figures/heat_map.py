@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from sslbench.report.figures.drawing import Panel, look, panel_axes, to_svg
+from sslbench.report.figures.drawing import WIDTH, Panel, look, panel_axes, to_svg
 from sslbench.report.groups import Group, Task, best_by_validation
 from sslbench.report.text import short
 
@@ -20,15 +20,15 @@ _LIGHT = 0.55  # of the colour scale: numbers on darker cells are white
 
 
 def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | None:
-    """The heat map of a task; None where fewer than two distances were tried or planned.
+    """The heat map of a task; None where no method has two distances, with results or planned.
 
     A pair that was planned and has no result is hatched and says why. A pair with fewer seeds than planned
     says so, and one that nobody planned is empty. Of several variants of a pair the one with the best
     validation accuracy counts.
     """
-    losses = sorted({group.head.loss for group in groups if group.head.loss})
-    if len(losses) < 2:
+    if not _compares(groups):
         return None
+    losses = sorted({group.head.loss for group in groups if group.head.loss})
     columns = [*losses, *([_NO_LOSS] if any(group.head.loss is None for group in groups) else [])]
     pairs: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in groups:
@@ -37,7 +37,7 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
     left = rows[_MOST_ROWS:]
     rows = rows[:_MOST_ROWS]
     with look(name, **{"axes.grid": False}):
-        figure, axes = panel_axes(1.7 + 0.95 * len(columns), 1.2 + 0.46 * len(rows))
+        figure, axes = panel_axes(max(WIDTH, 1.5 + 0.62 * len(columns)), 0.9 + 0.42 * len(rows))
         errors = np.full((len(rows), len(columns)), np.nan)
         for (algorithm, loss), members in pairs.items():
             best = best_by_validation(members)
@@ -46,10 +46,11 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
         colours = mpl.colormaps["viridis_r"].copy()
         colours.set_bad("#f4f4f4")
         image = axes.imshow(np.ma.masked_invalid(errors), cmap=colours, aspect="auto")
+        shades = np.asarray(image.norm(errors))
         for (algorithm, loss), members in pairs.items():
             if algorithm in rows:
                 place = rows.index(algorithm), columns.index(loss)
-                dark = image.norm(errors[place]) > _LIGHT if np.isfinite(errors[place]) else False
+                dark = bool(np.isfinite(shades[place]) and shades[place] > _LIGHT)
                 _cell(axes, *place, members, "white" if dark else "black")
         axes.set_xticks(range(len(columns)), [short(name, 14) for name in columns])
         axes.set_yticks(range(len(rows)), [short(name, 24) for name in rows])
@@ -69,6 +70,13 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
         return Panel(str(task), caption, to_svg(figure, name, f"Test error of method and distance. {task}"))
 
 
+def _compares(groups: Sequence[Group]) -> bool:
+    distances: dict[str, set[str | None]] = defaultdict(set)
+    for group in groups:
+        distances[group.head.algorithm].add(group.head.loss)
+    return any(len(found) > 1 for found in distances.values())
+
+
 def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str) -> None:
     best = best_by_validation(members)
     group = best or members[0]
@@ -82,7 +90,7 @@ def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str)
         )
         return
     error = best.test_error
-    lines = [f"{100 * error.mean:.2f}" + (f" ± {100 * error.std:.2f}" if error.std is not None else "")]
+    lines = [f"{100 * error.mean:.2f}", *([f"± {100 * error.std:.2f}"] if error.std is not None else [])]
     if group.missing:
         lines.append(f"{group.seeds} seeds")
     elif error.n == 1:

@@ -16,7 +16,7 @@ _Setting = tuple[str, str, int, int]  # data set, model, validation images, step
 
 
 def label_panels(groups: Sequence[Group], palette: Palette, name: str) -> list[Panel]:
-    """A panel for each data set, model, validation images and steps in which a method has several numbers of labels.
+    """A panel for each data set, model, validation images and steps where a method has several label counts.
 
     At each number the variant of a method with the best validation accuracy counts. There are at most eight
     methods, the best by validation accuracy at the largest number of labels, beside the baseline.
@@ -55,7 +55,7 @@ def _panel(setting: _Setting, lines: dict[str, list[Group]], palette: Palette, n
     title = f"{short(dataset, 40)}, {short(model, 40)}, {num_valid} validation images, {steps} steps"
     counts = sorted({group.head.num_labels for algorithm in shown for group in lines[algorithm]})
     with look(name):
-        figure, axes = panel_axes(height=3.3 + 0.17 * -(-len(shown) // 3))
+        figure, axes = panel_axes(height=2.9 + 0.17 * -(-len(shown) // 3))
         for algorithm in shown:
             points, own = lines[algorithm], palette[algorithm]
             axes.errorbar(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sslbench.report.curves import Curve
 from sslbench.report.figures.curves import RISE, curve_labels, draw_curve, finish_axes
 from sslbench.report.figures.drawing import look
-from sslbench.report.figures.palette import COLOURS, MARKERS, Style
+from sslbench.report.figures.palette import Style, style
 from sslbench.report.groups import Group
 from sslbench.report.text import short
 
@@ -47,7 +47,7 @@ def render_figure(
         grid = figure.subplots(rows, columns, squeeze=False).flat
         # A method keeps its colour in every panel; the count tells apart its variants within one.
         styles: dict[tuple[str, int], Style] = {}
-        supply = itertools.cycle(Style(colour, marker) for marker in ("", *MARKERS) for colour in COLOURS)
+        supply = map(style, itertools.count())
         for ((dataset, num_labels), members), axes in zip(panels.items(), grid, strict=False):
             seen: Counter[str] = Counter()
             lows = []

@@ -9,10 +9,22 @@ from typing import NamedTuple
 from sslbench.report.groups import BASELINE, Group, best_by_validation
 from sslbench.report.text import short
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; yellow, faint on white, comes last.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A5A00", "#BFAE00")
+# Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted: both are
+# made for colour-blind readers, whom the markers help where colours repeat.
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#117733",
+)
 BASELINE_COLOUR = "#444444"
-MARKERS = ("o", "^", "s", "D", "v")  # beyond eight, the colours repeat with another marker
+MARKERS = ("o", "^", "s")
 MOST_CURVES = 8  # of one panel, beside the baseline's
 _LONGEST = 28  # characters of a legend's entry
 
@@ -26,7 +38,7 @@ class Style(NamedTuple):
 
 def style(place: int) -> Style:
     """The `place`-th style, from 0."""
-    return Style(COLOURS[place % len(COLOURS)], MARKERS[place // len(COLOURS) % len(MARKERS)])
+    return Style(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
 
 
 class Palette:
@@ -42,7 +54,7 @@ class Palette:
 
 
 def labels(groups: Sequence[Group]) -> list[str]:
-    """Legend entries; groups of one panel that would read the same get their model, or their row in the tables."""
+    """Legend entries; groups that would read the same get their model, or their row in the tables."""
     models = {group.head.model for group in groups}
     names = [
         short(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)

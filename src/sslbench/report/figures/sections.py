@@ -22,12 +22,14 @@ class Section:
 
     Attributes:
         key: of the section in the page's addresses.
+        name: in the list of sections.
         title: its heading.
         text: what the figures show; or, where there is none, why.
         panels: the figures.
     """
 
     key: str
+    name: str
     title: str
     text: str
     panels: list[Panel]
@@ -58,38 +60,43 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
     return [
         _section(
             "curves",
+            "Curves",
             "Accuracy over training steps",
-            "Solid: test, mean over seeds; band: lowest to highest seed; dashed: validation, mean. The vertical "
-            f"axis may leave out the rise in the first {RISE:.0%} of the steps.",
+            "Solid: test, mean over seeds; band: lowest to highest seed; dashed: validation, mean. The "
+            f"vertical axis may leave out the rise in the first {RISE:.0%} of the steps.",
             drawn,
             "No curves are drawn: no run has a log that can be read.",
         ),
         _section(
             "labels",
+            "Labels",
             "Accuracy against the number of labels",
             "Each panel has one data set, network, number of validation images and length.",
             by_labels,
-            "Accuracy is not drawn against the number of labels: no method has results with several numbers of "
-            "labels and the same data set, network, validation images and steps.",
+            "Accuracy is not drawn against the number of labels: no method has results with several numbers "
+            "of labels and the same data set, network, validation images and steps.",
         ),
         _section(
             "seconds",
+            "Time",
             "Accuracy against training time",
-            "Wall-clock seconds of training, without evaluation. They compare methods only where the runs had the "
-            "same machine to themselves.",
+            "Wall-clock seconds of training, without evaluation. They compare methods only where the runs "
+            "had the same machine to themselves.",
             [panel for panel in times if panel],
-            "Accuracy is not drawn against training time: no two configurations with results share a data set, "
-            "labels, validation images and steps.",
+            "Accuracy is not drawn against training time: no two configurations with results share a data "
+            "set, labels, validation images and steps.",
         ),
         _section(
             "map",
+            "Distances",
             "Methods and distances",
             "Mean test error of each method with each distance between predictions.",
             [panel for panel in maps if panel],
-            "There is no map of methods and distances: nowhere were two distances run on the same task.",
+            "There is no map of methods and distances: no method was run with two on the same task.",
         ),
         _section(
             "calibration",
+            "Calibration",
             "Calibration",
             "Whether a network is as often right as it is sure, on the test images at the best step.",
             reliability,
@@ -98,5 +105,5 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
     ]
 
 
-def _section(key: str, title: str, text: str, panels: list[Panel], nothing: str) -> Section:
-    return Section(key, title, text if panels else nothing, panels)
+def _section(key: str, name: str, title: str, text: str, panels: list[Panel], nothing: str) -> Section:
+    return Section(key, name, title, text if panels else nothing, panels)

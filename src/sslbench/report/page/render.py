@@ -37,6 +37,11 @@ from sslbench.report.groups import Group
 from sslbench.report.markdown import ON_DIFFERENCES
 from sslbench.report.text import relative, short
 
+# What is looked for first, so that it is seen without scrolling.
+_FIRST = (
+    *("#", "rank", "algorithm", "loss", "dataset", "labels", "seeds (n)", "test error %", "supervised %"),
+    *("difference [95 %]", "ECE %", "seconds"),
+)
 _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
 
@@ -109,8 +114,14 @@ def _group_kind(group: Group, comparison: Comparison) -> str:
 
 
 def _summary(comparison: Comparison) -> Table:
-    cells = [summary_cells(group, comparison) for group in comparison.groups]
-    columns, kept, shared = without_shared(SUMMARY_COLUMNS, cells)
+    names = [column.name for column in SUMMARY_COLUMNS]
+    order = sorted(
+        range(len(names)), key=lambda i: _FIRST.index(names[i]) if names[i] in _FIRST else len(names)
+    )
+    cells = [
+        [row[i] for i in order] for row in (summary_cells(group, comparison) for group in comparison.groups)
+    ]
+    columns, kept, shared = without_shared([SUMMARY_COLUMNS[i] for i in order], cells)
     kinds = [_group_kind(group, comparison) for group in comparison.groups]
     rows = [Row(row, kind) for row, kind in zip(kept, kinds, strict=True)]
     text = ", ".join(f"{name} {short(value, _LONGEST)}" for name, value in shared.items())
@@ -165,6 +176,7 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
     sections = [
         {
             "key": section.key,
+            "name": section.name,
             "title": section.title,
             "text": section.text,
             "panels": [
@@ -183,7 +195,7 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
             counts={
                 "runs": len(comparison.runs),
                 "groups": len(comparison.groups),
-                "tasks": len(comparison.by_task()),
+                "datasets": len({group.head.dataset for group in comparison.groups}),
                 "missing": sum(len(group.missing) for group in comparison.groups),
             },
             on_choice=ON_CHOICE,
