@@ -1,7 +1,8 @@
-"""How long ``sslbench-report`` takes, and how much memory, for as many runs as a large comparison has.
+"""How long ``sslbench-report`` takes, and how much memory, for the runs of a large comparison.
 
-Synthetic run folders are made in a temporary folder: methods x distances x numbers of labels x seeds, each with
-a result, a configuration and a log. The command is timed as a process of its own, with its peak resident memory.
+Synthetic run folders are made in a temporary folder: methods x distances x numbers of labels x seeds, and a
+supervised baseline for each number of labels, each with a result, a configuration and a log. The command is
+timed as a process of its own, with its peak resident memory.
 
     python benchmarks/report_scale.py [--methods 10] [--losses 4] [--labels 5] [--seeds 5] [--points 60]
 """
@@ -53,8 +54,9 @@ def write_run(root: Path, method: int, loss: str, labels: int, seed: int, points
     result = {
         "schema": 1, "run_id": f"{group}-s{seed}", "name": f"{algorithm}-s{seed}", "group": group,
         "algorithm": algorithm, "dataset": "cifar10", "model": "wrn_28_2", "loss": loss if method else None,
-        "num_labels": labels, "num_valid": 5000, "seed": seed, "split_seed": seed, "split_hash": f"{seed:064x}",
-        "steps": STEPS, "overrides": [f"algorithm={algorithm}", f"loss={loss}", f"num_labels={labels}"],
+        "num_labels": labels, "num_valid": 5000, "seed": seed, "split_seed": seed,
+        "split_hash": f"{seed:064x}", "steps": STEPS,
+        "overrides": [f"algorithm={algorithm}", f"loss={loss}", f"num_labels={labels}"],
         "val_acc_best": valid, "step_best": step, "test_acc": test, "test_acc_last": log[-1][2],
         "test_acc_median20": sorted(point[2] for point in log[-20:])[len(log[-20:]) // 2], "test_ece": 0.05,
         "test_calibration": calibration(chance), "metrics_best": metrics, "metrics_last": metrics,
@@ -70,8 +72,8 @@ def write_run(root: Path, method: int, loss: str, labels: int, seed: int, points
         {
             "step": step, "images_seen": 150 * step, "train/loss": 0.5, "train/supervised": 0.3,
             "train/consistency": 0.2, "train/lr": 0.03, "time/train_seconds": 0.1 * step,
-            "time/steps_per_second": 8.5, "val/acc": valid, "val/ece": 0.05, "val/loss": 0.4, "test/acc": test,
-            "test/ece": 0.05, "test/loss": 0.4,
+            "time/steps_per_second": 8.5, "val/acc": valid, "val/ece": 0.05, "val/loss": 0.4,
+            "test/acc": test, "test/ece": 0.05, "test/loss": 0.4,
         }
         for step, valid, test in log
     ]  # fmt: skip
@@ -92,8 +94,8 @@ def main() -> None:
         runs = root / "runs"
         runs.mkdir(parents=True)
         count = 0
-        for method in range(args.methods):
-            for loss in LOSSES[: args.losses]:
+        for method in range(args.methods + 1):
+            for loss in LOSSES[: args.losses if method else 1]:
                 for place in range(args.labels):
                     for seed in range(args.seeds):
                         write_run(runs, method, loss, 40 * 4**place, seed, args.points)
@@ -115,7 +117,7 @@ def main() -> None:
         if process.returncode:
             sys.exit(f"the command ended with {process.returncode}")
         print(
-            f"{count} runs with {args.points} log points each: {seconds:.1f} s, processor {usage.ru_utime:.1f} s"
+            f"{count} runs, {args.points} log points: {seconds:.1f} s, processor {usage.ru_utime:.1f} s"
         )
         print(f"peak resident memory {usage.ru_maxrss / 1024:.0f} MiB")  # Linux counts in KiB
         print(f"page {(root / outputs['--html']).stat().st_size / 1e6:.1f} MB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
         UserError: the file cannot be read.
     """
     cells: dict[Path, Identity] = {}
-    wrong: list[str] = []
+    wrong: list[tuple[int, str]] = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -128,14 +127,8 @@ def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
                 raise UserError(f"{where}: 'folder' must be the path of a folder")
             cells[path.parent / folder] = _identity(found.get("run"), f"{where}: run")
         except UserError as error:
-            wrong.append(str(error))
-    return cells, at_most(wrong, _MOST_WARNINGS)
-
-
-def at_most(lines: Iterable[str], count: int) -> list[str]:
-    """The first `count` lines, and how many more there are."""
-    lines = list(lines)
-    rest = len(lines) - count
-    if rest <= 0:
-        return lines
-    return [*lines[:count], f"{lines[count].split(':')[0]}: and {rest - 1} more lines like it"]
+            wrong.append((number, str(error)))
+    warnings = [text for _, text in wrong[:_MOST_WARNINGS]]
+    if rest := wrong[_MOST_WARNINGS:]:
+        warnings.append(f"{relative(path)}, from line {rest[0][0]}: {len(rest)} more lines cannot be used")
+    return cells, warnings

@@ -27,7 +27,8 @@ ON_DIFFERENCES = (
     "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
     "pairs that both sides have. The bootstrap interval is the 95 % percentile interval over 9,999 "
     "resamples of the pairs; with few pairs it is too short: of three pairs it covers the true difference in "
-    "three cases of four (docs/design/comparison.md). Student's t interval, which supposes normal differences, is the more cautious. Without a pair the means are "
+    "three cases of four (docs/design/comparison.md). Student's t "
+    "interval, which supposes normal differences, is the more cautious. Without a pair the means are "
     "compared, with Welch's standard error."
 )
 

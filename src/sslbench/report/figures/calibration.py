@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
+from sslbench.report.figures.drawing import (
+    WIDTH,
+    Panel,
+    fitted_axes,
+    label_of,
+    legend,
+    look,
+    panel_axes,
+    to_svg,
+)
 from sslbench.report.figures.palette import MOST_CURVES, Palette, best_variants, labels
 from sslbench.report.groups import BASELINE, Group, Task, spread
 from sslbench.report.reading import Calibration
@@ -60,7 +69,7 @@ def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette, na
 
 def _reliability(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
     with look(name):
-        figure, axes = panel_axes(height=3.6 + 0.17 * -(-len(groups) // 2))
+        figure, axes = panel_axes(len(groups), height=3.6)
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
         for group, entry in zip(groups, labels(groups), strict=True):
             confidence, accuracy, counts = pooled(_bins(group))
@@ -94,7 +103,7 @@ def _ece(group: Group) -> float:
 
 def _errors(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
     with look(name):
-        figure, axes = panel_axes(height=1.1 + 0.27 * len(groups))
+        figure, axes = fitted_axes(WIDTH, 0.7 + 0.27 * len(groups))
         for place, group in enumerate(groups):
             number = spread([run.test_ece for run in group.runs])
             axes.barh(

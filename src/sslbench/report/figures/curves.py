@@ -62,7 +62,7 @@ def _panel(
     name: str, title: str, caption: str, drawn: Sequence[tuple[Group, Style]], curves: Mapping[int, Curve]
 ) -> Panel:
     with look(name):
-        figure, axes = panel_axes(height=2.9 + 0.17 * -(-len(drawn) // 2))
+        figure, axes = panel_axes(len(drawn))
         groups = [group for group, _ in drawn]
         entries = curve_labels(groups, curves)
         lows = [

@@ -32,7 +32,8 @@ _LOOK = {
     "legend.fontsize": 8,
     "path.simplify_threshold": 0.2,
 }
-WIDTH, HEIGHT = 4.4, 3.2  # inches, of a panel
+WIDTH, HEIGHT = 4.4, 2.9  # inches, of a panel without its legend
+_LEGEND_ROW = 0.17  # inches
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,41 @@ def look(name: str = "sslbench", **changes: Any) -> Iterator[None]:
         yield
 
 
-def panel_axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """A figure of one panel, in inches."""
+def panel_axes(entries: int = 0, columns: int = 2, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """The axes of a panel with room for a legend below.
+
+    The margins are fixed: to work them out, matplotlib would draw every figure twice.
+
+    Args:
+        entries: of the legend; none for no legend.
+        columns: of the legend.
+        height: of the panel without the legend, in inches.
+    """
+    rows = -(-entries // columns)
+    height += _LEGEND_ROW * rows
+    figure = Figure(figsize=(WIDTH, height))
+    below = 0.48 + _LEGEND_ROW * rows
+    axes = figure.add_axes((0.62 / WIDTH, below / height, 1 - 0.76 / WIDTH, 1 - (below + 0.12) / height))
+    return figure, axes
+
+
+def fitted_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Axes whose margins follow the names beside them; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def legend(axes: Axes, columns: int = 2) -> None:
-    """A legend below the axes, in as many rows as it needs."""
+    """The legend below the axes of `panel_axes`."""
     handles, names = axes.get_legend_handles_labels()
-    axes.figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
+    axes.figure.legend(
+        handles,
+        names,
+        loc="lower center",
+        ncols=min(columns, len(names)),
+        borderaxespad=0.2,
+        columnspacing=1.2,
+    )
 
 
 def label_of(name: str) -> str:

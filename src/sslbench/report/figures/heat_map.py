@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from sslbench.report.figures.drawing import WIDTH, Panel, look, panel_axes, to_svg
+from sslbench.report.figures.drawing import WIDTH, Panel, fitted_axes, look, to_svg
 from sslbench.report.groups import Group, Task, best_by_validation
 from sslbench.report.text import short
 
@@ -37,7 +37,7 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
     left = rows[_MOST_ROWS:]
     rows = rows[:_MOST_ROWS]
     with look(name, **{"axes.grid": False}):
-        figure, axes = panel_axes(max(WIDTH, 1.5 + 0.62 * len(columns)), 0.9 + 0.42 * len(rows))
+        figure, axes = fitted_axes(max(WIDTH, 1.5 + 0.62 * len(columns)), 0.9 + 0.42 * len(rows))
         errors = np.full((len(rows), len(columns)), np.nan)
         for (algorithm, loss), members in pairs.items():
             best = best_by_validation(members)

@@ -55,7 +55,7 @@ def _panel(setting: _Setting, lines: dict[str, list[Group]], palette: Palette, n
     title = f"{short(dataset, 40)}, {short(model, 40)}, {num_valid} validation images, {steps} steps"
     counts = sorted({group.head.num_labels for algorithm in shown for group in lines[algorithm]})
     with look(name):
-        figure, axes = panel_axes(height=2.9 + 0.17 * -(-len(shown) // 3))
+        figure, axes = panel_axes(len(shown), 3)
         for algorithm in shown:
             points, own = lines[algorithm], palette[algorithm]
             axes.errorbar(

@@ -23,7 +23,7 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
         return None
     with look(name):
         algorithms = sorted({group.head.algorithm for group in drawn})
-        figure, axes = panel_axes(height=2.9 + 0.17 * -(-min(len(algorithms), _MOST_METHODS) // 3))
+        figure, axes = panel_axes(min(len(algorithms), _MOST_METHODS), 3)
         named: set[str] = set()
         for group in drawn:
             own, algorithm = palette[group.head.algorithm], group.head.algorithm
