@@ -116,9 +116,7 @@ def main() -> None:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"the command ended with {process.returncode}")
-        print(
-            f"{count} runs, {args.points} log points: {seconds:.1f} s, processor {usage.ru_utime:.1f} s"
-        )
+        print(f"{count} runs, {args.points} log points: {seconds:.1f} s, processor {usage.ru_utime:.1f} s")
         print(f"peak resident memory {usage.ru_maxrss / 1024:.0f} MiB")  # Linux counts in KiB
         print(f"page {(root / outputs['--html']).stat().st_size / 1e6:.1f} MB")
 

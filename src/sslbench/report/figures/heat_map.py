@@ -43,8 +43,7 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
             best = best_by_validation(members)
             if best and algorithm in rows:
                 errors[rows.index(algorithm), columns.index(loss)] = 100 * best.test_error.mean
-        colours = mpl.colormaps["viridis_r"].copy()
-        colours.set_bad("#f4f4f4")
+        colours = mpl.colormaps["viridis_r"].with_extremes(bad="#f4f4f4")
         image = axes.imshow(np.ma.masked_invalid(errors), cmap=colours, aspect="auto")
         shades = np.asarray(image.norm(errors))
         for (algorithm, loss), members in pairs.items():
