@@ -47,7 +47,8 @@ def test_a_result_that_is_a_folder(make_run: MakeRun) -> None:
     (Path("runs") / "odd" / "result.json").mkdir(parents=True)
     found = find_runs(RUNS)
     assert len(found.runs) == 1
-    assert found.warnings == ["runs/odd/result.json is a folder, not a file"]
+    assert found.warnings[0].startswith("runs/odd/result.json is a folder, not a file; left out")
+    assert [cell.reason for cell in found.missing] == ["damaged: result.json is a folder, not a file"]
 
 
 def test_a_loop_of_links_ends(make_run: MakeRun) -> None:

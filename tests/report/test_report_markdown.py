@@ -24,7 +24,7 @@ def test_missing_runs_and_damaged_files_have_sections(
     assert r"| 1 | runs/dead | vat (kl) | 1 | failed | no \| memory &lt;b> |" in section
     assert "| damaged |" in section
     assert "- runs/vat-kl-mnist-100-4f3a-s7-0/result.json is not valid JSON" in text
-    assert "| 1 of 2 | 10.00 (n=1: no spread) |" in text
+    assert "| 1 of 2 (failed) | 10.00 (n=1: no spread) |" in text
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -32,7 +32,9 @@ def test_a_group_without_a_result_has_dashes(make_run: MakeRun) -> None:
     make_run("supervised", 0)
     write_status("dead", "interrupted", identity(seed=1))
     text = _report()
-    assert f"| 2 | - | mnist | 100 | 1000 | vat | kl | mlp | 2000 | 0 of 1 |{8 * ' - |'}" in text
+    assert (
+        f"| 2 | - | mnist | 100 | 1000 | vat | kl | mlp | 2000 | 0 of 1 (interrupted) |{8 * ' - |'}" in text
+    )
     assert "group `vat" not in text  # no command is known
 
 

@@ -70,7 +70,7 @@ def test_the_page_has_all_its_parts(runs: MakeRun, capsys: pytest.CaptureFixture
     assert len(set(ids)) == len(ids)
     assert {"summary", "missing", "curves", "labels", "seconds", "map", "differences", "runs"} <= set(ids)
     words = {word.strip() for word in page.words}
-    assert {"First & look", "4.00 ± 1.00", "3 of 4", "-5.67 [-6.00, -5.00] n=3"} <= words
+    assert {"First & look", "4.00 ± 1.00", "3 of 4 (failed)", "-5.67 [-6.00, -5.00] n=3"} <= words
     assert {"failed", "loss is nan at step 3", "damaged"} <= words
     assert "sslbench -m algorithm=vat loss=kl seed=0,1,2" in words
     assert "sslbench-report runs --html page.html --title 'First & look'" in words
@@ -145,7 +145,7 @@ def test_a_page_of_cells_that_all_failed(make_run: MakeRun, capsys: pytest.Captu
     assert make_run  # for its working directory
     write_status("dead", "failed", identity(seed=3), error="loss is nan at step 3")
     page, _ = page_of("--csv", "a.csv", "--table", "b.csv", "--latex", "c.tex", "--out", "d.md")
-    assert "0 of 1" in {word.strip() for word in page.words}
+    assert "0 of 1 (failed)" in {word.strip() for word in page.words}
     assert not page.all("svg")
     assert capsys.readouterr().err == ""
 

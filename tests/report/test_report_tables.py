@@ -78,7 +78,7 @@ def test_latex(runs: MakeRun) -> None:
         assert rule in text
     error = 100 * (1 - np.array(VAT))
     assert f"{error.mean():.2f} ± {error.std(ddof=1):.2f}" in text
-    assert "3 of 4" in text
+    assert "3 of 4 (failed)" in text
     assert r"test error \%" in text
     assert r"a\_b \& 50\% \$x\$ \#1 \{\textasciitilde \textasciicircum \textbackslash \}" in text
     # As many cells in each row as in the head.

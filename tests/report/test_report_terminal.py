@@ -15,8 +15,8 @@ def test_missing_cells_and_reasons_are_shown(make_run: MakeRun, capsys: pytest.C
     out = capsys.readouterr().out
     lines = out.splitlines()
     (vat,) = [line for line in lines if "│ vat " in line and "10.00 ± 0.00" in line]
-    assert "2 of 3" in vat
-    (ict,) = [line for line in lines if "│ ict " in line and "0 of 1" in line]
+    assert "2 of 3 (failed)" in vat
+    (ict,) = [line for line in lines if "│ ict " in line and "0 of 1 (running)" in line]
     assert [cell.strip() for cell in ict.strip("│").split("│")][-5:] == ["-"] * 5
     (dead,) = [line for line in lines if "runs/dead" in line]
     assert "loss is nan at step 3" in dead

@@ -101,6 +101,11 @@ def _gap_cells(gap: Difference | None) -> list[Cell]:
     return [Cell(format_spread(theirs), theirs.mean), Cell(f"{100 * gap.mean:+.2f} {sure}", gap.mean)]
 
 
+def _seeds(group: Group) -> str:
+    why = ", ".join(sorted({cell.status for cell in group.missing}))
+    return f"{group.seeds} ({why})" if why else group.seeds
+
+
 def summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
     """The cells of `SUMMARY_COLUMNS`; a group without a result has dashes."""
     head, runs = group.head, group.runs
@@ -114,7 +119,7 @@ def summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
         Cell(head.loss or NOTHING),
         Cell(head.model),
         _whole(head.steps),
-        Cell(group.seeds, len(runs)),
+        Cell(_seeds(group), len(runs)),
     ]
     if not runs:
         return [*cells, *[Cell(NOTHING)] * (len(SUMMARY_COLUMNS) - len(cells))]

@@ -94,10 +94,11 @@ def _read(folder: Path, planned: Identity | None, found: Found) -> None:
         try:
             found.runs.append(load_result(folder / RESULT))
         except UserError as error:
-            found.warnings.append(str(error))
+            found.warnings.append(f"{error}; left out: remove the run's folder, or run it again")
             # Its status, which says which run it is, may be whole.
             missing, _ = load_status(folder, planned)
-            found.missing.append(MissingRun(folder, "damaged", str(error), missing.run))
+            reason = str(error).removeprefix(f"{relative(folder / RESULT)}").lstrip(": ")
+            found.missing.append(MissingRun(folder, "damaged", f"{RESULT} {reason}", missing.run))
         return
     missing, wrong = load_status(folder, planned)
     found.warnings += wrong

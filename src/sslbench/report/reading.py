@@ -60,7 +60,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"cannot read {relative(path)}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{relative(path)} is not valid JSON ({error}): remove it or run again") from error
+        raise UserError(f"{relative(path)} is not UTF-8 text ({error})") from error
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:
@@ -72,9 +72,9 @@ def parse_json(text: str, where: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except RecursionError as error:
-        raise UserError(f"{where} is nested too deeply: remove it or run again") from error
+        raise UserError(f"{where} is nested too deeply") from error
     except ValueError as error:
-        raise UserError(f"{where} is not valid JSON ({error}): remove it or run again") from error
+        raise UserError(f"{where} is not valid JSON ({error})") from error
     if not isinstance(found, dict):
         raise UserError(f"{where} holds no JSON object: is it a file of a run?")
     return found

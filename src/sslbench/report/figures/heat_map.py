@@ -62,6 +62,8 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
             "Mean test error ± sample standard deviation in percent. Hatched: planned, without a result. "
             "Empty: not planned."
         )
+        if any(group.runs and group.missing for group in groups):
+            caption += " Orange corner: some seeds are missing."
         if any(len(members) > 1 for members in pairs.values()):
             caption += " Of several variants the one with the best validation accuracy."
         if left:

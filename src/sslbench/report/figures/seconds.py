@@ -12,7 +12,7 @@ from sslbench.report.groups import Group, Task, spread
 from sslbench.report.text import short
 
 _LOG_FROM = 5.0  # ratio of the longest to the shortest time from which the axis is logarithmic
-_NAMED = 12  # points of a panel up to which each says its distance
+_NAMED = 8  # points of a panel up to which each says its distance
 _MOST_METHODS = 24  # entries of a legend
 
 
