@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from sslbench.errors import UserError
 from sslbench.report.groups import Group
@@ -17,53 +17,54 @@ from sslbench.report.text import relative
 from sslbench.tracking.jsonl import FILE_NAME
 
 TEST, VALID = "test/acc", "val/acc"
-_KEYS = ("step", TEST, VALID)
+Points = dict[int, tuple[float, float]]  # test and validation accuracy by step
 _LARGEST_STEP = 2**53  # the last whole number that a float holds exactly
 
 
-def read_curves(run: RunResult) -> pd.DataFrame:
-    """Validation and test accuracy (fractions) of one run, indexed by step, ``float64``.
+def read_curves(run: RunResult) -> Points:
+    """Test and validation accuracy (fractions) of one run by step, ascending.
 
-    A last line that was torn by a kill is left out, and so are points with neither accuracy.
+    A last line that was torn by a kill is left out, and so are points without both accuracies. Should a step
+    have been logged twice, the later line counts.
 
     Raises:
         UserError: ``metrics.jsonl`` is missing, damaged, or has no step with both accuracies.
     """
     path = run.folder / FILE_NAME
     lines = read_text(path).rstrip("\n").split("\n")
-    points = []
+    points: Points = {}
     for number, line in enumerate(lines, start=1):
         point = _point(line)
         if point is None:
             if number < len(lines):
                 raise UserError(f"{relative(path)}, line {number}: not a log point")
             continue
-        if None not in point:
-            points.append(point)
-    # Should a step have been logged twice, the later line counts.
-    curves = pd.DataFrame(points, columns=list(_KEYS), dtype=float).drop_duplicates("step", keep="last")
-    if curves.empty:
+        step, test, valid = point
+        if test is not None and valid is not None:
+            points[step] = (test, valid)
+    if not points:
         raise UserError(f"{relative(path)} has no step with {TEST} and {VALID}")
-    return curves.set_index("step").sort_index()
+    return dict(sorted(points.items()))
 
 
-def _point(line: str) -> tuple[float | None, ...] | None:
+def _point(line: str) -> tuple[int, float | None, float | None] | None:
     """Step, test and validation accuracy; a number that is absent or was not finite is None."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or "step" not in found:
+    if not isinstance(found, dict):
         return None
-    step, *accuracies = (found.get(key) for key in _KEYS)
+    step, test, valid = found.get("step"), found.get(TEST), found.get(VALID)
     if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LARGEST_STEP:
         return None
-    for value in accuracies:
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1
-        ):
-            return None
-    return (step, *accuracies)
+    return (step, test, valid) if all(map(_is_share, (test, valid))) else None
+
+
+def _is_share(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ class Curve:
         n: runs in it.
     """
 
-    steps: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    valid: np.ndarray
+    steps: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    valid: NDArray[np.float64]
     n: int
 
 
@@ -113,16 +114,17 @@ def gather_curves(groups: Iterable[Group]) -> Curves:
         if not curves:
             continue
         # Only steps that every run has: a mean over fewer seeds would jump where one is missing.
-        test = 100 * pd.concat([curve[TEST] for curve in curves], axis=1, join="inner")
-        valid = 100 * pd.concat([curve[VALID] for curve in curves], axis=1, join="inner")
-        if test.empty:
+        steps = [step for step in curves[0] if all(step in curve for curve in curves[1:])]
+        if not steps:
             found.warnings.append(
                 f"group '{group.head.group}': no step was evaluated in all of its runs; "
                 "left out of the curves"
             )
             continue
-        low, mean, high = (getattr(test, name)(axis=1).to_numpy() for name in ("min", "mean", "max"))
+        shares = np.array([[curve[step] for step in steps] for curve in curves])
+        test, valid = 100 * shares[..., 0], 100 * shares[..., 1]
+        lowest, mean, highest = test.min(axis=0), test.mean(axis=0), test.max(axis=0)
         found.of[group.number] = Curve(
-            test.index.to_numpy(), mean, low, high, valid.mean(axis=1).to_numpy(), len(curves)
+            np.array(steps), mean, lowest, highest, valid.mean(axis=0), len(curves)
         )
     return found

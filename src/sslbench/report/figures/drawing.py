@@ -34,6 +34,7 @@ _LOOK = {
 }
 WIDTH, HEIGHT = 4.4, 2.9  # inches, of a panel without its legend
 _LEGEND_ROW = 0.17  # inches
+_TICKS = 6  # of an axis at most
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def panel_axes(entries: int = 0, columns: int = 2, height: float = HEIGHT) -> tu
     figure = Figure(figsize=(WIDTH, height))
     below = 0.48 + _LEGEND_ROW * rows
     axes = figure.add_axes((0.62 / WIDTH, below / height, 1 - 0.76 / WIDTH, 1 - (below + 0.12) / height))
+    axes.locator_params(nbins=_TICKS)
     return figure, axes
 
 
