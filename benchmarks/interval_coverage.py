@@ -1,6 +1,7 @@
 """How often the report's 95 % intervals of a mean difference hold the true one.
 
-Differences are drawn from a normal distribution, and from a skewed one (exponential), a few at a time; each time both intervals of `sslbench.report.differences` are worked out.
+Differences are drawn from a normal distribution and from a skewed one (exponential), a few at a time; each
+time both intervals of `sslbench.report.differences` are worked out.
 
     python benchmarks/interval_coverage.py [--trials 4000] [--seed 0]
 """
