@@ -65,7 +65,7 @@ class Opened:
 def opened(make_run: MakeRun, browser: Any, request: pytest.FixtureRequest) -> Iterator[Opened]:
     for num_labels in (100, 1000):
         for seed in range(3):
-            for loss, acc in (("kl", 0.9), ("mse", 0.985)):
+            for loss, acc in (("kl", 0.9), ("mse", 0.91)):
                 make_run("vat", seed, acc, loss=loss, num_labels=num_labels, test_calibration=BINS)
             make_run("supervised", seed, 0.7, num_labels=num_labels)
     write_status("dead", "failed", identity("<b>ict</b>", 0), error="<script>alert(1)</script>")
@@ -109,12 +109,12 @@ def test_a_click_sorts_by_numbers_and_a_second_one_turns_it_round(opened: Opened
     assert head.get_attribute("aria-sort") is None
     head.locator("button").click()
     means = [cell.split(" ")[0] for cell in opened.column("test error %")]
-    # As text, 10.00 would come before 1.50; a row without a number is last.
-    assert means == ["1.50", "1.50", "10.00", "10.00", "30.00", "30.00", "-"]
+    # As text, 10.00 would come before 9.00; a row without a number is last.
+    assert means == ["9.00", "9.00", "10.00", "10.00", "30.00", "30.00", "-"]
     assert head.get_attribute("aria-sort") == "ascending"
     head.locator("button").click()
     means = [cell.split(" ")[0] for cell in opened.column("test error %")]
-    assert means == ["30.00", "30.00", "10.00", "10.00", "1.50", "1.50", "-"]
+    assert means == ["30.00", "30.00", "10.00", "10.00", "9.00", "9.00", "-"]
     assert head.get_attribute("aria-sort") == "descending"
     assert opened.messages == []
 
@@ -173,6 +173,8 @@ def test_no_script_but_the_pages_own_runs(opened: Opened) -> None:
         "() => { const s = document.createElement('script'); s.textContent = 'window.evil = 1';"
         " document.body.append(s); const i = new Image(); i.src = 'https://example.org/x.png'; }"
     )
+    assert opened.page.evaluate("fetch('https://example.org').catch((error) => error.name)") == "TypeError"
     assert opened.page.evaluate("window.evil") is None
-    assert len(opened.messages) == 2
-    assert all("Content Security Policy" in message for message in opened.messages)
+    refused = [message for message in opened.messages if "Content Security Policy" in message]
+    assert len(refused) >= 3
+    assert any("connect-src" in message for message in refused)
