@@ -26,6 +26,9 @@ def test_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
     }
     assert shipped <= names
     assert {"sslbench/py.typed", "hydra_plugins/sslbench_sweeper/__init__.py"} <= names
+    assert {
+        f"sslbench/report/page/templates/{name}" for name in ("page.html", "page.css", "sort.js")
+    } <= names
     assert not [name for name in names if name.endswith((".gz", ".npz", ".mat"))]
 
     # Before the editable install on the path, as in an environment that has the wheel alone.

@@ -29,8 +29,8 @@ MakeSettings = Callable[..., Settings]
 RESULT_FIELDS = {
     "schema", "run_id", "algorithm", "dataset", "model", "loss", "num_labels", "seed", "split_seed",
     "split_hash", "steps", "val_acc_best", "step_best", "test_acc", "test_acc_last", "test_acc_median20",
-    "test_ece", "metrics_best", "metrics_last", "train_seconds", "steps_per_second", "device", "torch",
-    "git_commit",
+    "test_ece", "test_calibration", "metrics_best", "metrics_last", "train_seconds", "steps_per_second",
+    "device", "torch", "git_commit",
 }  # fmt: skip
 
 
@@ -65,6 +65,9 @@ def test_a_run_writes_all_that_it_promises(settings_of: MakeSettings) -> None:
     best = max(evaluated, key=lambda point: (point["val/acc"], point["step"]))
     assert (result["val_acc_best"], result["step_best"]) == (best["val/acc"], best["step"])
     assert (result["test_acc"], result["test_ece"]) == (best["test/acc"], best["test/ece"])
+    bins = result["test_calibration"]
+    hits = sum(n * share for n, share in zip(bins["counts"], bins["accuracy"], strict=True) if n)
+    assert hits / sum(bins["counts"]) == pytest.approx(result["test_acc"], abs=1e-12)
     assert result["test_acc_last"] == evaluated[-1]["test/acc"]
     for field, point in (("metrics_best", best), ("metrics_last", evaluated[-1])):
         expected = {k: v for k, v in point.items() if k.startswith(("val/", "test/"))}

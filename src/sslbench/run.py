@@ -188,6 +188,7 @@ def _result(
         "test_acc_last": score.test_history[-1],
         "test_acc_median20": score.test_acc_median20,
         "test_ece": score.test_ece,
+        "test_calibration": score.test_calibration,
         "metrics_best": score.metrics_best,
         "metrics_last": score.metrics_last,
         "train_seconds": score.train_seconds,

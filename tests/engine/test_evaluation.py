@@ -117,6 +117,42 @@ def test_calibration_by_hand() -> None:
     assert result.ece == pytest.approx(0.5 * 0.25 + 0.5 * 0.03, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_bins_are_those_of_numpy_and_sum_to_the_calibration_error(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(COUNT, CLASSES)) * random.uniform(0.1, 6, size=(COUNT, 1))
+    logits[0] = [200, 0, 0, 0]  # of which softmax in float32 makes exactly 1
+    targets = random.integers(0, CLASSES, COUNT)
+    shares = probabilities(logits.astype(np.float32).astype(np.float64))
+    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == targets
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    result = evaluate(Table(logits), data_of(np.arange(COUNT), targets))
+    found = result.calibration
+    assert len(found.counts) == len(found.confidence) == len(found.accuracy) == 15
+    for i in range(15):
+        inside = bins == i
+        assert found.counts[i] == inside.sum()
+        if inside.any():
+            assert found.confidence[i] == pytest.approx(confidence[inside].mean(), abs=1e-6)
+            assert found.accuracy[i] == pytest.approx(right[inside].mean(), abs=1e-12)
+        else:
+            assert found.confidence[i] is None
+            assert found.accuracy[i] is None
+    gaps = [
+        count * abs(right - sure)
+        for count, sure, right in zip(*vars(found).values(), strict=True)
+        if sure is not None and right is not None
+    ]
+    assert sum(gaps) / COUNT == pytest.approx(result.ece, abs=1e-6)
+    assert 0 in found.counts
+
+
+def test_weights_that_diverged_have_bins_too(case: Case) -> None:
+    broken = evaluate(Table(np.full_like(case.logits, np.nan)), case.data)
+    assert np.isnan(broken.loss)
+    assert sum(broken.calibration.counts) == 137
+
+
 def test_calibration_of_certain_predictions() -> None:
     logits = np.log(np.array([[0.97, 0.01, 0.01, 0.01]] * COUNT))
     logits[0, 0] = 100  # of which softmax in float32 makes exactly 1

@@ -10,9 +10,15 @@ from torch import nn
 
 from sslbench.engine import loop
 from sslbench.engine.checkpoint import load_checkpoint
-from sslbench.engine.evaluation import Evaluation, EvaluationSet
+from sslbench.engine.evaluation import Calibration, Evaluation, EvaluationSet
 from sslbench.engine.state import Score
 from sslbench.errors import DivergedError
+
+NO_BINS = Calibration((), (), ())
+
+
+def bins_of(acc: float) -> Calibration:
+    return Calibration((1,), (1.0,), (acc,))
 
 
 class Evaluations:
@@ -27,7 +33,7 @@ class Evaluations:
         acc = next(self.coming[id(data)])
         if data is self.rig.data.valid:
             self.weights.append(first_weight(model))
-        return Evaluation(acc, ece=1 - acc, loss=2 * acc)
+        return Evaluation(acc, ece=1 - acc, loss=2 * acc, calibration=bins_of(acc))
 
 
 @pytest.fixture
@@ -93,6 +99,7 @@ def test_validation_alone_chooses_the_step(
     assert score.val_acc_best == valid[place]
     assert score.test_acc == test[place]
     assert score.test_ece == 1 - test[place]
+    assert score.test_calibration == {"counts": [1], "confidence": [1.0], "accuracy": [test[place]]}
     assert score.test_history == test
     assert (score.metrics_best["val/acc"], score.metrics_best["test/acc"]) == (valid[place], test[place])
     assert (score.metrics_last["val/acc"], score.metrics_last["test/acc"]) == (valid[-1], test[-1])
@@ -123,7 +130,7 @@ def test_several_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def evaluate(model: nn.Module, data: EvaluationSet) -> Evaluation:
         name = next(name for name, other in rig.models.items() if other is model)
         seen.append((data is rig.data.test, name))
-        return Evaluation(accuracies[name][data is rig.data.test], 0.0, 0.0)
+        return Evaluation(accuracies[name][data is rig.data.test], 0.0, 0.0, NO_BINS)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     rig.train(steps=2)
@@ -201,7 +208,7 @@ def test_time_of_evaluations_and_checkpoints_is_not_training_time(
 
     def evaluate(model: nn.Module, data: EvaluationSet) -> Evaluation:
         pass_time(100.0)
-        return Evaluation(0.5, 0.5, 0.5)
+        return Evaluation(0.5, 0.5, 0.5, NO_BINS)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     monkeypatch.setattr(loop, "save_checkpoint", lambda path, state: pass_time(50.0))
@@ -309,7 +316,7 @@ def test_numbers_of_a_method_belong_to_the_best_step_if_it_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(tmp_path, Stairs())
-    monkeypatch.setattr(loop, "evaluate", lambda model, data: Evaluation(0.5, 0.5, 0.5))
+    monkeypatch.setattr(loop, "evaluate", lambda model, data: Evaluation(0.5, 0.5, 0.5, NO_BINS))
     rig.train(steps=9)
     assert rig.state.score.metrics_best == rig.state.score.metrics_last
     assert rig.state.score.metrics_best["diagnostic/stage"] == 1

@@ -55,7 +55,7 @@ def test_a_stage_begins_with_fresh_optimizers_and_a_fresh_score(tmp_path: Path) 
     sum_of(rig.models["low"]).backward()
     first.step()
     first.param_groups[0]["lr"] = 0.001  # where a schedule has left it
-    state.score = Score(0.9, 3, 0.8, 0.1, [0.8], 12.5, {"val/acc": 0.9}, {"val/acc": 0.9})
+    state.score = Score(0.9, 3, 0.8, 0.1, {"counts": [1]}, [0.8], 12.5, {"val/acc": 0.9}, {"val/acc": 0.9})
 
     state.begin_stage(1, rig.data.visible)
     assert state.stage == 1

@@ -9,6 +9,38 @@ from pathlib import Path
 MakeRun = Callable[..., Path]
 
 
+def identity(algorithm: str = "vat", seed: int = 0, **changes: object) -> dict[str, object]:
+    """What a status or a sweep's plan says about a run; its group is that of `make_run`."""
+    loss = changes.get("loss", None if algorithm == "supervised" else "kl")
+    group = f"{algorithm}-{loss}-mnist-100-4f3a"
+    return {
+        "run_id": f"{group}-s{seed}-0", "name": f"{algorithm}-s{seed}", "group": group,
+        "algorithm": algorithm, "dataset": "mnist", "model": "mlp", "loss": loss, "num_labels": 100,
+        "num_valid": 1000, "seed": seed, "split_seed": 0, "steps": 2000, **changes,
+    }  # fmt: skip
+
+
+def write_status(name: str, status: str, run: object = None, **more: object) -> Path:
+    """A run folder below ``runs/`` without a result."""
+    folder = Path("runs") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {"run": run} if run is not None else {}
+    (folder / "status.json").write_text(json.dumps({"status": status, "pid": 1, **more, **known}))
+    return folder
+
+
+def write_plan(stamp: str, *cells: tuple[str, dict[str, object]]) -> Path:
+    """The ``cells.jsonl`` of a sweep below ``runs/``, with folders relative to ``runs/``."""
+    plan = Path("runs") / "sweeps" / stamp / "cells.jsonl"
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps({"schema": 1, "folder": f"../../{folder}", "overrides": [], "run": run})
+        for folder, run in cells
+    ]
+    plan.write_text("".join(line + "\n" for line in lines))
+    return plan
+
+
 def metrics(test_accs: Sequence[float]) -> str:
     """Log lines as a run leaves them: training lines between the evaluations."""
     lines = []

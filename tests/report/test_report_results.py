@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from report_runs import MakeRun
 
 from sslbench.errors import UserError
-from sslbench.report import find_runs, load_result
+from sslbench.report import load_result
 
 
 def _change(folder: Path, **changes: Any) -> Path:
@@ -44,6 +45,18 @@ def test_loss_and_commit_may_be_null(make_run: MakeRun) -> None:
         ("overrides", "seed=1"),
         ("overrides", [1]),
         ("dataset", None),
+        ("dataset", "x" * 5000),
+        ("dataset", "\ud800"),
+        ("seed", 10**30),
+        ("steps", -1),
+        ("train_seconds", 10**400),
+        ("train_seconds", 1e300),
+        ("metrics_best", {"test/acc": "high"}),
+        ("test_calibration", []),
+        ("test_calibration", {"counts": [1], "confidence": [0.5]}),
+        ("test_calibration", {"counts": [1], "confidence": [0.5], "accuracy": [None]}),
+        ("test_calibration", {"counts": [0], "confidence": [None], "accuracy": [None]}),
+        ("test_calibration", {"counts": [1], "confidence": [1.5], "accuracy": [0.5]}),
     ],
 )
 def test_wrong_value_names_file_and_field(make_run: MakeRun, field: str, value: object) -> None:
@@ -61,57 +74,58 @@ def test_missing_field(make_run: MakeRun) -> None:
         load_result(path)
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"{'a': 1}"])
-def test_malformed_file_is_one_line_that_names_it(make_run: MakeRun, content: bytes) -> None:
+def test_calibration_may_be_absent_or_null_or_have_empty_bins(make_run: MakeRun) -> None:
+    path = make_run() / "result.json"
+    assert load_result(path).test_calibration is None
+    assert load_result(_change(path.parent, test_calibration=None)).test_calibration is None
+    bins = {"counts": [0, 3], "confidence": [None, 0.9], "accuracy": [None, 1]}
+    found = load_result(_change(path.parent, test_calibration=bins)).test_calibration
+    assert found is not None
+    assert found.counts == (0, 3)
+    assert found.confidence == (None, 0.9)
+
+
+def test_control_characters_in_names_become_visible(make_run: MakeRun) -> None:
+    run = load_result(_change(make_run(), model="a\x1b[31m\nb\u202e"))
+    assert run.model == r"a\x1b[31m\nb\u202e"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is not valid JSON"),
+        (b"", "is not valid JSON"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"{'a': 1}", "is not valid JSON"),
+        (b'{"seed": ' + 5000 * b"9" + b"}", "is not valid JSON"),
+        (b'{"a":' + 100_000 * b"[" + 100_000 * b"]" + b"}", "nested too deeply"),
+        (b"[]", "no JSON object"),
+        (b"null", "no JSON object"),
+        (b'{"schema": 2}', "has schema 2, this version reads schema 1"),
+        (b'{"schema": true}', "has schema True"),
+        (b"{}", "has schema None"),
+    ],
+)
+def test_a_damaged_file_is_one_line_that_names_it(make_run: MakeRun, content: bytes, message: str) -> None:
     path = make_run() / "result.json"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="is not valid JSON") as caught:
-        find_runs([Path("runs")])
+    with pytest.raises(UserError, match=message) as caught:
+        load_result(path)
     assert path.as_posix() in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_not_an_object(make_run: MakeRun) -> None:
+def test_what_is_no_file_is_not_read(make_run: MakeRun) -> None:
     path = make_run() / "result.json"
-    path.write_text("[]")
-    with pytest.raises(UserError, match="no JSON object"):
+    path.unlink()
+    os.mkfifo(path)  # opening it would wait for a writer
+    with pytest.raises(UserError, match="is no ordinary file"):
         load_result(path)
-
-
-@pytest.mark.parametrize("schema", [2, None, "1"])
-def test_other_schema(make_run: MakeRun, schema: object) -> None:
-    make_run(seed=0)
-    _change(make_run(seed=1), schema=schema)
-    with pytest.raises(UserError, match=r"s1-0/result\.json has schema .*, this version reads schema 1"):
-        find_runs([Path("runs")])
-
-
-def test_each_run_once_however_it_is_reached(make_run: MakeRun) -> None:
-    folders = [make_run(seed=seed) for seed in (0, 1)]
-    places = [Path("runs"), folders[0], folders[1] / "result.json", Path.cwd() / "runs"]
-    runs, unfinished = find_runs(places)
-    assert [run.seed for run in runs] == [0, 1]
-    assert unfinished == []
-
-
-def test_unfinished_runs_are_listed(make_run: MakeRun) -> None:
-    make_run()
-    for name, status in (("dead", '{"status": "failed", "error": "loss is nan"}'), ("odd", "[]")):
-        (Path("runs") / name).mkdir()
-        (Path("runs") / name / "status.json").write_text(status)
-    runs, unfinished = find_runs([Path("runs")])
-    assert len(runs) == 1
-    assert [str(run) for run in unfinished] == ["runs/dead (failed)", "runs/odd (unknown)"]
-
-
-def test_no_result_says_what_is_unfinished(make_run: MakeRun) -> None:
-    folder = make_run()
-    (folder / "result.json").unlink()
-    (folder / "status.json").write_text('{"status": "running"}')
-    with pytest.raises(UserError, match=r"^no result\.json in runs; not finished: runs/.* \(running\)$"):
-        find_runs([Path("runs")])
-
-
-def test_no_such_folder() -> None:
-    with pytest.raises(UserError, match="no folder nowhere"):
-        find_runs([Path("nowhere")])
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(UserError, match="cannot read"):
+        load_result(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        load_result(path)

@@ -18,6 +18,21 @@ BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What a reliability diagram shows: 15 equal bins of the top probability (arXiv:1706.04599).
+
+    Attributes:
+        counts: images in each bin, from the lowest probabilities to the highest.
+        confidence: mean top probability of each bin, in [0, 1]; None for an empty bin.
+        accuracy: share of each bin's images classified rightly, in [0, 1]; None for an empty bin.
+    """
+
+    counts: tuple[int, ...]
+    confidence: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How a network does on a set.
 
@@ -25,11 +40,18 @@ class Evaluation:
         acc: share of images classified rightly, in [0, 1].
         ece: expected calibration error, in [0, 1], 15 equal bins of the top probability (arXiv:1706.04599).
         loss: mean cross-entropy, in nats.
+        calibration: the bins that `ece` sums over.
     """
 
     acc: float
     ece: float
     loss: float
+    calibration: Calibration
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The single numbers by name, for the curves."""
+        return {"acc": self.acc, "ece": self.ece, "loss": self.loss}
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
+def _calibration(probabilities: Tensor, targets: Tensor) -> Calibration:
+    """The bins of `probabilities` ``[n, K]``, float32, with the edges that torchmetrics uses."""
+    confidence, predicted = probabilities.max(dim=1)
+    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
+    # NaN, of weights that diverged, would lie beyond the last bin; whoever asked finds it in the loss.
+    bins = (torch.bucketize(confidence, edges, right=True) - 1).clamp(max=CALIBRATION_BINS - 1)
+
+    def means(values: Tensor) -> tuple[float | None, ...]:
+        sums = torch.bincount(bins, weights=values.double(), minlength=CALIBRATION_BINS)
+        return tuple(
+            total / count if count else None for total, count in zip(sums.tolist(), counts, strict=True)
+        )
+
+    counts = tuple(torch.bincount(bins, minlength=CALIBRATION_BINS).tolist())
+    return Calibration(counts, means(confidence), means(predicted == targets))
+
+
 def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = BATCH_SIZE) -> Evaluation:
     """Evaluate `model` in evaluation mode and float32, and give it back in the mode it came in."""
     # Imported late: it takes seconds, which a mistake in the settings should not wait for.
@@ -78,4 +117,5 @@ def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = BATCH_SIZE
         acc=round(share * len(logits)) / len(logits),  # free of the rounding to float32
         ece=float(multiclass_calibration_error(probabilities, targets, num_classes, CALIBRATION_BINS)),
         loss=float(cross_entropy(logits, targets)),
+        calibration=_calibration(probabilities, targets),
     )

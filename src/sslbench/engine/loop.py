@@ -84,7 +84,7 @@ def evaluate_all(state: TrainingState, data: LabelledParts, end_of_stage: bool) 
             if len(state.plan.predictors) > 1:
                 metrics[f"{part}/{name}_acc"] = evaluation.acc
             if position == 0:
-                metrics.update({f"{part}/{key}": value for key, value in vars(evaluation).items()})
+                metrics.update({f"{part}/{key}": value for key, value in evaluation.metrics.items()})
         if position == 0:
             score = state.score
             score.test_history.append(on_test.acc)
@@ -92,6 +92,7 @@ def evaluate_all(state: TrainingState, data: LabelledParts, end_of_stage: bool) 
             if best:
                 score.val_acc_best, score.step_best = on_valid.acc, state.step
                 score.test_acc, score.test_ece = on_test.acc, on_test.ece
+                score.test_calibration = {k: list(v) for k, v in vars(on_test.calibration).items()}
                 score.best_weights = cpu_copy(model)
     if end_of_stage and isinstance(state.algorithm, Examined):
         metrics |= state.algorithm.examine(state.models, state.stage, data)

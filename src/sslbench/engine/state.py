@@ -22,13 +22,15 @@ class Score:
     """What the evaluations of a stage have shown so far. Accuracies and calibration errors are in [0, 1].
 
     The best step is the last with the highest validation accuracy: a tie gives no reason to prefer weights
-    that are trained less. Test numbers never choose.
+    that are trained less. Test numbers never choose. ``test_calibration`` holds the fields of `Calibration`
+    at the best step, in plain lists, as a checkpoint and JSON can hold them.
     """
 
     val_acc_best: float = -1.0
     step_best: int = 0
     test_acc: float = 0.0
     test_ece: float = 0.0
+    test_calibration: dict[str, Any] = field(default_factory=dict)
     test_history: list[float] = field(default_factory=list)
     train_seconds: float = 0.0
     metrics_best: dict[str, float] = field(default_factory=dict)

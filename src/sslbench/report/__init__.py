@@ -1,33 +1,34 @@
-"""Many ``result.json`` files in, tables and figures out: what the command ``sslbench-report`` does.
+"""Many ``result.json`` files in; tables, figures and a page out: what the command ``sslbench-report`` does.
 
-Pandas, matplotlib and rich are not imported here: `figure` and `cli` do so where they need them.
+Pandas, matplotlib, scipy, jinja2 and rich are not imported here: the modules that use them are.
 """
 
 from __future__ import annotations
 
+from sslbench.report.cells import MissingRun
+from sslbench.report.commands import commands
+from sslbench.report.comparison import Comparison, compare
+from sslbench.report.differences import Difference, differences_to_supervised
+from sslbench.report.finding import Found, find_runs
+from sslbench.report.groups import Group, Spread, group_runs, ranks, spread
 from sslbench.report.markdown import render_markdown
-from sslbench.report.results import RunResult, UnfinishedRun, find_runs, load_result
-from sslbench.report.summary import (
-    Difference,
-    Group,
-    Spread,
-    commands,
-    differences_to_supervised,
-    group_runs,
-    spread,
-)
+from sslbench.report.results import RunResult, load_result
 
 __all__ = [
+    "Comparison",
     "Difference",
+    "Found",
     "Group",
+    "MissingRun",
     "RunResult",
     "Spread",
-    "UnfinishedRun",
     "commands",
+    "compare",
     "differences_to_supervised",
     "find_runs",
     "group_runs",
     "load_result",
+    "ranks",
     "render_markdown",
     "spread",
 ]

@@ -10,20 +10,23 @@ from typing import Any
 import yaml
 
 from sslbench.errors import UserError
-from sslbench.report.markdown import format_spread, table
-from sslbench.report.results import RunResult, relative
-from sslbench.report.summary import Group, commands, spread
+from sslbench.report.columns import Column, format_spread
+from sslbench.report.commands import commands
+from sslbench.report.groups import Group, spread
+from sslbench.report.markdown import table
+from sslbench.report.results import RunResult
+from sslbench.report.text import relative
 
 _COLUMNS = (
-    ("system", False),
-    ("data", False),
-    ("number", False),
-    ("published", False),
-    ("here %", True),
-    ("seeds (n)", True),
-    ("row", True),
-    ("what was wrong there, or differs", False),
-    ("command", False),
+    Column("system", False),
+    Column("data", False),
+    Column("number", False),
+    Column("published", False),
+    Column("here %", True),
+    Column("seeds (n)", True),
+    Column("row", True),
+    Column("what was wrong there, or differs", False),
+    Column("command", False),
 )
 _TEXTS = ("system", "data", "number", "published", "remark", "metric")
 
@@ -105,7 +108,7 @@ def _value(run: RunResult, metric: str) -> float:
 
 
 def _cells(row: Published, groups: Sequence[Group]) -> list[str]:
-    found = [group for group in groups if _matches(group, row.runs)]
+    found = [group for group in groups if group.runs and _matches(group, row.runs)]
     if len(found) != 1:
         raise UserError(f"{row.system}, {row.data}: {len(found)} groups of runs match {row.runs}, not one")
     group = found[0]

@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sslbench.errors import UserError
 from sslbench.files import write_atomically
-from sslbench.report.beside import read_published, render_beside
-from sslbench.report.markdown import ON_CHOICE, SUMMARY_COLUMNS, not_finished, render_markdown, summary_row
-from sslbench.report.results import RunResult, find_runs, relative
-from sslbench.report.summary import Group, group_runs, without_copies
+from sslbench.report.text import printable, relative
+
+if TYPE_CHECKING:
+    from sslbench.report.comparison import Comparison
+    from sslbench.report.curves import Curves
 
 _TITLE = "Results"
-_FIGURE_FORMATS = (".png", ".svg")
-_WIDTH_WITHOUT_TERMINAL = 220  # characters: a pipe has no width, and 80 would break the table's cells
+_ENDINGS = {
+    "figure": (".png", ".svg"),
+    "html": (".html", ".htm"),
+    "latex": (".tex",),
+}
+_OUTPUTS = ("out", "html", "figure", "csv", "table", "latex")
+_INPUTS = ("beside", "note")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sslbench-report",
-        description="Tables and figures from the result.json files of many runs, averaged over seeds.",
-        epilog="Example: sslbench-report outputs --out results.md --figure results.png --csv results.csv",
+        description="Tables, figures and a page from the results of many runs, averaged over seeds.",
+        epilog="Example: sslbench-report outputs --html report.html --out results.md --csv results.csv",
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="DIR_OR_RUN", help="searched for result.json, at any depth"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="DIR_OR_RUN",
+        help="searched for result.json, status.json and the plans of sweeps, at any depth",
+    )
+    parser.add_argument("--seeds", action="store_true", help="print a row for each run too")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE.html", help="write one page with tables and figures"
     )
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the whole report as markdown")
     parser.add_argument(
         "--figure", type=Path, metavar="FILE.png", help="draw accuracy over steps (.png or .svg)"
     )
     parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="write one row per run")
+    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="write one row per configuration")
+    parser.add_argument("--latex", type=Path, metavar="FILE.tex", help="write the summary for booktabs")
     parser.add_argument(
-        "--title", default=_TITLE, metavar="TEXT", help="of the report and the figure (%(default)s)"
+        "--title", default=_TITLE, metavar="TEXT", help="of the report, the page and the figure (%(default)s)"
     )
     parser.add_argument(
         "--beside",
@@ -54,26 +68,30 @@ def _parser() -> argparse.ArgumentParser:
 def _command(args: argparse.Namespace) -> str:
     """The command line that makes the same files, with paths as seen from the working directory."""
     words = ["sslbench-report", *map(relative, args.runs)]
-    for option in ("out", "figure", "csv"):
+    for option in ("out", "figure", "csv", "table", "latex", "html"):
         if path := getattr(args, option):
             words += [f"--{option}", relative(path)]
     if args.title != _TITLE:
         words += ["--title", args.title]
-    for option in ("beside", "note"):
+    for option in _INPUTS:
         if path := getattr(args, option):
             words += [f"--{option}", relative(path)]
-    return shlex.join(words)
+    return printable(shlex.join(words))
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    if args.figure and args.figure.suffix.lower() not in _FIGURE_FORMATS:
-        raise UserError(f"--figure must end in {' or '.join(_FIGURE_FORMATS)}, not {args.figure.name}")
-    for option in ("note", "beside"):
+    for option, endings in _ENDINGS.items():
+        path = getattr(args, option)
+        if path and path.suffix.lower() not in endings:
+            raise UserError(f"--{option} must end in {' or '.join(endings)}, not {path.name}")
+    for option in _INPUTS:
         if getattr(args, option) and not args.out:
             raise UserError(f"--{option} goes into the markdown report: give --out too")
-    used = [path.resolve() for path in (args.out, args.figure, args.csv, args.note, args.beside) if path]
+    options = (*_OUTPUTS, *_INPUTS)
+    used = [path.resolve() for option in options if (path := getattr(args, option))]
     if len(set(used)) < len(used):
-        raise UserError("--out, --figure, --csv, --note and --beside must be different files")
+        names = ", ".join(f"--{option}" for option in options[:-1])
+        raise UserError(f"{names} and --{options[-1]} must be different files")
 
 
 def _read_note(path: Path) -> str:
@@ -85,35 +103,6 @@ def _read_note(path: Path) -> str:
         raise UserError(f"{path} is not UTF-8 text") from error
 
 
-def _show(groups: Sequence[Group]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for name, right in SUMMARY_COLUMNS:
-        table.add_column(name, justify="right" if right else "left")
-    for group in groups:
-        # Text, so that a bracket in a name is not taken for markup.
-        table.add_row(*map(Text, summary_row(group)))
-    console = Console()
-    (console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)).print(table)
-
-
-def _csv(runs: Sequence[RunResult]) -> str:
-    import pandas as pd
-
-    rows = []
-    for run in runs:
-        row = asdict(run)
-        row["folder"] = relative(run.folder)
-        row["overrides"] = json.dumps(run.overrides)
-        for name in ("metrics_best", "metrics_last"):
-            row[name] = json.dumps(row[name])
-        rows.append(row)
-    return pd.DataFrame(rows).to_csv(index=False)
-
-
 def _write(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, lambda part: part.write_bytes(content))
@@ -122,33 +111,61 @@ def _write(path: Path, content: bytes) -> None:
     print(f"wrote {path}")
 
 
+def _figure(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> bytes | None:
+    if not curves.of:
+        comparison.warnings.append(f"{relative(args.figure)} is not written: no run has curves to draw")
+        return None
+    from sslbench.report.figures.overview import render_figure
+
+    file_format = args.figure.suffix.lower().removeprefix(".")
+    return render_figure(comparison.groups, curves.of, title=printable(args.title), file_format=file_format)
+
+
+def _rendered(args: argparse.Namespace, comparison: Comparison) -> dict[Path, bytes]:
+    """The content of each file that was asked for."""
+    from sslbench.report.beside import read_published, render_beside
+    from sslbench.report.markdown import render_markdown
+
+    note = _read_note(args.note) if args.note else ""
+    published = read_published(args.beside) if args.beside else []
+    title, command = printable(args.title), _command(args)
+    files: dict[Path, bytes | None] = {}
+    if args.figure or args.html:
+        from sslbench.report.curves import gather_curves
+
+        curves = gather_curves(comparison.groups)
+        comparison.warnings.extend(curves.warnings)
+        if args.figure:
+            files[args.figure] = _figure(args, comparison, curves)
+        if args.html:
+            from sslbench.report.page import render_page
+
+            page = render_page(comparison, curves, title=title, command=command, page=args.html)
+            files[args.html] = page.encode()
+    if args.csv or args.table or args.latex:
+        from sslbench.report.tables import groups_csv, latex, runs_csv
+
+        writers = {args.csv: runs_csv, args.table: groups_csv, args.latex: latex}
+        files |= {path: writer(comparison).encode() for path, writer in writers.items() if path}
+    if args.out:
+        parts = [note, *([render_beside(published, comparison.groups)] if published else [])]
+        text = "\n\n".join(part for part in parts if part)
+        files[args.out] = render_markdown(comparison, title=title, command=command, note=text).encode()
+    return {path: content for path, content in files.items() if content is not None}
+
+
 def _report(args: argparse.Namespace) -> None:
     _check_paths(args)
-    note = _read_note(args.note) if args.note else ""
-    runs, unfinished = find_runs(args.runs)
-    runs, copies = without_copies(runs)
-    groups = group_runs(runs)
-    published = read_published(args.beside) if args.beside else []
-    # All is rendered before anything is written: an error leaves no half of a report.
-    files: dict[Path, bytes] = {}
-    if args.out:
-        parts = [note, *([render_beside(published, groups)] if published else [])]
-        note = "\n\n".join(part for part in parts if part)
-        text = render_markdown(groups, unfinished, title=args.title, command=_command(args), note=note)
-        files[args.out] = text.encode()
-    if args.figure:
-        from sslbench.report.figure import render_figure
+    from sslbench.report.comparison import compare
+    from sslbench.report.finding import find_runs
+    from sslbench.report.terminal import show
 
-        file_format = args.figure.suffix.lower().removeprefix(".")
-        files[args.figure] = render_figure(groups, title=args.title, file_format=file_format)
-    if args.csv:
-        files[args.csv] = _csv(runs).encode()
-    _show(groups)
-    print(ON_CHOICE)
-    if copies:
-        print(f"left out as copies: {', '.join(relative(run.folder) for run in copies)}")
-    if unfinished:
-        print(not_finished(unfinished))
+    comparison = compare(find_runs(args.runs))
+    # All is rendered before anything is written: an error leaves no half of a report.
+    files = _rendered(args, comparison)
+    show(comparison, seeds=args.seeds)
+    for line in comparison.warnings:
+        print(f"sslbench-report: warning: {line}", file=sys.stderr)
     for path, content in files.items():
         _write(path, content)
 

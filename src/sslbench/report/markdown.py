@@ -1,147 +1,36 @@
-"""The report as markdown, and the table cells that the terminal shows too."""
+"""The report as markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sslbench.report.results import RunResult, UnfinishedRun
-from sslbench.report.summary import (
-    Difference,
-    Group,
-    Spread,
-    commands,
-    differences_to_supervised,
-    spread,
+from sslbench.report.columns import (
+    DIFFERENCE_COLUMNS,
+    MISSING_COLUMNS,
+    ON_CHOICE,
+    RUN_COLUMNS,
+    SUMMARY_COLUMNS,
+    Cell,
+    difference_cells,
+    missing_rows,
+    run_cells,
+    summary_cells,
 )
+from sslbench.report.commands import commands
+from sslbench.report.comparison import Comparison
+from sslbench.report.groups import Group
+from sslbench.report.text import short
 
-ON_CHOICE = (
-    "The best step of each run was chosen on the validation images alone; the test images were only "
-    "evaluated and reported."
+_LONGEST = 300  # characters of a cell
+ON_DIFFERENCES = (
+    "Test error of the method minus that of supervised training with the same data, labels, validation "
+    "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
+    "pairs that both sides have. The bootstrap interval is the 95 % percentile interval over 9,999 "
+    "resamples of the pairs; with few pairs it is too short: of three pairs it covers the true difference in "
+    "three cases of four (docs/design/comparison.md). Student's t "
+    "interval, which supposes normal differences, is the more cautious. Without a pair the means are "
+    "compared, with Welch's standard error."
 )
-# Name, and whether the column holds numbers and is set to the right.
-SUMMARY_COLUMNS = (
-    ("#", True),
-    ("dataset", False),
-    ("labels", True),
-    ("validation images", True),
-    ("algorithm", False),
-    ("loss", False),
-    ("model", False),
-    ("steps", True),
-    ("seeds (n)", True),
-    ("test error %", True),
-    ("at last step %", True),
-    ("median of 20 %", True),
-    ("ECE %", True),
-    ("val acc %", True),
-)
-_RUN_COLUMNS = (
-    ("#", True),
-    ("dataset", False),
-    ("labels", True),
-    ("method", False),
-    ("seed", True),
-    ("split", False),
-    ("val acc % @ step", True),
-    ("test error %", True),
-    ("at last step %", True),
-    ("median of 20 %", True),
-    ("seconds", True),
-    ("steps/s", True),
-    ("device", False),
-    ("torch", False),
-    ("commit", False),
-)
-_DIFFERENCE_COLUMNS = (
-    ("#", True),
-    ("dataset", False),
-    ("labels", True),
-    ("method", False),
-    ("model", False),
-    ("supervised #", True),
-    ("supervised model", False),
-    ("difference, points", True),
-    ("standard error", True),
-    ("seeds", True),
-    ("comparison", False),
-)
-
-
-def format_spread(value: Spread, single: str = "n=1") -> str:
-    """A fraction in percent, ``mean ± std``; one value is marked with `single`."""
-    if value.std is None:
-        return f"{100 * value.mean:.2f} ({single})"
-    return f"{100 * value.mean:.2f} ± {100 * value.std:.2f}"
-
-
-def summary_row(group: Group) -> list[str]:
-    """The cells of `SUMMARY_COLUMNS`."""
-    head, runs = group.head, group.runs
-    return [
-        str(group.number),
-        head.dataset,
-        str(head.num_labels),
-        str(head.num_valid),
-        head.algorithm,
-        head.loss or "-",
-        head.model,
-        str(head.steps),
-        str(len(runs)),
-        format_spread(group.test_error, single="n=1: no spread"),
-        format_spread(spread([1 - run.test_acc_last for run in runs])),
-        format_spread(spread([1 - run.test_acc_median20 for run in runs])),
-        format_spread(spread([run.test_ece for run in runs])),
-        format_spread(spread([run.val_acc_best for run in runs])),
-    ]
-
-
-def not_finished(runs: Sequence[UnfinishedRun]) -> str:
-    """The line that names runs without a result."""
-    return f"not finished: {', '.join(map(str, runs))}"
-
-
-def _short(digest: str) -> str:
-    # A suffix such as -dirty matters more than the digits.
-    head, dash, tail = digest.partition("-")
-    return f"{head[:8]}{dash}{tail}"
-
-
-def _run_row(group: Group, run: RunResult) -> list[str]:
-    return [
-        str(group.number),
-        run.dataset,
-        str(run.num_labels),
-        group.label,
-        str(run.seed),
-        _short(run.split_hash),
-        f"{100 * run.val_acc_best:.2f} @ {run.step_best}",
-        f"{100 * (1 - run.test_acc):.2f}",
-        f"{100 * (1 - run.test_acc_last):.2f}",
-        f"{100 * (1 - run.test_acc_median20):.2f}",
-        f"{run.train_seconds:.1f}",
-        f"{run.steps_per_second:.1f}",
-        run.device,
-        run.torch,
-        _short(run.git_commit) if run.git_commit else "-",
-    ]
-
-
-def _difference_row(difference: Difference) -> list[str]:
-    method, baseline = difference.method, difference.baseline
-    n, error = len(method.runs), difference.standard_error
-    return [
-        str(method.number),
-        method.head.dataset,
-        str(method.head.num_labels),
-        method.label,
-        method.head.model,
-        str(baseline.number),
-        baseline.head.model,
-        f"{100 * difference.mean:+.2f}",
-        "none, n=1" if error is None else f"{100 * error:.2f}",
-        str(n) if difference.paired else f"{n} and {len(baseline.runs)}",
-        "paired" if difference.paired else "unpaired",
-    ]
 
 
 def table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
@@ -155,50 +44,64 @@ def table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) ->
     return "\n".join([line(name for name, _ in columns), rule, *map(line, rows)])
 
 
+def _plain(text: str) -> str:
+    """A name or a path of any kind, of a length that fits, and without HTML to whoever renders the page."""
+    return short(text, _LONGEST).replace("&", "&amp;").replace("<", "&lt;").replace("`", "'")
+
+
+def _rows(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
+    return [[_plain(cell.text) for cell in row] for row in rows]
+
+
 def _command_section(group: Group) -> str:
     head = group.head
     loss = f", {head.loss}" if head.loss else ""
-    title = (
-        f"Row {group.number}: {head.dataset}, {head.num_labels} labels, {head.algorithm}{loss}, {head.model}"
+    title = f"{head.dataset}, {head.num_labels} labels, {head.algorithm}{loss}, {head.model}"
+    return (
+        f"Row {group.number}: {_plain(title)} (group `{_plain(head.group)}`)\n\n```sh\n"
+        + "\n".join(commands(group))
+        + "\n```"
     )
-    return f"{title} (group `{head.group}`)\n\n```sh\n" + "\n".join(commands(group)) + "\n```"
 
 
-def _difference_section(groups: Sequence[Group]) -> list[str]:
-    differences, alone = differences_to_supervised(groups)
+def _difference_section(comparison: Comparison) -> list[str]:
     parts = ["## Difference to supervised"]
-    if differences:
-        parts.append(
-            "Test error of the method minus that of supervised training with the same labels, steps and "
-            "splits, in percentage points: negative is better. The standard error is that of the mean "
-            "difference: over pairs where both sides have the same seeds and splits, else Welch's, unpaired."
-        )
-        parts.append(table(_DIFFERENCE_COLUMNS, map(_difference_row, differences)))
-    if alone:
-        names = ", ".join(f"{group.label} (row {group.number})" for group in alone)
+    if comparison.differences:
+        rows = map(difference_cells, comparison.differences)
+        parts += [ON_DIFFERENCES, table(DIFFERENCE_COLUMNS, _rows(rows))]
+    if comparison.alone:
+        names = ", ".join(f"{_plain(group.label)} (row {group.number})" for group in comparison.alone)
         parts.append(f"No supervised group with the same data set, labels, steps and splits: {names}.")
-    if not differences and not alone:
+    if not comparison.differences and not comparison.alone:
         parts.append("There is no other method than supervised training.")
     return parts
 
 
-def render_markdown(
-    groups: Sequence[Group],
-    unfinished: Sequence[UnfinishedRun],
-    *,
-    title: str,
-    command: str,
-    note: str = "",
-) -> str:
+def _missing_section(comparison: Comparison) -> list[str]:
+    parts = []
+    if comparison.missing:
+        parts += [
+            "## Not finished",
+            "Runs without a result that can be read. `running` may also be a run that was killed without "
+            "warning.",
+            table(MISSING_COLUMNS, _rows(missing_rows(comparison))),
+        ]
+    if comparison.warnings:
+        lines = "\n".join(f"- {_plain(line)}" for line in comparison.warnings)
+        parts += ["## Files that could not be used", lines]
+    return parts
+
+
+def render_markdown(comparison: Comparison, *, title: str, command: str, note: str = "") -> str:
     """The whole report.
 
     Args:
-        groups: from `group_runs`.
-        unfinished: runs to name as left out.
+        comparison: what to show.
         title: of the page.
         command: the shell line that wrote the report.
         note: prose in markdown that goes in unchanged after the title.
     """
+    groups = comparison.groups
     parts = [
         f"# {title}",
         "Generated from the `result.json` of each run by sslbench-report; no number was typed:\n\n"
@@ -208,15 +111,17 @@ def render_markdown(
         f"Mean ± sample standard deviation (n - 1) over n runs with different seeds. {ON_CHOICE} "
         "`test error` is at that step, `at last step` after the whole run, and `median of 20` over the last "
         "20 evaluations, or all where there were fewer; ECE, the expected calibration error on the test "
-        "images, is at the best step.",
-        table(SUMMARY_COLUMNS, map(summary_row, groups)),
-        *([f"{not_finished(unfinished)}."] if unfinished else []),
+        "images, is at the best step. `rank` is by mean test error among the rows with the same data set, "
+        "labels, validation images and steps; ties share it. `difference` is that to `supervised`, in "
+        "percentage points, with its bootstrap interval over n pairs (see below).",
+        table(SUMMARY_COLUMNS, _rows(summary_cells(group, comparison) for group in groups)),
+        *_missing_section(comparison),
         "## Every run",
         "`#` is the row in the summary; `split` begins the hash of the split's indices.",
-        table(_RUN_COLUMNS, (_run_row(group, run) for group in groups for run in group.runs)),
+        table(RUN_COLUMNS, _rows(run_cells(group, run) for group in groups for run in group.runs)),
         "## Commands",
         "As typed, but for the folders `run_dir`, `output_root` and `data_root`.",
-        *map(_command_section, groups),
-        *_difference_section(groups),
+        *(_command_section(group) for group in groups if group.runs),
+        *_difference_section(comparison),
     ]
     return "\n\n".join(parts) + "\n"

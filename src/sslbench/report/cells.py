@@ -1,0 +1,134 @@
+"""Runs without a result: what ``status.json`` and a sweep's ``cells.jsonl`` say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sslbench.errors import UserError
+from sslbench.report.reading import Count, parse_json, read_fields, read_text
+from sslbench.report.results import RESULT, require_schema
+from sslbench.report.text import printable, relative, short
+
+STATUS = "status.json"
+CELLS = "cells.jsonl"
+_STATES = ("running", "failed", "interrupted")
+_ERROR_LENGTH = 500  # characters
+_MOST_WARNINGS = 3  # of one file
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which run it is; the fields are those of `RunResult`."""
+
+    run_id: str
+    name: str
+    group: str
+    algorithm: str
+    dataset: str
+    model: str
+    loss: str | None
+    num_labels: Count
+    num_valid: Count
+    seed: int
+    split_seed: int
+    steps: Count
+
+
+@dataclass(frozen=True)
+class MissingRun:
+    """A run that has no result that can be read.
+
+    Attributes:
+        folder: the run directory; it need not exist.
+        status: ``failed``, ``interrupted``, ``running`` (or killed without warning), ``not started``,
+            ``no result`` (it says that it is finished), ``damaged`` (its result cannot be read), or
+            ``unknown``.
+        error: what went wrong, on one line; empty where nothing is known.
+        run: which run it is; None for folders of older versions.
+    """
+
+    folder: Path
+    status: str
+    error: str = ""
+    run: Identity | None = None
+
+    def __str__(self) -> str:
+        return f"{self.place} ({self.reason})"
+
+    @property
+    def place(self) -> str:
+        """The folder, as seen from the working directory."""
+        return relative(self.folder)
+
+    @property
+    def reason(self) -> str:
+        """The status, with the error if there is one."""
+        return f"{self.status}: {self.error}" if self.error else self.status
+
+
+def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun, list[str]]:
+    """What is known of a run without ``result.json``, and warnings about its ``status.json``.
+
+    Args:
+        folder: the run directory.
+        planned: what a sweep says about it.
+    """
+    path = folder / STATUS
+    try:
+        found = parse_json(read_text(path), relative(path))
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return MissingRun(folder, "not started", run=planned), []
+        return MissingRun(folder, "unknown", run=planned), [str(error)]
+    warnings = []
+    run = planned
+    if "run" in found:
+        try:
+            run = _identity(found["run"], f"{relative(path)}: run")
+        except UserError as error:
+            warnings.append(str(error))
+    status, error_text = found.get("status"), found.get("error")
+    lines = error_text.strip().splitlines() if isinstance(error_text, str) else []
+    error_line = short(printable(lines[0]), _ERROR_LENGTH) if lines else ""
+    if status == "finished":
+        status, error_line = "no result", f"it says that it is finished, but there is no {RESULT}"
+    elif status not in _STATES:
+        status = "unknown"
+    return MissingRun(folder, status, error_line, run), warnings
+
+
+def _identity(found: object, where: str) -> Identity:
+    if not isinstance(found, dict):
+        raise UserError(f"{where} must be an object")
+    return read_fields(Identity, found, where)
+
+
+def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
+    """The run folders that a sweep planned, and warnings about lines that say nothing.
+
+    Args:
+        path: a ``cells.jsonl``; its folders are relative to the folder it lies in.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    cells: dict[Path, Identity] = {}
+    wrong: list[tuple[int, str]] = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{relative(path)}, line {number}"
+        try:
+            found = parse_json(line, where)
+            require_schema(found.get("schema"), where)
+            folder = found.get("folder")
+            if not isinstance(folder, str) or not folder or "\0" in folder:
+                raise UserError(f"{where}: 'folder' must be the path of a folder")
+            cells[path.parent / folder] = _identity(found.get("run"), f"{where}: run")
+        except UserError as error:
+            wrong.append((number, str(error)))
+    warnings = [text for _, text in wrong[:_MOST_WARNINGS]]
+    if rest := wrong[_MOST_WARNINGS:]:
+        warnings.append(f"{relative(path)}, from line {rest[0][0]}: {len(rest)} more lines cannot be used")
+    return cells, warnings

@@ -1,0 +1,70 @@
+"""All that a report says, worked out once for every form it is shown in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from sslbench.report.cells import MissingRun
+from sslbench.report.differences import Difference, differences_to_supervised, shown_beside
+from sslbench.report.finding import Found
+from sslbench.report.groups import Group, Task, group_runs, ranks, without_copies
+from sslbench.report.results import RunResult
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The groups and what is known about them.
+
+    Attributes:
+        groups: in the order of their rows.
+        ranks: by the number of the group.
+        differences: to supervised training, in the order of `groups`.
+        beside: the difference that stands in a group's row, by the number of the group.
+        alone: methods without a supervised group to compare with.
+        missing: every run without a result, also where its group is not known.
+        copies: runs left out since another folder holds the same outcome.
+        warnings: one line for each file that could not be used.
+    """
+
+    groups: list[Group]
+    ranks: dict[int, int]
+    differences: list[Difference]
+    beside: dict[int, Difference]
+    alone: list[Group]
+    missing: list[MissingRun]
+    copies: list[RunResult]
+    warnings: list[str]
+
+    @property
+    def runs(self) -> list[RunResult]:
+        """Every run with a result, group by group."""
+        return [run for group in self.groups for run in group.runs]
+
+    def by_task(self) -> dict[Task, list[Group]]:
+        """The groups of each task, in the order of their rows."""
+        tasks: dict[Task, list[Group]] = defaultdict(list)
+        for group in self.groups:
+            tasks[group.task].append(group)
+        return dict(sorted(tasks.items()))
+
+
+def compare(found: Found) -> Comparison:
+    """Group, rank and compare.
+
+    Raises:
+        UserError: runs of a group differ in more than their seeds, or two have the same seeds.
+    """
+    runs, copies = without_copies(found.runs)
+    groups = group_runs(runs, found.missing)
+    differences, alone = differences_to_supervised(groups)
+    return Comparison(
+        groups,
+        ranks(groups),
+        differences,
+        shown_beside(differences),
+        alone,
+        found.missing,
+        copies,
+        list(found.warnings),
+    )

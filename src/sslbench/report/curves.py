@@ -1,0 +1,130 @@
+"""Accuracy over steps: reading the ``metrics.jsonl`` of each run once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslbench.errors import UserError
+from sslbench.report.groups import Group
+from sslbench.report.reading import read_text
+from sslbench.report.results import RunResult
+from sslbench.report.text import relative
+from sslbench.tracking.jsonl import FILE_NAME
+
+TEST, VALID = "test/acc", "val/acc"
+Points = dict[int, tuple[float, float]]  # test and validation accuracy by step
+_LARGEST_STEP = 2**53  # the last whole number that a float holds exactly
+
+
+def read_curves(run: RunResult) -> Points:
+    """Test and validation accuracy (fractions) of one run by step, ascending.
+
+    A last line that was torn by a kill is left out, and so are points without both accuracies. Should a step
+    have been logged twice, the later line counts.
+
+    Raises:
+        UserError: ``metrics.jsonl`` is missing, damaged, or has no step with both accuracies.
+    """
+    path = run.folder / FILE_NAME
+    lines = read_text(path).rstrip("\n").split("\n")
+    points: Points = {}
+    for number, line in enumerate(lines, start=1):
+        point = _point(line)
+        if point is None:
+            if number < len(lines):
+                raise UserError(f"{relative(path)}, line {number}: not a log point")
+            continue
+        step, test, valid = point
+        if test is not None and valid is not None:
+            points[step] = (test, valid)
+    if not points:
+        raise UserError(f"{relative(path)} has no step with {TEST} and {VALID}")
+    return dict(sorted(points.items()))
+
+
+def _point(line: str) -> tuple[int, float | None, float | None] | None:
+    """Step, test and validation accuracy; a number that is absent or was not finite is None."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    step, test, valid = found.get("step"), found.get(TEST), found.get(VALID)
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LARGEST_STEP:
+        return None
+    return (step, test, valid) if all(map(_is_share, (test, valid))) else None
+
+
+def _is_share(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy (percent) of a group over the steps that all its runs have.
+
+    Attributes:
+        steps: ascending.
+        mean: test accuracy, mean over the runs.
+        low: lowest test accuracy of a run.
+        high: highest test accuracy of a run.
+        valid: validation accuracy, mean over the runs.
+        n: runs in it.
+    """
+
+    steps: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    valid: NDArray[np.float64]
+    n: int
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of many groups.
+
+    Attributes:
+        of: by the number of the group; groups that cannot be drawn are not in it.
+        warnings: a line for each run or group that was left out.
+    """
+
+    of: dict[int, Curve] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def gather_curves(groups: Iterable[Group]) -> Curves:
+    """Read the curves of every run; one that is damaged is left out with a warning."""
+    found = Curves()
+    for group in groups:
+        curves = []
+        for run in group.runs:
+            try:
+                curves.append(read_curves(run))
+            except UserError as error:
+                found.warnings.append(f"{error}: left out of the curves")
+        if not curves:
+            continue
+        # Only steps that every run has: a mean over fewer seeds would jump where one is missing.
+        steps = [step for step in curves[0] if all(step in curve for curve in curves[1:])]
+        if not steps:
+            found.warnings.append(
+                f"group '{group.head.group}': no step was evaluated in all of its runs; "
+                "left out of the curves"
+            )
+            continue
+        shares = np.array([[curve[step] for step in steps] for curve in curves])
+        test, valid = 100 * shares[..., 0], 100 * shares[..., 1]
+        lowest, mean, highest = test.min(axis=0), test.mean(axis=0), test.max(axis=0)
+        found.of[group.number] = Curve(
+            np.array(steps), mean, lowest, highest, valid.mean(axis=0), len(curves)
+        )
+    return found

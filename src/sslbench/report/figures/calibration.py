@@ -1,0 +1,126 @@
+"""How far a network's confidence can be trusted: reliability diagrams, or calibration errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslbench.report.figures.drawing import (
+    WIDTH,
+    Panel,
+    fitted_axes,
+    label_of,
+    legend,
+    look,
+    panel_axes,
+    to_svg,
+)
+from sslbench.report.figures.palette import MOST_CURVES, Palette, best_variants, labels
+from sslbench.report.groups import BASELINE, Group, Task, spread
+from sslbench.report.reading import Calibration
+
+_FEWEST = 10  # images of a bin that is drawn; the share of fewer is chance
+
+
+def pooled(bins: Sequence[Calibration]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Mean confidence, accuracy and count of each bin over several runs with equally many bins.
+
+    An empty bin has NaN.
+    """
+    counts = np.array([run.counts for run in bins], dtype=np.int64)
+    totals = counts.sum(axis=0)
+
+    def mean(name: str) -> NDArray[np.float64]:
+        # None of an empty bin becomes NaN, which its weight of 0 must not spread.
+        values = np.nan_to_num(np.array([getattr(run, name) for run in bins], dtype=np.float64))
+        sums: NDArray[np.float64] = (counts * values).sum(axis=0)
+        means: NDArray[np.float64] = np.full(len(totals), np.nan)
+        np.divide(sums, totals, out=means, where=totals > 0)
+        return means
+
+    return mean("confidence"), mean("accuracy"), totals
+
+
+def _bins(group: Group) -> list[Calibration]:
+    """The bins of a group's runs; none unless all of the runs that have some agree in their number."""
+    found = [run.test_calibration for run in group.runs if run.test_calibration]
+    return found if len({len(bins.counts) for bins in found}) == 1 else []
+
+
+def _shown(groups: Sequence[Group]) -> list[Group]:
+    best = best_variants(groups)
+    methods = [group for group in best if group.head.algorithm != BASELINE]
+    return [*methods[:MOST_CURVES], *[group for group in best if group.head.algorithm == BASELINE][:2]]
+
+
+def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> list[Panel]:
+    """A reliability diagram of the best variants that have bins, and the errors where some have none."""
+    shown = _shown(groups)
+    with_bins = [group for group in shown if _bins(group)]
+    panels = []
+    if with_bins:
+        panels.append(_reliability(task, with_bins, palette, f"{name}-bins"))
+    if len(with_bins) < len(shown):
+        panels.append(_errors(task, shown, palette, f"{name}-ece"))
+    return panels
+
+
+def _reliability(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
+    with look(name):
+        figure, axes = panel_axes(len(groups), height=3.6)
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
+        for group, entry in zip(groups, labels(groups), strict=True):
+            confidence, accuracy, counts = pooled(_bins(group))
+            enough = counts >= _FEWEST
+            own = palette[group.head.algorithm]
+            axes.plot(
+                confidence[enough],
+                accuracy[enough],
+                color=own.colour,
+                marker=own.marker,
+                markersize=4,
+                linewidth=1.4,
+                label=label_of(f"{entry}, ECE {100 * _ece(group):.1f} %"),
+            )
+        axes.set_xlim(0, 1.02)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("mean confidence of the bin")
+        axes.set_ylabel("accuracy in the bin")
+        legend(axes)
+        caption = (
+            "Test images at the best step in 15 equal bins of the top probability, over all seeds; below the "
+            f"diagonal a network is too sure. Bins with fewer than {_FEWEST} images are left out. The ECE is "
+            "the mean of the seeds'."
+        )
+        return Panel(str(task), caption, to_svg(figure, name, f"Reliability diagram. {task}"))
+
+
+def _ece(group: Group) -> float:
+    return spread([run.test_ece for run in group.runs]).mean
+
+
+def _errors(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
+    with look(name):
+        figure, axes = fitted_axes(WIDTH, 0.7 + 0.27 * len(groups))
+        for place, group in enumerate(groups):
+            number = spread([run.test_ece for run in group.runs])
+            axes.barh(
+                place,
+                100 * number.mean,
+                xerr=100 * number.std if number.std is not None else None,
+                color=palette[group.head.algorithm].colour,
+                alpha=0.8,
+                error_kw={"linewidth": 0.9},
+            )
+        axes.set_yticks(range(len(groups)), labels(groups))
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlim(left=0)
+        axes.set_xlabel("expected calibration error (%)")
+        caption = (
+            "Mean over seeds, bars: one sample standard deviation. Not all of these runs have kept the bins "
+            "that a reliability diagram needs."
+        )
+        return Panel(str(task), caption, to_svg(figure, name, f"Expected calibration error. {task}"))

@@ -1,0 +1,136 @@
+"""Accuracy over training steps: the methods of a task beside each other, then the variants of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
+
+from sslbench.report.curves import Curve
+from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
+from sslbench.report.figures.palette import (
+    MARKERS,
+    MOST_CURVES,
+    Palette,
+    Style,
+    best_variants,
+    labels,
+    style,
+)
+from sslbench.report.groups import BASELINE, Group, Task
+from sslbench.report.text import short
+
+RISE = 0.25  # share of a run in which accuracy climbs from chance; the vertical axis need not show it
+_POINTS = 120  # of a curve in the page; more cannot be told apart at its width
+
+
+def draw_curve(axes: Axes, curve: Curve, label: str, look_of: Style, *, points: int = _POINTS) -> float:
+    """Plot one group; returns its lowest test accuracy (percent) once the first rise is over."""
+    every = np.unique(np.linspace(0, len(curve.steps) - 1, min(points, len(curve.steps))).round().astype(int))
+    steps, low = curve.steps[every], curve.low[every]
+    (line,) = axes.plot(steps, curve.mean[every], color=look_of.colour, linewidth=1.6, label=label_of(label))
+    line.set(marker=look_of.marker, markersize=3.5, markevery=0.1)
+    axes.plot(
+        steps, curve.valid[every], color=look_of.colour, linewidth=0.8, linestyle=(0, (4, 2)), alpha=0.8
+    )
+    axes.fill_between(steps, low, curve.high[every], color=look_of.colour, alpha=0.18, linewidth=0)
+    return float(low[steps >= RISE * steps[-1]].min())
+
+
+def finish_axes(axes: Axes, lowest: float) -> None:
+    """Limits and names; from chance upwards, the last points between methods would be a hair's breadth."""
+    high = axes.dataLim.y1
+    margin = max(0.05 * (high - lowest), 0.1)
+    axes.set_ylim(lowest - margin, high + margin)
+    axes.set_xlabel("training step")
+    axes.set_ylabel("accuracy (%)")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def curve_labels(groups: Sequence[Group], curves: Mapping[int, Curve]) -> list[str]:
+    """Legend entries with the number of runs in each curve."""
+    numbers = [curves[group.number].n for group in groups]
+    return [
+        f"{name}, {n} {'seed' if n == 1 else 'seeds'}"
+        for name, n in zip(labels(groups), numbers, strict=True)
+    ]
+
+
+def _panel(
+    name: str, title: str, caption: str, drawn: Sequence[tuple[Group, Style]], curves: Mapping[int, Curve]
+) -> Panel:
+    with look(name):
+        figure, axes = panel_axes(len(drawn))
+        groups = [group for group, _ in drawn]
+        entries = curve_labels(groups, curves)
+        lows = [
+            draw_curve(axes, curves[group.number], entry, look_of)
+            for (group, look_of), entry in zip(drawn, entries, strict=True)
+        ]
+        finish_axes(axes, min(lows))
+        legend(axes)
+        return Panel(title, caption, to_svg(figure, name, f"Accuracy over training steps. {title}"))
+
+
+def curve_panels(
+    task: Task, groups: Sequence[Group], curves: Mapping[int, Curve], palette: Palette, name: str
+) -> list[Panel]:
+    """The panels of one task; none where no run has curves.
+
+    The first has the best variant of each method, up to eight and the baseline. A method with more variants
+    than one, or that did not fit there, gets a panel of its own, with its best eight.
+    """
+    drawn = [group for group in groups if group.number in curves]
+    if not drawn:
+        return []
+    best = best_variants(drawn)
+    baselines = [group for group in best if group.head.algorithm == BASELINE]
+    methods = [group for group in best if group.head.algorithm != BASELINE]
+    first = [*methods[:MOST_CURVES], *baselines[:2]]
+    caption = "The variant of each method with the best validation accuracy."
+    if len(first) == len(drawn):
+        caption = "Every configuration."
+    elif len(methods) > MOST_CURVES:
+        caption += f" The best {MOST_CURVES} of {len(methods)} methods; the others have panels of their own."
+    panels = [
+        _panel(f"{name}-all", str(task), caption, _styled(first, palette), curves),
+    ]
+    by_method: dict[str, list[Group]] = {}
+    for group in drawn:
+        by_method.setdefault(group.head.algorithm, []).append(group)
+    for place, (algorithm, variants) in enumerate(sorted(by_method.items())):
+        if all(group in first for group in variants):
+            continue
+        chosen = sorted(variants, key=lambda group: -group.val_acc.mean)[:MOST_CURVES]
+        chosen.sort(key=lambda group: (group.label, group.number))
+        count = f"{len(variants)} variants" if len(variants) > 1 else "one configuration"
+        if len(chosen) < len(variants):
+            count = f"the best {len(chosen)} of {count}"
+        beside = [] if algorithm == BASELINE else baselines[:1]
+        looks = [(group, style(place)) for place, group in enumerate(chosen)]
+        title = f"{short(algorithm, 40)}: {task}"
+        text = f"{count}, by validation accuracy{'; grey: supervised training' if beside else ''}."
+        panels.append(
+            _panel(
+                f"{name}-{place}",
+                title,
+                text[0].upper() + text[1:],
+                [*looks, *_styled(beside, palette)],
+                curves,
+            )
+        )
+    return panels
+
+
+def _styled(groups: Sequence[Group], palette: Palette) -> list[tuple[Group, Style]]:
+    """Each group in its method's style; a second group of a method in the same panel has another marker."""
+    seen: dict[str, int] = {}
+    styled = []
+    for group in groups:
+        own = palette[group.head.algorithm]
+        again = seen.setdefault(group.head.algorithm, 0)
+        seen[group.head.algorithm] += 1
+        styled.append((group, Style(own.colour, MARKERS[again % len(MARKERS)]) if again else own))
+    return styled

@@ -1,0 +1,101 @@
+"""Methods against distances: the mean test error of each pair."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from sslbench.report.figures.drawing import WIDTH, Panel, fitted_axes, look, to_svg
+from sslbench.report.groups import Group, Task, best_by_validation
+from sslbench.report.text import short
+
+_NO_LOSS = "none"
+_MOST_ROWS = 40
+_LIGHT = 0.55  # of the colour scale: numbers on darker cells are white
+
+
+def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | None:
+    """The heat map of a task; None where no method has two distances, with results or planned.
+
+    A pair that was planned and has no result is hatched and says why. A pair with fewer seeds than planned
+    says so, and one that nobody planned is empty. Of several variants of a pair the one with the best
+    validation accuracy counts.
+    """
+    if not _compares(groups):
+        return None
+    losses = sorted({group.head.loss for group in groups if group.head.loss})
+    columns = [*losses, *([_NO_LOSS] if any(group.head.loss is None for group in groups) else [])]
+    pairs: dict[tuple[str, str], list[Group]] = defaultdict(list)
+    for group in groups:
+        pairs[group.head.algorithm, group.head.loss or _NO_LOSS].append(group)
+    rows = sorted({algorithm for algorithm, _ in pairs})
+    left = rows[_MOST_ROWS:]
+    rows = rows[:_MOST_ROWS]
+    with look(name, **{"axes.grid": False}):
+        figure, axes = fitted_axes(max(WIDTH, 1.5 + 0.62 * len(columns)), 0.9 + 0.42 * len(rows))
+        errors = np.full((len(rows), len(columns)), np.nan)
+        for (algorithm, loss), members in pairs.items():
+            best = best_by_validation(members)
+            if best and algorithm in rows:
+                errors[rows.index(algorithm), columns.index(loss)] = 100 * best.test_error.mean
+        colours = mpl.colormaps["viridis_r"].with_extremes(bad="#f4f4f4")
+        image = axes.imshow(np.ma.masked_invalid(errors), cmap=colours, aspect="auto")
+        shades = np.asarray(image.norm(errors))
+        for (algorithm, loss), members in pairs.items():
+            if algorithm in rows:
+                place = rows.index(algorithm), columns.index(loss)
+                dark = bool(np.isfinite(shades[place]) and shades[place] > _LIGHT)
+                _cell(axes, *place, members, "white" if dark else "black")
+        axes.set_xticks(range(len(columns)), [short(name, 14) for name in columns])
+        axes.set_yticks(range(len(rows)), [short(name, 24) for name in rows])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.xaxis.tick_top()
+        if np.isfinite(errors).any():
+            figure.colorbar(image, ax=axes, label="test error (%)", fraction=0.05)
+        caption = (
+            "Mean test error ± sample standard deviation in percent. Hatched: planned, without a result. "
+            "Empty: not planned."
+        )
+        if any(group.runs and group.missing for group in groups):
+            caption += " Orange corner: some seeds are missing."
+        if any(len(members) > 1 for members in pairs.values()):
+            caption += " Of several variants the one with the best validation accuracy."
+        if left:
+            caption += f" {len(left)} more methods are in the table."
+        return Panel(str(task), caption, to_svg(figure, name, f"Test error of method and distance. {task}"))
+
+
+def _compares(groups: Sequence[Group]) -> bool:
+    distances: dict[str, set[str | None]] = defaultdict(set)
+    for group in groups:
+        distances[group.head.algorithm].add(group.head.loss)
+    return any(len(found) > 1 for found in distances.values())
+
+
+def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str) -> None:
+    best = best_by_validation(members)
+    group = best or members[0]
+    missing = [cell for member in members for cell in member.missing]
+    if best is None:
+        corner = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor="#999999", linewidth=0))
+        why = sorted({cell.status for cell in missing})
+        axes.text(
+            column, row, "\n".join(why), ha="center", va="center", fontsize=7, backgroundcolor="#f4f4f4"
+        )
+        return
+    error = best.test_error
+    lines = [f"{100 * error.mean:.2f}", *([f"± {100 * error.std:.2f}"] if error.std is not None else [])]
+    if group.missing:
+        lines.append(f"{group.seeds} seeds")
+    elif error.n == 1:
+        lines.append("n=1")
+    axes.text(column, row, "\n".join(lines), ha="center", va="center", fontsize=7.5, color=ink)
+    if group.missing:  # a corner, so that it is seen without reading
+        axes.scatter(column + 0.42, row - 0.36, marker="s", s=14, color="#D55E00", zorder=3)

@@ -1,0 +1,76 @@
+"""Colours that a method keeps in every figure of a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sslbench.report.groups import BASELINE, Group, best_by_validation
+from sslbench.report.text import short
+
+# Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted: both are
+# made for colour-blind readers, whom the markers help where colours repeat.
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#117733",
+)
+BASELINE_COLOUR = "#444444"
+MARKERS = ("o", "^", "s")
+MOST_CURVES = 8  # of one panel, beside the baseline's
+_LONGEST = 28  # characters of a legend's entry
+
+
+class Style(NamedTuple):
+    """How a curve looks."""
+
+    colour: str
+    marker: str
+
+
+def style(place: int) -> Style:
+    """The `place`-th style, from 0."""
+    return Style(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
+
+
+class Palette:
+    """A style for each algorithm, in the order of their names, and a grey for the baseline."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        names = sorted({group.head.algorithm for group in groups} - {BASELINE})
+        self._styles = {name: style(place) for place, name in enumerate(names)}
+        self._styles[BASELINE] = Style(BASELINE_COLOUR, "o")
+
+    def __getitem__(self, algorithm: str) -> Style:
+        return self._styles[algorithm]
+
+
+def labels(groups: Sequence[Group]) -> list[str]:
+    """Legend entries; groups that would read the same get their model, or their row in the tables."""
+    models = {group.head.model for group in groups}
+    names = [
+        short(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)
+        for group in groups
+    ]
+    count = Counter(names)
+    return [
+        f"{name}, row {group.number}" if count[name] > 1 else name
+        for name, group in zip(names, groups, strict=True)
+    ]
+
+
+def best_variants(groups: Iterable[Group]) -> list[Group]:
+    """Of each algorithm and model the group with the best validation accuracy, the best of all first."""
+    by_method: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        by_method.setdefault((group.head.algorithm, group.head.model), []).append(group)
+    best = [found for members in by_method.values() if (found := best_by_validation(members))]
+    return sorted(best, key=lambda group: (-group.val_acc.mean, group.number))

@@ -1,0 +1,109 @@
+"""The figures of the page, kind by kind; a kind that would show nothing has a sentence instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sslbench.report.comparison import Comparison
+from sslbench.report.curves import Curve
+from sslbench.report.figures.calibration import calibration_panels
+from sslbench.report.figures.curves import RISE, curve_panels
+from sslbench.report.figures.drawing import Panel
+from sslbench.report.figures.heat_map import heat_map_panel
+from sslbench.report.figures.labels import label_panels
+from sslbench.report.figures.palette import Palette
+from sslbench.report.figures.seconds import seconds_panel
+
+
+@dataclass(frozen=True)
+class Section:
+    """The figures of one kind.
+
+    Attributes:
+        key: of the section in the page's addresses.
+        name: in the list of sections.
+        title: its heading.
+        text: what the figures show; or, where there is none, why.
+        panels: the figures.
+    """
+
+    key: str
+    name: str
+    title: str
+    text: str
+    panels: list[Panel]
+
+
+def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list[Section]:
+    """Draw all figures.
+
+    Args:
+        comparison: what to show.
+        curves: by the number of the group.
+    """
+    palette = Palette(comparison.groups)
+    tasks = list(enumerate(comparison.by_task().items()))
+    drawn = [
+        panel
+        for place, (task, groups) in tasks
+        for panel in curve_panels(task, groups, curves, palette, f"curve-{place}")
+    ]
+    by_labels = label_panels(comparison.groups, palette, "labels")
+    times = [seconds_panel(task, groups, palette, f"seconds-{place}") for place, (task, groups) in tasks]
+    maps = [heat_map_panel(task, groups, f"map-{place}") for place, (task, groups) in tasks]
+    reliability = [
+        panel
+        for place, (task, groups) in tasks
+        for panel in calibration_panels(task, groups, palette, f"calibration-{place}")
+    ]
+    return [
+        _section(
+            "curves",
+            "Curves",
+            "Accuracy over training steps",
+            "Solid: test, mean over seeds; band: lowest to highest seed; dashed: validation, mean. The "
+            f"vertical axis may leave out the rise in the first {RISE:.0%} of the steps.",
+            drawn,
+            "No curves are drawn: no run has a log that can be read.",
+        ),
+        _section(
+            "labels",
+            "Labels",
+            "Accuracy against the number of labels",
+            "Each panel has one data set, network, number of validation images and length.",
+            by_labels,
+            "Accuracy is not drawn against the number of labels: no method has results with several numbers "
+            "of labels and the same data set, network, validation images and steps.",
+        ),
+        _section(
+            "seconds",
+            "Time",
+            "Accuracy against training time",
+            "Wall-clock seconds of training, without evaluation. They compare methods only where the runs "
+            "had the same machine to themselves.",
+            [panel for panel in times if panel],
+            "Accuracy is not drawn against training time: no two configurations with results share a data "
+            "set, labels, validation images and steps.",
+        ),
+        _section(
+            "map",
+            "Distances",
+            "Methods and distances",
+            "Mean test error of each method with each distance between predictions.",
+            [panel for panel in maps if panel],
+            "There is no map of methods and distances: no method was run with two on the same task.",
+        ),
+        _section(
+            "calibration",
+            "Calibration",
+            "Calibration",
+            "Whether a network is as often right as it is sure, on the test images at the best step.",
+            reliability,
+            "Calibration is not drawn: no run has a result.",
+        ),
+    ]
+
+
+def _section(key: str, name: str, title: str, text: str, panels: list[Panel], nothing: str) -> Section:
+    return Section(key, name, title, text if panels else nothing, panels)

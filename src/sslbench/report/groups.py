@@ -1,0 +1,206 @@
+"""Grouping runs over their seeds: means, spreads, what is missing, and ranks."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from sslbench.errors import UserError
+from sslbench.report.cells import Identity, MissingRun
+from sslbench.report.results import RunResult
+from sslbench.report.text import relative
+
+BASELINE = "supervised"
+# Runs whose configurations differ in their seeds only agree in these.
+_SHARED = ("dataset", "num_labels", "num_valid", "algorithm", "loss", "model", "steps", "precision")
+# Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
+_OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
+_DIGITS = 12  # means that differ by less differ in the order of their additions only
+
+
+class Task(NamedTuple):
+    """What methods must share to be ranked beside each other."""
+
+    dataset: str
+    num_labels: int
+    num_valid: int
+    steps: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dataset}, {self.num_labels} labels, {self.num_valid} validation images, "
+            f"{self.steps} steps"
+        )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean that never travels without its spread and its count.
+
+    Attributes:
+        mean: in the unit of the values.
+        std: sample standard deviation (n - 1 in the denominator); None for one value.
+        n: number of values.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation of at least one value."""
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), std, len(values))
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one configuration.
+
+    Attributes:
+        number: its row in the tables, from 1.
+        runs: those with a result, sorted by seed, then split seed; there may be none.
+        missing: those without, likewise sorted; never both empty.
+    """
+
+    number: int
+    runs: tuple[RunResult, ...]
+    missing: tuple[MissingRun, ...] = ()
+
+    @cached_property
+    def head(self) -> RunResult | Identity:
+        """The first run, for what all runs of the group share."""
+        if self.runs:
+            return self.runs[0]
+        run = self.missing[0].run
+        assert run is not None, "a missing run of a group says which run it is"
+        return run
+
+    @property
+    def label(self) -> str:
+        """Algorithm and distance, such as ``vat (kl)``."""
+        return f"{self.head.algorithm} ({self.head.loss})" if self.head.loss else self.head.algorithm
+
+    @property
+    def task(self) -> Task:
+        """What its runs are ranked within."""
+        return Task(self.head.dataset, self.head.num_labels, self.head.num_valid, self.head.steps)
+
+    @cached_property
+    def test_error(self) -> Spread:
+        """Test error at the step of the best validation accuracy, as a fraction; there must be a run."""
+        return spread([1 - run.test_acc for run in self.runs])
+
+    @cached_property
+    def val_acc(self) -> Spread:
+        """The highest validation accuracy, as a fraction; there must be a run."""
+        return spread([run.val_acc_best for run in self.runs])
+
+    @property
+    def seeds(self) -> str:
+        """How many runs there are, and of how many if some are missing."""
+        n, missing = len(self.runs), len(self.missing)
+        return f"{n} of {n + missing}" if missing else str(n)
+
+
+def _check_group(name: str, runs: Sequence[RunResult]) -> None:
+    for field in _SHARED:
+        values = {getattr(run, field): run for run in runs}
+        if len(values) > 1:
+            (one, run), (other, run_2) = list(values.items())[:2]
+            raise UserError(
+                f"group '{name}' has {field} {one} in {relative(run.folder)} and {other} in "
+                f"{relative(run_2.folder)}: a group may differ in its seeds only"
+            )
+    by_seeds: dict[tuple[int, int], RunResult] = {}
+    for run in runs:
+        # Twice the same seeds would count as two draws and make the spread too small.
+        twin = by_seeds.setdefault((run.seed, run.split_seed), run)
+        if twin is not run:
+            raise UserError(
+                f"{relative(twin.folder)} and {relative(run.folder)} are the same configuration with the "
+                f"same seed {run.seed} and split_seed {run.split_seed}: give one of them"
+            )
+
+
+def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
+    """The runs, each once, and those left out since an earlier one is the same run with the same outcome."""
+    kept: dict[tuple[object, ...], RunResult] = {}
+    copies = [
+        run for run in runs if kept.setdefault(tuple(getattr(run, name) for name in _OUTCOME), run) is not run
+    ]
+    return list(kept.values()), copies
+
+
+def _missing_by_group(
+    missing: Iterable[MissingRun], finished: set[tuple[str, int, int]]
+) -> dict[str, list[MissingRun]]:
+    """Each planned seed once, and none that finished in another folder."""
+    by_group: dict[str, list[MissingRun]] = defaultdict(list)
+    seen = set(finished)
+    for cell in missing:
+        if cell.run is None:
+            continue
+        key = (cell.run.group, cell.run.seed, cell.run.split_seed)
+        if key not in seen:
+            seen.add(key)
+            by_group[cell.run.group].append(cell)
+    for cells in by_group.values():
+        cells.sort(key=lambda cell: (cell.run.seed, cell.run.split_seed) if cell.run else (0, 0))
+    return by_group
+
+
+def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) -> list[Group]:
+    """Group by ``group``, sorted by data set, labels, then mean test error; those without a result last.
+
+    Args:
+        runs: those with a result.
+        missing: those without; one that finished in another folder is not missed.
+
+    Raises:
+        UserError: runs of a group differ in more than their seeds, or two have the same seeds.
+    """
+    by_group: dict[str, list[RunResult]] = defaultdict(list)
+    for run in runs:
+        by_group[run.group].append(run)
+    finished = {(run.group, run.seed, run.split_seed) for members in by_group.values() for run in members}
+    missed = _missing_by_group(missing, finished)
+    groups = []
+    for name in {**by_group, **missed}:
+        members = sorted(by_group.get(name, ()), key=lambda run: (run.seed, run.split_seed))
+        _check_group(name, members)
+        groups.append(Group(0, tuple(members), tuple(missed.get(name, ()))))
+
+    def order(group: Group) -> tuple[str, int, float, str]:
+        head = group.head
+        error = group.test_error.mean if group.runs else 2.0
+        return head.dataset, head.num_labels, error, head.group
+
+    ordered = sorted(groups, key=order)
+    return [Group(number, group.runs, group.missing) for number, group in enumerate(ordered, start=1)]
+
+
+def ranks(groups: Iterable[Group]) -> dict[int, int]:
+    """The rank of each group with a result by mean test error within its `Task`, from 1; ties share it."""
+    by_task: dict[Task, list[Group]] = defaultdict(list)
+    for group in groups:
+        if group.runs:
+            by_task[group.task].append(group)
+    found = {}
+    for members in by_task.values():
+        errors = {group.number: round(group.test_error.mean, _DIGITS) for group in members}
+        counts = Counter(errors.values())
+        for number, error in errors.items():
+            found[number] = 1 + sum(count for other, count in counts.items() if other < error)
+    return found
+
+
+def best_by_validation(groups: Iterable[Group]) -> Group | None:
+    """The group with the highest mean validation accuracy: test numbers choose nothing."""
+    finished = [group for group in groups if group.runs]
+    return max(finished, key=lambda group: (group.val_acc.mean, -group.number), default=None)

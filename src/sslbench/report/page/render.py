@@ -1,0 +1,223 @@
+"""Fills the page's template. Nothing in the page is fetched: styles, script and figures are inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sslbench.report.columns import (
+    DIFFERENCE_COLUMNS,
+    MISSING_COLUMNS,
+    ON_CHOICE,
+    RUN_COLUMNS,
+    SUMMARY_COLUMNS,
+    Cell,
+    Column,
+    difference_cells,
+    missing_rows,
+    run_cells,
+    summary_cells,
+    without_shared,
+)
+from sslbench.report.commands import commands
+from sslbench.report.comparison import Comparison
+from sslbench.report.curves import Curves
+from sslbench.report.differences import Difference
+from sslbench.report.figures.sections import figure_sections
+from sslbench.report.groups import Group
+from sslbench.report.markdown import ON_DIFFERENCES
+from sslbench.report.text import relative, short
+
+# What is looked for first, so that it is seen without scrolling.
+_FIRST = (
+    *("#", "rank", "algorithm", "loss", "dataset", "labels", "seeds (n)", "test error %", "supervised %"),
+    *("difference [95 %]", "ECE %", "seconds"),
+)
+_LONGEST = 80  # characters of a cell; the whole text shows on hovering
+_LONGEST_HINT = 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        cells: in the order of the columns.
+        kind: a class for the style sheet, or empty.
+        link: address of the run's configuration, relative to the page; empty where there is none.
+    """
+
+    cells: Sequence[Cell]
+    kind: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes:
+        key: its id.
+        label: what a screen reader says.
+        columns: their names.
+        rows: may be empty.
+        shared: what all rows agree in, and has no column.
+        links: whether rows have links.
+    """
+
+    key: str
+    label: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    shared: str = ""
+    links: bool = False
+
+
+def _address(folder: Path, page: Path) -> str:
+    """Of the run's ``config.yaml`` as seen from the page, quoted; empty if there is none."""
+    target = folder / "config.yaml"
+    if not target.is_file():
+        return ""
+    try:
+        path = os.path.relpath(target, page.parent)
+    except ValueError:  # on another drive
+        return ""
+    return quote(os.fsencode(path.replace(os.sep, "/")))
+
+
+def _sureness(gap: Difference | None) -> str:
+    """Better or worse than the baseline where Student's t interval leaves no doubt about the sign."""
+    if gap is None or gap.t_interval is None:
+        return ""
+    low, high = gap.t_interval
+    return "better" if high < 0 else "worse" if low > 0 else ""
+
+
+def _group_kind(group: Group, comparison: Comparison) -> str:
+    if not group.runs:
+        return "absent"
+    kinds = [
+        "first" if comparison.ranks[group.number] == 1 else "",
+        "incomplete" if group.missing else "",
+        _sureness(comparison.beside.get(group.number)),
+    ]
+    return " ".join(kind for kind in kinds if kind)
+
+
+def _summary(comparison: Comparison) -> Table:
+    names = [column.name for column in SUMMARY_COLUMNS]
+    order = sorted(
+        range(len(names)), key=lambda i: _FIRST.index(names[i]) if names[i] in _FIRST else len(names)
+    )
+    cells = [
+        [row[i] for i in order] for row in (summary_cells(group, comparison) for group in comparison.groups)
+    ]
+    columns, kept, shared = without_shared([SUMMARY_COLUMNS[i] for i in order], cells)
+    kinds = [_group_kind(group, comparison) for group in comparison.groups]
+    rows = [Row(row, kind) for row, kind in zip(kept, kinds, strict=True)]
+    text = ", ".join(f"{name} {short(value, _LONGEST)}" for name, value in shared.items())
+    return Table("summary-table", "Summary, one row a configuration", columns, rows, text)
+
+
+def _tables(comparison: Comparison, page: Path) -> dict[str, Table]:
+    runs = [
+        Row(run_cells(group, run), link=_address(run.folder, page))
+        for group in comparison.groups
+        for run in group.runs
+    ]
+    gaps = [Row(difference_cells(gap), _sureness(gap)) for gap in comparison.differences]
+    missing = [
+        Row(cells, link=_address(cell.folder, page))
+        for cell, cells in zip(comparison.missing, missing_rows(comparison), strict=True)
+    ]
+    return {
+        "summary": _summary(comparison),
+        "differences": Table("difference-table", "Differences to supervised", DIFFERENCE_COLUMNS, gaps),
+        "runs": Table("run-table", "Every run", RUN_COLUMNS, runs, links=True),
+        "missing": Table("missing-table", "Runs without a result", MISSING_COLUMNS, missing, links=True),
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("sslbench.report.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["short"] = lambda text: short(text, _LONGEST)
+    environment.filters["hint"] = lambda text: short(text, _LONGEST_HINT) if len(text) > _LONGEST else ""
+    return environment
+
+
+def render_page(comparison: Comparison, curves: Curves, *, title: str, command: str, page: Path) -> str:
+    """The whole page.
+
+    Args:
+        comparison: what to show.
+        curves: from `gather_curves`; its warnings are among those of `comparison`.
+        title: of the page.
+        command: the shell line that wrote the page.
+        page: where it will lie; links to run folders are relative to it.
+    """
+    templates = files("sslbench.report.page").joinpath("templates")
+    script = templates.joinpath("sort.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    sections = [
+        {
+            "key": section.key,
+            "name": section.name,
+            "title": section.title,
+            "text": section.text,
+            "panels": [
+                {"title": panel.title, "caption": panel.caption, "svg": Markup(panel.svg)}
+                for panel in section.panels
+            ],
+        }
+        for section in figure_sections(comparison, curves.of)
+    ]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            command=command,
+            counts={
+                "runs": len(comparison.runs),
+                "groups": len(comparison.groups),
+                "datasets": len({group.head.dataset for group in comparison.groups}),
+                "missing": sum(len(group.missing) for group in comparison.groups),
+            },
+            on_choice=ON_CHOICE,
+            on_differences=ON_DIFFERENCES,
+            tables=_tables(comparison, page),
+            sections=sections,
+            groups=[
+                {
+                    "number": group.number,
+                    "label": group.label,
+                    "name": group.head.group,
+                    "task": str(group.task),
+                    "commands": commands(group),
+                }
+                for group in comparison.groups
+                if group.runs
+            ],
+            alone=[f"{group.label} (row {group.number})" for group in comparison.alone],
+            copies=[relative(run.folder) for run in comparison.copies],
+            warnings=comparison.warnings,
+            style=Markup(templates.joinpath("page.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=digest,
+        )
+    )

@@ -1,0 +1,111 @@
+"""The tables as CSV and LaTeX, which pandas writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+import pandas as pd
+
+from sslbench.report.cells import Identity
+from sslbench.report.columns import SUMMARY_COLUMNS, summary_cells, texts
+from sslbench.report.comparison import Comparison
+from sslbench.report.groups import Group, spread
+from sslbench.report.text import relative, short
+
+_AS_JSON = ("overrides", "metrics_best", "metrics_last", "test_calibration")
+_LATEX_COLUMNS = (
+    *("rank", "dataset", "labels", "algorithm", "loss", "model", "steps", "seeds (n)", "test error %"),
+    *("supervised %", "difference [95 %]", "ECE %"),
+)
+_LONGEST = 60  # characters of a cell in LaTeX
+_ROWS_OF_A_PAGE = 40
+
+
+def runs_csv(comparison: Comparison) -> str:
+    """One row a run: the fields of ``result.json``, then ``status`` and ``error``.
+
+    A run without a result has its identity and its status; the other cells are empty.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in comparison.runs:
+        row = {**asdict(run), "folder": relative(run.folder), "status": "finished", "error": None}
+        for name in _AS_JSON:
+            row[name] = None if row[name] is None else json.dumps(row[name])
+        rows.append(row)
+    for cell in comparison.missing:
+        known = asdict(cell.run) if cell.run else {}
+        rows.append({"folder": cell.place, **known, "status": cell.status, "error": cell.error})
+    return _csv(rows)
+
+
+def _group_row(group: Group, comparison: Comparison) -> dict[str, Any]:
+    head = group.head
+    row: dict[str, Any] = {"row": group.number, "rank": comparison.ranks.get(group.number)}
+    row |= {
+        entry.name: getattr(head, entry.name)
+        for entry in fields(Identity)
+        if entry.name not in ("run_id", "name", "seed", "split_seed")
+    }
+    row |= {
+        "seeds": len(group.runs),
+        "seeds_missing": len(group.missing),
+        "missing": "; ".join(f"seed {cell.run.seed} {cell.reason}" for cell in group.missing if cell.run),
+    }
+    numbers = {
+        "test_error": [1 - run.test_acc for run in group.runs],
+        "test_error_last": [1 - run.test_acc_last for run in group.runs],
+        "test_error_median20": [1 - run.test_acc_median20 for run in group.runs],
+        "test_ece": [run.test_ece for run in group.runs],
+        "val_acc_best": [run.val_acc_best for run in group.runs],
+        "train_seconds": [run.train_seconds for run in group.runs],
+    }
+    for name, values in numbers.items():
+        number = spread(values) if values else None
+        row[f"{name}_mean"] = number and number.mean
+        row[f"{name}_std"] = number and number.std
+    gap = comparison.beside.get(group.number)
+    row |= {
+        "supervised_row": gap and gap.baseline.number,
+        "supervised_test_error_mean": gap and gap.baseline.test_error.mean,
+        "difference": gap and gap.mean,
+        "pairs": gap and gap.n,
+        "standard_error": gap and gap.standard_error,
+    }
+    for name in ("bootstrap", "t_interval"):
+        interval = getattr(gap, name, None)
+        row[f"{name}_low"], row[f"{name}_high"] = interval or (None, None)
+    return row
+
+
+def groups_csv(comparison: Comparison) -> str:
+    """One row a group, every number a fraction or in seconds; empty where there is none."""
+    return _csv([_group_row(group, comparison) for group in comparison.groups])
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    # As objects: beside an empty cell pandas would make floats of whole numbers.
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False)
+
+
+def latex(comparison: Comparison) -> str:
+    """The summary as a table for the package booktabs, and longtable where it fills more than a page."""
+    names = [column.name for column in SUMMARY_COLUMNS]
+    cells = [
+        [short(text, _LONGEST) for text in texts(summary_cells(group, comparison))]
+        for group in comparison.groups
+    ]
+    table = pd.DataFrame(cells, columns=names)[list(_LATEX_COLUMNS)]
+    right = {column.name for column in SUMMARY_COLUMNS if column.right}
+    long = len(table) > _ROWS_OF_A_PAGE
+    written = table.to_latex(
+        index=False,
+        escape=True,
+        longtable=long,
+        column_format="".join("r" if name in right else "l" for name in _LATEX_COLUMNS),
+    )
+    packages = "booktabs, longtable" if long else "booktabs"
+    return (
+        f"% packages: {packages}; by sslbench-report, in percent, mean ± sample standard deviation\n{written}"
+    )

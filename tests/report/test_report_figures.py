@@ -1,0 +1,229 @@
+"""Figures, looked at through the text, the paths and the identifiers of their SVG."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from report_runs import MakeRun, identity, metrics, write_status
+
+from sslbench.report import Comparison, Group, compare, find_runs
+from sslbench.report.curves import gather_curves
+from sslbench.report.figures.calibration import pooled
+from sslbench.report.figures.curves import draw_curve
+from sslbench.report.figures.drawing import look, panel_axes, to_svg
+from sslbench.report.figures.palette import Palette, best_variants, labels, style
+from sslbench.report.figures.sections import Section, figure_sections
+from sslbench.report.reading import Calibration
+
+SVG = "{http://www.w3.org/2000/svg}"
+BINS = {"counts": [0, 40, 60], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.25, 0.8]}
+
+
+def _comparison() -> Comparison:
+    return compare(find_runs([Path("runs")]))
+
+
+def _sections() -> dict[str, Section]:
+    comparison = _comparison()
+    curves = gather_curves(comparison.groups)
+    return {section.key: section for section in figure_sections(comparison, curves.of)}
+
+
+def _words(svg: str) -> list[str]:
+    return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+@pytest.fixture
+def grid(make_run: MakeRun) -> MakeRun:
+    """Two methods with two distances and a baseline, at two numbers of labels, with three seeds."""
+    for num_labels in (100, 1000):
+        for seed in range(3):
+            for algorithm in ("vat", "ict"):
+                for loss in ("kl", "mse"):
+                    make_run(
+                        algorithm,
+                        seed,
+                        0.9 + 0.01 * seed,
+                        loss=loss,
+                        num_labels=num_labels,
+                        test_calibration=BINS,
+                    )
+            make_run("supervised", seed, 0.8, num_labels=num_labels, test_calibration=BINS)
+    return make_run
+
+
+def test_every_kind_of_figure_is_drawn(grid: MakeRun) -> None:
+    sections = _sections()
+    assert {key: len(section.panels) for key, section in sections.items()} == {
+        "curves": 6,  # for each number of labels all methods, and two with variants
+        "labels": 1,
+        "seconds": 2,
+        "map": 2,
+        "calibration": 2,
+    }
+    words = _words(sections["labels"].panels[0].svg)
+    assert {"100", "1000", "labelled images", "vat", "ict", "supervised"} <= set(words)
+    assert {"vat (kl), 3 seeds", "vat (mse), 3 seeds", "supervised, 3 seeds"} <= set(
+        _words(sections["curves"].panels[2].svg)
+    )
+    assert "accuracy in the bin" in _words(sections["calibration"].panels[0].svg)
+
+
+def test_what_would_show_nothing_is_a_sentence(make_run: MakeRun) -> None:
+    (make_run("vat") / "metrics.jsonl").unlink()
+    sections = _sections()
+    for key in ("curves", "labels", "seconds", "map"):
+        assert sections[key].panels == []
+        assert re.search(r"\b(no|not)\b", sections[key].text.lower())
+        assert sections[key].text.count(".") == 1
+    assert len(sections["calibration"].panels) == 1
+
+
+def test_without_bins_the_calibration_errors_are_drawn(make_run: MakeRun) -> None:
+    make_run("vat", test_calibration=BINS)
+    make_run("supervised")
+    panels = _sections()["calibration"].panels
+    assert [("accuracy in the bin" in _words(panel.svg)) for panel in panels] == [True, False]
+    assert "expected calibration error (%)" in _words(panels[1].svg)
+
+
+def test_identifiers_do_not_collide_and_nothing_is_fetched(grid: MakeRun) -> None:
+    seen: set[str] = set()
+    for section in _sections().values():
+        for panel in section.panels:
+            root = ElementTree.fromstring(panel.svg)
+            here = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+            assert not seen & set(here)
+            assert len(set(here)) == len(here)
+            seen |= set(here)
+            used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', panel.svg))
+            assert {a or b for a, b in used} <= set(here)
+            assert not re.search(r'(?:href|src)="(?!#|data:image/png)|url\([^#]', panel.svg)
+            assert root.tag == f"{SVG}svg"
+            assert root.get("role") == "img"
+            assert root.get("aria-label")
+            # Colours look like links to identifiers, and must not be taken for them.
+            assert "#ffffff" in panel.svg
+            assert not list(root.iter(f"{SVG}style"))
+    assert seen
+
+
+def test_the_same_numbers_give_the_same_figures(grid: MakeRun) -> None:
+    first, second = _sections(), _sections()
+    assert first == second
+
+
+def test_a_name_is_text_and_no_formula(make_run: MakeRun) -> None:
+    for place, name in enumerate(
+        ("_hidden", "$\\frac$", "<b>&amp;", "x" * 4000, "\N{SNOWMAN}\N{GRINNING FACE}")
+    ):
+        for loss in ("kl", "mse"):
+            for num_labels in (100, 1000):
+                make_run(name[:50], loss=loss, num_labels=num_labels, group=f"{place}{loss}{num_labels}")
+    sections = _sections()
+    words = [word for section in sections.values() for panel in section.panels for word in _words(panel.svg)]
+    assert any(word.strip().startswith("_hidden") for word in words)
+    assert "$\\frac$ (kl), 1 seed" in words
+    assert "<b>&amp; (kl), 1 seed" in words
+    assert max(map(len, words)) < 60
+
+
+def test_missing_cells_of_a_map_are_marked(make_run: MakeRun) -> None:
+    for seed in range(2):
+        make_run("vat", seed, loss="kl")
+    make_run("vat", 0, loss="mse", group="vat-mse-mnist-100-4f3a")
+    write_status("a", "failed", identity(seed=1, loss="mse", group="vat-mse-mnist-100-4f3a"))
+    write_status("b", "interrupted", identity(seed=0, loss="js", group="vat-js-mnist-100-4f3a"))
+    (panel,) = _sections()["map"].panels
+    words = _words(panel.svg)
+    assert "1 of 2 seeds" in words
+    assert "interrupted" in words
+    assert "<pattern" in panel.svg  # the hatching
+    assert {"js", "kl", "mse"} <= set(words)
+
+
+def test_a_map_that_is_all_missing(make_run: MakeRun) -> None:
+    assert make_run  # for its working directory
+    for loss in ("kl", "mse"):
+        write_status(loss, "failed", identity(loss=loss, group=f"vat-{loss}-mnist-100-4f3a"))
+    sections = _sections()
+    assert _words(sections["map"].panels[0].svg).count("failed") == 2
+    assert [key for key, section in sections.items() if section.panels] == ["map"]
+
+
+def test_bins_are_pooled_over_runs() -> None:
+    first = Calibration((0, 10, 30), (None, 0.5, 0.9), (None, 0.4, 0.8))
+    second = Calibration((0, 30, 0), (None, 0.6, None), (None, 0.8, None))
+    confidence, accuracy, counts = pooled([first, second])
+    np.testing.assert_array_equal(counts, [0, 40, 30])
+    np.testing.assert_allclose(confidence, [np.nan, (10 * 0.5 + 30 * 0.6) / 40, 0.9])
+    np.testing.assert_allclose(accuracy, [np.nan, (10 * 0.4 + 30 * 0.8) / 40, 0.8])
+
+
+def test_long_curves_are_thinned_and_keep_their_ends(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder / "metrics.jsonl").write_text(metrics(list(np.linspace(0.1, 0.9, 3000))))
+    curve = gather_curves(_comparison().groups).of[1]
+    assert len(curve.steps) == 3000
+    with look():
+        _, axes = panel_axes()
+        lowest = draw_curve(axes, curve, "vat", style(0))
+    steps = axes.lines[0].get_xdata()
+    assert len(steps) == 120
+    assert (steps[0], steps[-1]) == (0, 299_900)
+    # The rise of the first quarter does not count: 0.1 + 0.25 x 0.8.
+    assert lowest == pytest.approx(30, abs=1)
+
+
+def _groups(make_run: MakeRun, count: int) -> list[Group]:
+    for number in range(count):
+        make_run(f"m{number:02}", 0, 0.5 + number / 100)
+    return _comparison().groups
+
+
+def test_a_panel_has_the_eight_best_methods(make_run: MakeRun) -> None:
+    make_run("supervised", 0, 0.1)
+    _groups(make_run, 11)
+    panels = _sections()["curves"].panels
+    assert len(panels) == 4  # all, and one for each of the three that did not fit
+    first = " ".join(_words(panels[0].svg))
+    assert [f"m{number:02}" in first for number in range(11)] == 3 * [False] + 8 * [True]
+    assert "supervised" in first
+    assert "The best 8 of 11 methods" in panels[0].caption
+
+
+def test_methods_keep_their_looks_and_styles_differ(make_run: MakeRun) -> None:
+    groups = _groups(make_run, 12)
+    palette = Palette(groups)
+    looks = {group.head.algorithm: palette[group.head.algorithm] for group in groups}
+    assert len(set(looks.values())) == 12
+    assert Palette(reversed(groups))["m03"] == looks["m03"]
+    assert len({style(place) for place in range(30)}) == 30
+
+
+def test_legends_tell_equal_names_apart(make_run: MakeRun) -> None:
+    make_run("vat", group="one", test_acc=0.9)
+    make_run("vat", group="two", test_acc=0.8)
+    make_run("ict", group="three", test_acc=0.7)
+    assert labels(_comparison().groups) == ["vat (kl), row 1", "vat (kl), row 2", "ict (kl)"]
+
+
+def test_the_best_variants_are_those_of_validation(make_run: MakeRun) -> None:
+    make_run("vat", group="one", test_acc=0.95, val_acc_best=0.5)
+    make_run("vat", group="two", test_acc=0.6, val_acc_best=0.7)
+    make_run("vat", group="three", model="wrn", val_acc_best=0.6)
+    assert [group.head.group for group in best_variants(_comparison().groups)] == ["two", "three"]
+
+
+def test_numbers_of_a_path_are_short() -> None:
+    with look("x"):
+        figure, axes = panel_axes()
+        axes.plot(np.linspace(0, 1, 50), np.random.default_rng(0).random(50))
+        svg = to_svg(figure, "x", "a label & more")
+    paths = [element.get("d", "") for element in ElementTree.fromstring(svg).iter(f"{SVG}path")]
+    assert max(map(len, paths)) > 300
+    assert not any(re.search(r"\.\d{3}", path) for path in paths)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_runs import MakeRun
+
+from sslbench.errors import UserError
+from sslbench.report import Group, find_runs, group_runs, ranks, spread
+from sslbench.report.cells import Identity, MissingRun
+from sslbench.report.groups import best_by_validation, without_copies
+
+VAT = (0.951, 0.957, 0.943, 0.962)
+
+
+def _groups() -> list[Group]:
+    return group_runs(find_runs([Path("runs")]).runs)
+
+
+def test_spread_is_the_sample_standard_deviation() -> None:
+    found = spread(VAT)
+    assert found.mean == pytest.approx(np.mean(VAT))
+    assert found.std == pytest.approx(np.std(VAT, ddof=1))
+    assert found.n == 4
+
+
+def test_one_value_has_no_spread() -> None:
+    assert spread([0.5]).std is None
+
+
+def test_sorted_by_dataset_labels_then_error(make_run: MakeRun) -> None:
+    make_run("vat", dataset="svhn", test_acc=0.99)
+    make_run("vat", num_labels=1000, test_acc=0.99)
+    make_run("supervised", test_acc=0.8)
+    make_run("vat", test_acc=0.9)
+    make_run("vat", seed=1, test_acc=0.92)
+    groups = _groups()
+    assert [(g.number, g.head.dataset, g.head.num_labels, g.label, len(g.runs)) for g in groups] == [
+        (1, "mnist", 100, "vat (kl)", 2),
+        (2, "mnist", 100, "supervised", 1),
+        (3, "mnist", 1000, "vat (kl)", 1),
+        (4, "svhn", 100, "vat (kl)", 1),
+    ]
+    assert groups[0].test_error.mean == pytest.approx(0.09)
+
+
+def test_a_group_differs_in_its_seeds_only(make_run: MakeRun) -> None:
+    make_run(seed=0)
+    make_run(seed=1, steps=500)
+    with pytest.raises(UserError, match=r"has steps 2000 in .* and 500 in"):
+        _groups()
+
+
+def test_the_same_seed_twice_is_refused(make_run: MakeRun) -> None:
+    folder = make_run(seed=0)
+    folder.with_name("copy").mkdir()
+    (folder.with_name("copy") / "result.json").write_bytes((folder / "result.json").read_bytes())
+    with pytest.raises(UserError, match="same seed 0 and split_seed 0"):
+        _groups()
+
+
+def test_a_copied_run_counts_once(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run("vat", 0, 0.9)
+    make_run("vat", 1, 0.8)
+    shutil.copytree(folder, tmp_path / "runs" / "z-copy")
+    runs, copies = without_copies(find_runs([tmp_path / "runs"]).runs)
+    assert [run.folder.name for run in copies] == ["z-copy"]
+    (group,) = group_runs(runs)
+    assert len(group.runs) == 2
+
+
+def test_precisions_are_not_averaged(make_run: MakeRun) -> None:
+    make_run("vat", 0, precision="fp32")
+    make_run("vat", 1, precision="bf16")
+    with pytest.raises(UserError, match="precision"):
+        _groups()
+
+
+def _missing(seed: int, group: str = "vat-kl-mnist-100-4f3a", status: str = "failed") -> MissingRun:
+    run = Identity(f"{group}-s{seed}", "n", group, "vat", "mnist", "mlp", "kl", 100, 1000, seed, 0, 2000)
+    return MissingRun(Path(f"runs/{group}-s{seed}"), status, "", run)
+
+
+def test_missing_seeds_belong_to_their_group(make_run: MakeRun) -> None:
+    make_run("vat", 0)
+    make_run("vat", 2)
+    (group,) = group_runs(find_runs([Path("runs")]).runs, [_missing(1), _missing(1, status="running")])
+    assert group.seeds == "2 of 3"
+    assert [cell.status for cell in group.missing] == ["failed"]
+
+
+def test_a_cell_that_finished_in_another_folder_is_not_missing(make_run: MakeRun) -> None:
+    make_run("vat", 0)
+    (group,) = group_runs(find_runs([Path("runs")]).runs, [_missing(0)])
+    assert group.seeds == "1"
+
+
+def test_a_group_without_a_result_comes_last_and_has_no_rank(make_run: MakeRun) -> None:
+    make_run("vat", 0, 0.1)
+    groups = group_runs(find_runs([Path("runs")]).runs, [_missing(0, group="aaa"), _missing(1, group="aaa")])
+    assert [group.seeds for group in groups] == ["1", "0 of 2"]
+    assert groups[1].label == "vat (kl)"
+    assert ranks(groups) == {1: 1}
+
+
+def test_ranks_are_within_a_task_and_ties_share_them(make_run: MakeRun) -> None:
+    # Both have a mean of 0.2, which the computer's numbers miss by different amounts.
+    for seed, (a, b) in enumerate(((0.7, 0.8), (0.8, 0.8), (0.9, 0.8))):
+        make_run("a", seed, a)
+        make_run("b", seed, b)
+        make_run("c", seed, 0.95)
+        make_run("d", seed, 0.5)
+        make_run("other_task", seed, 0.1, steps=1)
+    found = _groups()
+    by_name = {group.head.algorithm: ranks(found)[group.number] for group in found}
+    assert by_name == {"c": 1, "a": 2, "b": 2, "d": 4, "other_task": 1}
+
+
+def test_validation_chooses_the_best_and_test_does_not(make_run: MakeRun) -> None:
+    make_run("vat", group="one", test_acc=0.9, val_acc_best=0.8)
+    make_run("vat", group="two", test_acc=0.8, val_acc_best=0.9)
+    best = best_by_validation(_groups())
+    assert best is not None
+    assert best.head.group == "two"
+    assert best_by_validation([]) is None

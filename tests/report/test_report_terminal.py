@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from report_runs import MakeRun, identity, write_status
+
+from sslbench.report.cli import main
+
+
+def test_missing_cells_and_reasons_are_shown(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("vat", 0)
+    make_run("vat", 1)
+    write_status("dead", "failed", identity(seed=2), error="loss is nan at step 3")
+    write_status("ict", "running", identity("ict", 0))
+    main(["runs"])
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    (vat,) = [line for line in lines if "│ vat " in line and "10.00 ± 0.00" in line]
+    assert "2 of 3 (failed)" in vat
+    (ict,) = [line for line in lines if "│ ict " in line and "0 of 1 (running)" in line]
+    assert [cell.strip() for cell in ict.strip("│").split("│")][-5:] == ["-"] * 5
+    (dead,) = [line for line in lines if "runs/dead" in line]
+    assert "loss is nan at step 3" in dead
+    assert "failed" in dead
+    assert "all rows: dataset mnist, labels 100, validation images 1000, model mlp, steps 2000" in out
+
+
+def test_seeds_on_request(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        make_run("vat", seed, split_seed=seed)
+    main(["runs"])
+    without = capsys.readouterr().out
+    assert "00000001" not in without
+    main(["runs", "--seeds"])
+    out = capsys.readouterr().out
+    assert out.startswith(without[: without.index("chosen on")])
+    assert "00000001" in out
+    assert "90.50 @ 1500" in out
+
+
+def test_names_cannot_steer_the_terminal(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("vat", model="\x1b[2J[bold]x[/bold]\x07\n", group="one")
+    make_run("vat", model="y" * 3000, group="two")
+    write_status("dead", "failed", identity(seed=2), error="\x1b]0;owned\x07")
+    main(["runs", "--seeds"])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert r"\x1b[2J[bold]x[/bold]\x07\n" in out
+    assert max(map(len, out.splitlines())) <= 220
+
+
+def test_warnings_are_lines_on_stderr(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("vat", 0)
+    for seed in (1, 2):
+        (make_run("vat", seed) / "result.json").write_bytes(b"\x00\x1b{")
+    main(["runs"])
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("sslbench-report: warning: runs/vat") for line in lines)
+    assert "10.00 (n=1: no spread)" in captured.out
