@@ -22,6 +22,11 @@ def _override_key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
+def _is_repeated(override: str) -> bool:
+    key = _override_key(override)
+    return key not in _NOT_REPEATED and not key.startswith(("hydra.", "hydra/"))
+
+
 def _sweep(typed: Sequence[str], split_seeds: Sequence[int], seeds: Sequence[int]) -> str:
     sweep = ["-m"] if len(split_seeds) > 1 or len(seeds) > 1 else []
     draws = {"split_seed": split_seeds, "seed": seeds}
@@ -40,12 +45,7 @@ def commands(group: Group) -> list[str]:
     """
     by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
     for run in group.runs:
-        typed = (
-            override
-            for override in run.overrides
-            if (key := _override_key(override)) not in _NOT_REPEATED
-            and not key.startswith(("hydra.", "hydra/"))
-        )
+        typed = filter(_is_repeated, run.overrides)
         by_typed[tuple(typed)].append(run)
     list_split = len({run.split_seed for run in group.runs}) > 1 or any(
         _override_key(override) == "split_seed" for run in group.runs for override in run.overrides
