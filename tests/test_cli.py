@@ -38,6 +38,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 MISTAKES = {
     "algorithm=vatt": "did you mean 'vat'",
     "experiment=seeds/vat_mnits": "did you mean 'seeds/vat_mnist'",
+    "algorithm=null": "a group cannot be null",
     "stepss=3": "'stepss'; did you mean 'steps'",
     "algorithm.epss=1": "'algorithm.epss'; did you mean 'algorithm.eps'",
     "+stps=3": "'stps'; did you mean 'steps'",

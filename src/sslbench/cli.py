@@ -57,6 +57,11 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _say(in_one_line(error, sys.argv[1:]))
         sys.exit(1)
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):  # all that Hydra raises this way
+            raise
+        _say("a group cannot be null: leave it out, or give one of its choices (--help lists them)")
+        sys.exit(1)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
