@@ -121,6 +121,25 @@ def test_help_names_everything_and_never_imports_torch() -> None:
         assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.parametrize(
+    ("launcher", "plugin", "extra"),
+    [("joblib", "joblib", "parallel"), ("slurm", "submitit", "slurm"), ("ray", "ray", "ray")],
+)
+def test_a_launcher_that_is_not_installed(launcher: str, plugin: str, extra: str, tmp_path: Path) -> None:
+    hidden = f"hydra_plugins.hydra_{plugin}_launcher"
+    script = (
+        "import sys; from sslbench import cli\n"
+        f"for name in ('', '.{plugin}_launcher', '.config', '._config'): sys.modules['{hidden}' + name] = None\n"
+        f"sys.argv = ['sslbench', '-m', 'launcher={launcher}', 'seed=0,1']; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(f"is not installed: pip install 'sslbench[{extra}]'")
+    assert "Traceback" not in done.stderr
+
+
 def test_completion_knows_groups_choices_and_keys() -> None:
     for typed, expected in (
         ("sslbench algorithm=v", "algorithm=vat"),

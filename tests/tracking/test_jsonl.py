@@ -10,6 +10,7 @@ import pytest
 
 from sslbench.errors import UserError
 from sslbench.tracking import JsonlTracker, RunInfo, read_metrics
+from sslbench.tracking.jsonl import latest
 
 MakeRun = Callable[..., RunInfo]
 
@@ -96,3 +97,14 @@ def test_null_survives_a_resume(make_run: MakeRun, tmp_path: Path) -> None:
     path.write_text('{"step": 10, "train/loss": null}\n')
     log_steps(make_run(first_step=10), range(20, 30, 10))
     assert read_metrics(path)[0] == {"step": 10, "train/loss": None}
+
+
+def test_latest_numbers_near_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert latest(path) == {}
+    lines = [{"step": step, "train/loss": 1 / step} for step in range(1, 1001)]
+    lines[-2] |= {"val/acc": 0.5}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 1001, "tra')
+    assert latest(path) == {"step": 1000, "train/loss": 0.001, "val/acc": 0.5}
+    path.write_bytes(b"\xff\n[1]\n")
+    assert latest(path) == {}
