@@ -129,7 +129,8 @@ def test_a_launcher_that_is_not_installed(launcher: str, plugin: str, extra: str
     hidden = f"hydra_plugins.hydra_{plugin}_launcher"
     script = (
         "import sys; from sslbench import cli\n"
-        f"for name in ('', '.{plugin}_launcher', '.config', '._config'): sys.modules['{hidden}' + name] = None\n"
+        f"for name in ('', '.{plugin}_launcher', '.config', '._config'):\n"
+        f"    sys.modules['{hidden}' + name] = None\n"
         f"sys.argv = ['sslbench', '-m', 'launcher={launcher}', 'seed=0,1']; cli.main()"
     )
     done = subprocess.run(
