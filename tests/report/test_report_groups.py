@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from report_runs import MakeRun
 
-from sslbench.errors import UserError
 from sslbench.report import Group, find_runs, group_runs, ranks, spread
 from sslbench.report.cells import Identity, MissingRun
 from sslbench.report.groups import best_by_validation, without_copies
@@ -46,21 +45,6 @@ def test_sorted_by_dataset_labels_then_error(make_run: MakeRun) -> None:
     assert groups[0].test_error.mean == pytest.approx(0.09)
 
 
-def test_a_group_differs_in_its_seeds_only(make_run: MakeRun) -> None:
-    make_run(seed=0)
-    make_run(seed=1, steps=500)
-    with pytest.raises(UserError, match=r"has steps 2000 in .* and 500 in"):
-        _groups()
-
-
-def test_the_same_seed_twice_is_refused(make_run: MakeRun) -> None:
-    folder = make_run(seed=0)
-    folder.with_name("copy").mkdir()
-    (folder.with_name("copy") / "result.json").write_bytes((folder / "result.json").read_bytes())
-    with pytest.raises(UserError, match="same seed 0 and split_seed 0"):
-        _groups()
-
-
 def test_a_copied_run_counts_once(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run("vat", 0, 0.9)
     make_run("vat", 1, 0.8)
@@ -69,13 +53,6 @@ def test_a_copied_run_counts_once(make_run: MakeRun, tmp_path: Path) -> None:
     assert [run.folder.name for run in copies] == ["z-copy"]
     (group,) = group_runs(runs)
     assert len(group.runs) == 2
-
-
-def test_precisions_are_not_averaged(make_run: MakeRun) -> None:
-    make_run("vat", 0, precision="fp32")
-    make_run("vat", 1, precision="bf16")
-    with pytest.raises(UserError, match="precision"):
-        _groups()
 
 
 def _missing(seed: int, group: str = "vat-kl-mnist-100-4f3a", status: str = "failed") -> MissingRun:

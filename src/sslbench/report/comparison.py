@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from sslbench.report.cells import MissingRun
+from sslbench.report.conflicts import without_conflicts
 from sslbench.report.differences import Difference, differences_to_supervised, shown_beside
 from sslbench.report.finding import Found
 from sslbench.report.groups import Group, Task, group_runs, ranks, without_copies
@@ -24,7 +25,7 @@ class Comparison:
         alone: methods without a supervised group to compare with.
         missing: every run without a result, also where its group is not known.
         copies: runs left out since another folder holds the same outcome.
-        warnings: one line for each file that could not be used.
+        warnings: one line for each file or run that could not be used.
     """
 
     groups: list[Group]
@@ -50,13 +51,11 @@ class Comparison:
 
 
 def compare(found: Found) -> Comparison:
-    """Group, rank and compare.
-
-    Raises:
-        UserError: runs of a group differ in more than their seeds, or two have the same seeds.
-    """
+    """Group, rank and compare."""
     runs, copies = without_copies(found.runs)
-    groups = group_runs(runs, found.missing)
+    runs, in_conflict, conflicts = without_conflicts(runs)
+    missing = [*found.missing, *in_conflict]
+    groups = group_runs(runs, missing)
     differences, alone = differences_to_supervised(groups)
     return Comparison(
         groups,
@@ -64,7 +63,7 @@ def compare(found: Found) -> Comparison:
         differences,
         shown_beside(differences),
         alone,
-        found.missing,
+        missing,
         copies,
-        list(found.warnings),
+        [*found.warnings, *conflicts],
     )

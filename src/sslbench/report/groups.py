@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from sslbench.errors import UserError
 from sslbench.report.cells import Identity, MissingRun
 from sslbench.report.results import RunResult
-from sslbench.report.text import relative
 
 BASELINE = "supervised"
-# Runs whose configurations differ in their seeds only agree in these.
-_SHARED = ("dataset", "num_labels", "num_valid", "algorithm", "loss", "model", "steps", "precision")
 # Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
 _OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
 _DIGITS = 12  # means that differ by less differ in the order of their additions only
@@ -108,26 +104,6 @@ class Group:
         return f"{n} of {n + missing}" if missing else str(n)
 
 
-def _check_group(name: str, runs: Sequence[RunResult]) -> None:
-    for field in _SHARED:
-        values = {getattr(run, field): run for run in runs}
-        if len(values) > 1:
-            (one, run), (other, run_2) = list(values.items())[:2]
-            raise UserError(
-                f"group '{name}' has {field} {one} in {relative(run.folder)} and {other} in "
-                f"{relative(run_2.folder)}: a group may differ in its seeds only"
-            )
-    by_seeds: dict[tuple[int, int], RunResult] = {}
-    for run in runs:
-        # Twice the same seeds would count as two draws and make the spread too small.
-        twin = by_seeds.setdefault((run.seed, run.split_seed), run)
-        if twin is not run:
-            raise UserError(
-                f"{relative(twin.folder)} and {relative(run.folder)} are the same configuration with the "
-                f"same seed {run.seed} and split_seed {run.split_seed}: give one of them"
-            )
-
-
 def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
     """The runs, each once, and those left out since an earlier one is the same run with the same outcome."""
     kept: dict[tuple[object, ...], RunResult] = {}
@@ -159,11 +135,8 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
     """Group by ``group``, sorted by data set, labels, then mean test error; those without a result last.
 
     Args:
-        runs: those with a result.
+        runs: those with a result, without conflicts.
         missing: those without; one that finished in another folder is not missed.
-
-    Raises:
-        UserError: runs of a group differ in more than their seeds, or two have the same seeds.
     """
     by_group: dict[str, list[RunResult]] = defaultdict(list)
     for run in runs:
@@ -173,7 +146,6 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
     groups = []
     for name in {**by_group, **missed}:
         members = sorted(by_group.get(name, ()), key=lambda run: (run.seed, run.split_seed))
-        _check_group(name, members)
         groups.append(Group(0, tuple(members), tuple(missed.get(name, ()))))
 
     def order(group: Group) -> tuple[str, int, float, str]:
