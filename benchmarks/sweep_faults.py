@@ -18,6 +18,7 @@ Exits with 1, and says why, where one of this does not hold.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -140,8 +141,9 @@ def _failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], o
         for status in output.glob("*/status.json"):
             found = json.loads(status.read_text())
             if found["status"] == "running" and found["run"]["algorithm"] != "broken":
-                victim = status.parent
-                os.kill(found["pid"], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile: take another
+                    os.kill(found["pid"], signal.SIGKILL)
+                    victim = status.parent
                 break
     code = sweep.wait()
     log = output.with_suffix(".log").read_text()

@@ -136,6 +136,7 @@ def test_status_while_running_and_after_success(tmp_path: Path) -> None:
         (ZeroDivisionError("division by zero"), "failed", "ZeroDivisionError: division by zero"),
         (MemoryError(), "failed", "MemoryError:"),
         (KeyboardInterrupt(), "interrupted", None),
+        (OSError(28, "No space left"), "interrupted", "OSError: [Errno 28] No space left"),
     ],
 )
 def test_status_after_an_error(tmp_path: Path, error: BaseException, outcome: str, told: str | None) -> None:
@@ -239,7 +240,7 @@ def test_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(asked) == {tmp_path}
 
 
-def test_waiting_for_a_folder_until_it_is_free(tmp_path: Path) -> None:
+def test_who_only_asks_is_waited_for(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert not in_use(run)
     command = [sys.executable, "-c", HOLD, str(run)]
@@ -247,7 +248,7 @@ def test_waiting_for_a_folder_until_it_is_free(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         Timer(0.2, other.kill).start()
-        with claimed(run, wait=True):
+        with claimed(run):
             assert other.wait() != 0, "the other was gone before the folder was ours"
     assert not in_use(run)
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +32,7 @@ from sslbench.setup import (
     prepare_data,
     prepare_process,
 )
+from sslbench.signals import terminable
 from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
 
 RESULT_SCHEMA = 1
@@ -198,19 +195,3 @@ def _result(
         "torch": torch.__version__,
         "git_commit": commit,
     }
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let a scheduler's request to end (time limit, preemption) end the run as an interrupt would."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    # Slurm's is configurable; submitit asks for one of the last two.
-    requests = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-    previous = [signal.signal(request, signal.default_int_handler) for request in requests]
-    try:
-        yield
-    finally:
-        for request, handler in zip(requests, previous, strict=True):
-            signal.signal(request, handler)

@@ -20,8 +20,10 @@ from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 
 _LOCK = ".lock"
-_STATUS = "status.json"
-_POLL_SECONDS = 0.5
+STATUS = "status.json"
+RESULT = "result.json"
+#: To be taken aback by who only asks whether the folder is in use would be rash.
+_PATIENCE_SECONDS = 1.0
 
 
 def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | None:
@@ -36,7 +38,7 @@ def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | Non
             f"{directory} holds a run of another configuration ({difference}): "
             f"choose another run_dir or delete it"
         )
-    return read_result(directory) if (directory / "result.json").exists() else None
+    return read_result(directory) if (directory / RESULT).exists() else None
 
 
 def read_result(directory: Path) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def read_result(directory: Path) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    path = directory / "result.json"
+    path = directory / RESULT
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -55,26 +57,27 @@ def read_result(directory: Path) -> dict[str, Any]:
     return result
 
 
+class InUseError(UserError):
+    """Another process trains in the folder."""
+
+
 @contextmanager
-def claimed(directory: Path, *, wait: bool = False) -> Iterator[None]:
+def claimed(directory: Path) -> Iterator[None]:
     """Hold `directory` for this process alone; a folder in which nothing came to be is removed.
 
-    Args:
-        directory: of the run; made if it is not there.
-        wait: for another process that trains in it, instead of refusing.
-
     Raises:
-        UserError: the folder cannot be made or written, or another process trains in it.
+        InUseError: another process trains in it.
+        UserError: the folder cannot be made or written.
     """
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    lock = FileLock(directory / _LOCK, timeout=-1 if wait else 0)
+    lock = FileLock(directory / _LOCK, timeout=_PATIENCE_SECONDS)
     try:
         while not lock.is_locked:
             directory.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # who held it has just removed the empty folder
-                lock.acquire(poll_interval=_POLL_SECONDS)
+                lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
     except Timeout as error:
-        raise UserError(f"{directory} is in use: another process is training this run") from error
+        raise InUseError(f"{directory} is in use: another process is training this run") from error
     except OSError as error:
         raise UserError(
             f"{directory} cannot be written ({error.strerror}): choose another output_root or run_dir"
@@ -84,12 +87,28 @@ def claimed(directory: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        # Removed while it is held: who waits for the lock finds that its file is gone, and begins anew.
         if made and not [entry for entry in directory.iterdir() if entry.name != _LOCK]:
             (directory / _LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # a folder in which another run has begun meanwhile stays
                 for folder in made:
                     folder.rmdir()
+        lock.release()
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a process holds the folder. Asking takes the lock for a moment, for which `claimed` waits."""
+    if not (directory / _LOCK).exists():
+        return False
+    lock = FileLock(directory / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except FileNotFoundError:
+        return False
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
 
 
 def require_space(directory: Path, needed: int) -> None:
@@ -106,19 +125,6 @@ def require_space(directory: Path, needed: int) -> None:
         )
 
 
-def in_use(directory: Path) -> bool:
-    """Whether a process holds the folder. Only for a folder that no process is about to claim."""
-    lock = FileLock(directory / _LOCK, timeout=0)
-    if not (directory / _LOCK).exists():
-        return False
-    try:
-        lock.acquire()
-    except (Timeout, OSError):
-        return True
-    lock.release()
-    return False
-
-
 def write_status(directory: Path, status: str, summary: Node, **details: Any) -> None:
     """Write ``status.json``.
 
@@ -129,13 +135,13 @@ def write_status(directory: Path, status: str, summary: Node, **details: Any) ->
         details: ``error``, a line, and ``traceback``, where there are any.
     """
     content = {"status": status, "pid": os.getpid(), **details, "run": summary}
-    write_text_atomically(directory / _STATUS, json.dumps(content, indent=2) + "\n")
+    write_text_atomically(directory / STATUS, json.dumps(content, indent=2) + "\n")
 
 
 def read_status(directory: Path) -> dict[str, Any]:
     """The content of ``status.json``; empty where there is none, or none that can be read."""
     try:
-        found = json.loads((directory / _STATUS).read_text(encoding="utf-8"))
+        found = json.loads((directory / STATUS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -178,7 +184,8 @@ class Status:
             self.outcome = "interrupted"
             self._write()
         else:
-            self.outcome = "failed"
+            # A full disk is not the run's fault: the same run would go on elsewhere, or later.
+            self.outcome = "interrupted" if isinstance(error, OSError) else "failed"
             # A disk may be so full that not even this fits; the error itself is on its way up.
             with suppress(OSError):
                 self._write(error=in_words(error), traceback="".join(format_exception(error)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sslbench.errors import UserError
 from sslbench.sweep import gpus
 from sslbench.sweep.gpus import Gpu, chosen, gpu_slot, visible_gpus, workers
 
@@ -50,6 +51,19 @@ def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.Mo
     assert visible_gpus.__wrapped__() == ()
     with gpu_slot((), 1, pause=lambda: pytest.fail("there is nothing to wait for"), folder=tmp_path) as gpu:
         assert gpu is None
+
+
+def test_gpus_that_cannot_be_told_apart_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpus, "_DRIVER", tmp_path)
+    assert visible_gpus.__wrapped__() == ()
+    (tmp_path / "0000:01:00.0").mkdir()
+    with pytest.raises(UserError, match="set CUDA_VISIBLE_DEVICES, or device=cpu"):
+        visible_gpus.__wrapped__()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-ccc")
+    assert visible_gpus.__wrapped__() == (Gpu("3", "3"), Gpu("GPU-ccc", "GPU-ccc"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert visible_gpus.__wrapped__() == ()
 
 
 class TiredError(Exception):

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
-from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import open_dict
-from rich.console import Console
 from small_sweeps import TINY, Sslbench, add_broken, read
 
 from sslbench.config import conf_dir
-from sslbench.rundir import claimed, write_status
-from sslbench.sweep.cells import Cell, State, without_repeats
-from sslbench.sweep.grid import _launch, _planned
+from sslbench.sweep.cells import without_repeats
+from sslbench.sweep.grid import _planned
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
 
@@ -80,7 +75,8 @@ def test_seeds_are_as_if_each_run_had_been_typed(sslbench: Sslbench) -> None:
         ("algorithm.weight=1.0,heavy", "algorithm.weight=heavy"),
         ("num_labels=20,55", "num_labels=55 is not divisible by the 10 classes"),
         ("dataset.images.crop=1,9,-2", "dataset.images: crop=-2"),
-        ("schedule=linear,exponential schedule.every=0", "schedule"),
+        ("schedule=exponential schedule.every=0", "schedule: "),
+        ("steps=4,many seed=-1,0", "seed=-1 must be from 0"),
         ("loss=mse,mee", "did you mean 'mse'"),
         ("steps=4,0", "steps=0 must be at least 1"),
         ("run_dir=here", "would be the folder of two different runs"),
@@ -98,6 +94,58 @@ def test_nothing_starts_while_a_configuration_is_wrong(
     assert "Traceback" not in err
     assert not results()
     assert not Path("outputs").exists()
+
+
+def test_every_mistake_is_told(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    tiny = [word for word in TINY if not word.startswith("steps")]
+    assert sslbench("-m", *tiny, "algorithm=supervised,nonsense", "steps=4,many") == 1
+    err = capfd.readouterr().err
+    for told in (
+        "steps: Value 'many'",
+        "algorithm=nonsense: there is no such choice",
+        "3 of 4 configurations",
+    ):
+        assert told in err
+
+
+def test_a_key_given_twice_is_as_hydra_takes_it(
+    sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "++seed=5") == 0
+    assert "sweep: 1 runs, 1 combinations are the same run as another, 1 to run" in capfd.readouterr().out
+    assert [read(path)["seed"] for path in Path("outputs").glob("*/result.json")] == [5]
+
+
+def test_another_sweeper_runs_the_same_jobs(sslbench: Sslbench) -> None:
+    assert sslbench("-m", "hydra/sweeper=basic", *TINY, "algorithm=supervised", "seed=0,1") == 0
+    assert len(list(Path("outputs").glob("*/job.log"))) == 2
+
+
+def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbench) -> None:
+    words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0,1"]
+    assert sslbench(*words) == 0
+    (Path("mine") / "stop").touch()
+    for result in Path("outputs").glob("*/result.json"):
+        result.unlink()
+    assert sslbench(*words) == 0
+    assert len(results()) == 2
+
+
+def test_watched_still_when_nobody_reads(tmp_path: Path) -> None:
+    own = add_broken(tmp_path)
+    words = ["-m", *own, *TINY, "algorithm=broken,supervised", "seed=0,1", "fail_fast=true"]
+    words += ["steps=1000000", "eval_every=1000000"]
+    line = f"{sys.executable} -m sslbench.cli {shlex.join(words)} | head -c 1"
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    subprocess.run(
+        ["bash", "-c", line],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert not list((tmp_path / "outputs").glob("*/result.json"))
+    assert len(list((tmp_path / "outputs").glob("*/status.json"))) <= 2, "the first failure stopped the rest"
 
 
 def test_wrong_configurations_are_counted(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -188,12 +236,17 @@ def sweeps_at_once(words: Sequence[str], folder: Path, count: int) -> list[tuple
 
 
 def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
-    words = ["-m", *TINY, "algorithm=supervised", "seed=0,1,2", "output_root=out"]
+    words = ["-m", *TINY, "algorithm=supervised", "seed=0,1,2,3,4,5", "output_root=out"]
+    words += ["steps=400", "eval_every=20"]
     (code, one), (other_code, two) = sweeps_at_once(words, tmp_path, 2)
     assert (code, other_code) == (0, 0), one + two
     logs = list((tmp_path / "out").glob("*/job.log"))
-    assert len(logs) == 3
+    assert len(logs) == 6
     assert all(log.read_text().count("test acc at best val") == 1 for log in logs)
+    ended = sorted(path.stat().st_mtime for path in (tmp_path / "out").glob("*/result.json"))
+    spans = [(log.parent / "split.npz").stat().st_mtime for log in logs]
+    begun_before_the_first_ended = sum(span < ended[0] for span in spans)
+    assert begun_before_the_first_ended >= 2, "side by side, and not one waiting for the other"
     assert len(list((tmp_path / "out" / "sweeps").iterdir())) == 2
 
 
@@ -201,68 +254,3 @@ def test_a_folder_that_cannot_be_written(sslbench: Sslbench, capfd: pytest.Captu
     Path("file").touch()
     assert sslbench("-m", *TINY, "seed=0,1", "output_root=file/below") == 1
     assert "cannot be written" in capfd.readouterr().err
-
-
-class Launcher:
-    """A launcher that does to each cell what `plan` says, by the cell's name."""
-
-    def __init__(self, plan: dict[str, list[str]]) -> None:
-        self.plan = plan
-        self.launched: list[list[str]] = []
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        names = [overrides[0] for overrides in job_overrides]
-        self.launched.append(names)
-        jobs = []
-        for name in names:
-            fate = self.plan[name].pop(0)
-            if fate in ("pool", "engine"):
-                self.running(Path(name))
-            if fate == "pool":
-                raise BrokenProcessPool
-            if fate == "engine":
-                raise RuntimeError("a job was lost")
-            (Path(name) / "result.json").write_text(f'{{"run_id": "{name}"}}')
-            jobs.append(SimpleNamespace(return_value=0.5))
-        return jobs
-
-    @staticmethod
-    def running(folder: Path) -> None:
-        with claimed(folder):
-            write_status(folder, "running", {})
-
-
-def launch(plan: dict[str, list[str]], size: int | None) -> tuple[Launcher, dict[str, State], str]:
-    cells = []
-    for name in plan:
-        Path(name).mkdir()
-        cells.append(Cell((name,), Path(name).absolute(), {"run_id": name, "steps": 1}))
-    launcher: Any = Launcher(plan)
-    console = Console(file=StringIO(), width=200)
-    _launch(cells, launcher, size, console, {})
-    assert isinstance(console.file, StringIO)
-    return launcher, {cell.run_id: cell.state()[0] for cell in cells}, console.file.getvalue()
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def test_batches(here: None) -> None:
-    launcher, states, _ = launch({name: ["ok"] for name in "abcde"}, 2)
-    assert launcher.launched == [["a", "b"], ["c", "d"], ["e"]]
-    assert set(states.values()) == {State.FINISHED}
-
-
-def test_a_broken_pool_is_started_again_without_what_broke_it_twice(here: None) -> None:
-    launcher, states, _ = launch({"a": ["ok"], "b": ["pool", "pool"], "c": ["ok"]}, None)
-    assert launcher.launched == [["a", "b", "c"], ["b", "c"], ["c"]]
-    assert states == {"a": State.FINISHED, "b": State.INTERRUPTED, "c": State.FINISHED}
-
-
-def test_an_engine_that_gives_up_is_told_and_the_next_batch_goes_on(here: None) -> None:
-    launcher, states, said = launch({"a": ["engine"], "b": ["ok"]}, 1)
-    assert launcher.launched == [["a"], ["b"]]
-    assert states["b"] == State.FINISHED
-    assert "the launcher gave up (RuntimeError: a job was lost)" in said

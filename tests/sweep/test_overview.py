@@ -91,6 +91,22 @@ def test_what_was_there_before_is_no_news(cells: Cells) -> None:
     assert "failed again: just now" in printed(overview.console)
 
 
+def test_what_is_tried_again_within_the_sweep_is_told_again(cells: Cells) -> None:
+    cell = cells.cell("requeued")
+    overview = Overview([cell], 1, cells.sweep, fail_fast=True, console=plain())
+    for status in ("interrupted", "running", "failed"):
+        cells.status(cell, status, error="now")
+        overview.look()
+    assert (cells.sweep / "stop").exists()
+    cells.finish(cell)
+    overview.look()
+    assert [line.split()[0] for line in printed(overview.console).splitlines()] == [
+        "interrupted",
+        "failed",
+        "[1/1]",
+    ]
+
+
 def test_fail_fast_stops_the_sweep(cells: Cells) -> None:
     cell = cells.cell("bad")
     with Overview([cell], 1, cells.sweep, fail_fast=True, console=plain()):

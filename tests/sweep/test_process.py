@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -17,10 +18,10 @@ from small_sweeps import BROKEN, read
 
 from sslbench import config
 from sslbench.config import Settings
-from sslbench.rundir import claimed
+from sslbench.rundir import claimed, in_use
 from sslbench.sweep import process
 from sslbench.sweep.gpus import Gpu, gpu_slot
-from sslbench.sweep.process import CellError, train_cell
+from sslbench.sweep.process import CellError, ElsewhereError, train_cell
 
 MakeSettings = Callable[..., Settings]
 LONG = ("steps=1000000", "eval_every=50", "threads=1")
@@ -132,15 +133,95 @@ def test_stopped_with_the_sweep(settings_of: MakeSettings, tmp_path: Path) -> No
     assert not other.directory().exists()
 
 
-def test_a_cell_in_use_is_waited_for(settings_of: MakeSettings, tmp_path: Path) -> None:
+def test_a_cell_in_use_is_left_to_who_has_it(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of("threads=1")
+    with claimed(settings.directory()), pytest.raises(ElsewhereError):
+        train_cell(settings, tmp_path)
+    assert not settings.directory().exists(), "nothing was written into a folder that is not ours"
+
+
+def test_a_cell_that_is_taken_while_its_process_starts(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "in_use", lambda folder: False)
+    settings = settings_of("threads=1")
+    with claimed(settings.directory()), pytest.raises(ElsewhereError, match="another process is training"):
+        train_cell(settings, tmp_path)
+
+
+def test_an_error_of_any_length_and_no_file_left_open(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_algorithm.py").write_text(BROKEN.replace('"made to fail"', '"x" * 300_000'))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    errors, opened = [], []
+    for seed in range(3):
+        settings = settings_of(
+            "algorithm=supervised", "algorithm._target_=broken_algorithm.Broken", f"seed={seed}"
+        )
+        with pytest.raises(CellError, match="^RuntimeError: xxx") as caught:
+            train_cell(settings, tmp_path)
+        errors.append(caught.value)  # as Hydra keeps those of jobs
+        opened.append(len(list(Path("/proc/self/fd").iterdir())))
+        assert len(str(caught.value)) < 5000
+        assert len(status_of(settings)["error"]) > 300_000
+    assert opened[1] == opened[2]
+
+
+def test_killed_after_the_result_was_written(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of("threads=1")
+    result = train_cell(settings, tmp_path)
+    assert process._outcome(settings, -signal.SIGKILL, "") == result
+
+
+def server_of(pid: int) -> int:
+    """The fork server of a cell's process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_signal_to_the_whole_job_interrupts_the_cell(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of(*LONG)
     with ThreadPoolExecutor(1) as pool:
-        with claimed(settings.directory()):
-            cell = pool.submit(train_cell, settings, tmp_path)
-            time.sleep(1)
-            assert not cell.done()
-            assert not (settings.directory() / "job.log").exists(), "the folder is not ours yet"
-        assert cell.result()["run_id"] == settings.run_id
+        cell = pool.submit(train_cell, settings, tmp_path)
+        pid = wait_for(lambda: trains(settings))
+        for receiver in (server_of(pid), pid):
+            os.kill(receiver, signal.SIGUSR2)
+        with pytest.raises(CellError, match=r"^interrupted$"):
+            cell.result()
+    assert status_of(settings)["status"] == "interrupted"
+    assert "error" not in status_of(settings)
+    os.kill(server_of_now(), 0)
+
+
+def server_of_now() -> int:
+    """The fork server of this process."""
+    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    assert isinstance(server, int)
+    return server
+
+
+def test_a_cell_does_not_outlive_its_fork_server(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of(*LONG)
+    with ThreadPoolExecutor(1) as pool:
+        cell = pool.submit(train_cell, settings, tmp_path)
+        pid = wait_for(lambda: trains(settings))
+        os.kill(server_of(pid), signal.SIGKILL)
+        with pytest.raises(CellError):
+            cell.result()
+    wait_for(lambda: status_of(settings)["status"] == "interrupted")
+    # A new server is started for the next one.
+    assert train_cell(settings_of("threads=1"), tmp_path)["steps"] == 8
+
+
+def test_a_full_disk_is_no_failure_of_the_run(settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of("threads=1")
+    settings.directory().mkdir(parents=True)
+    (settings.directory() / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(CellError, match="No space left on device"):
+        train_cell(settings, tmp_path)
+    status = status_of(settings)
+    assert status["status"] == "interrupted"
+    assert "No space left" in status["error"]
 
 
 def test_the_cell_sees_its_gpu_alone(
@@ -164,6 +245,7 @@ def test_the_cell_sees_its_gpu_alone(
     train_cell(settings, tmp_path)
     assert "sees None" in (settings.directory() / "job.log").read_text(), "device=cpu takes no GPU"
     settings.device, settings.seed = "auto", 1
+    monkeypatch.setenv(process.DRIVER, str(os.getpid()))  # of a worker that no scheduler gave its GPUs
     with gpu_slot([GPU], 1, pause=lambda: None), ThreadPoolExecutor(1) as pool:
         cell = pool.submit(train_cell, settings, tmp_path)
         wait_for(lambda: "waits for a GPU (jobs_per_gpu=1)" in capsys.readouterr().err)
@@ -198,5 +280,4 @@ def test_a_cell_does_not_outlive_its_parent(settings_of: MakeSettings, tmp_path:
         wait_for(lambda: trains(settings))
         parent.kill()
     wait_for(lambda: status_of(settings)["status"] == "interrupted")
-    with claimed(settings.directory(), wait=True):
-        pass
+    wait_for(lambda: not in_use(settings.directory()))

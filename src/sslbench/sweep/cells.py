@@ -13,12 +13,10 @@ from typing import Any
 from sslbench.config import Settings
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
-from sslbench.rundir import read_status
+from sslbench.rundir import RESULT, STATUS, read_status
 
 CELLS_SCHEMA = 1
 CELLS = "cells.jsonl"
-_RESULT = "result.json"
-_STATUS = "status.json"
 
 
 class State(StrEnum):
@@ -77,14 +75,14 @@ class Cell:
     def result(self) -> dict[str, Any]:
         """The content of the cell's ``result.json``; empty unless it is a result of this very run."""
         try:
-            found = json.loads((self.folder / _RESULT).read_text(encoding="utf-8"))
+            found = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) and found.get("run_id") == self.run_id else {}
 
     def stamp(self) -> tuple[int, int]:
         """Changes whenever the result or the status is written."""
-        return _modified(self.folder / _RESULT), _modified(self.folder / _STATUS)
+        return _modified(self.folder / RESULT), _modified(self.folder / STATUS)
 
 
 def _modified(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import subprocess
 import tempfile
@@ -14,6 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sslbench.errors import UserError
+
+_DRIVER = Path("/proc/driver/nvidia/gpus")
+_DRIVER_SECONDS = 60.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -35,18 +38,30 @@ def visible_gpus() -> tuple[Gpu, ...]:
     """The GPUs that this process may use, found without touching CUDA; none where there is no driver.
 
     A list of numbers in ``CUDA_VISIBLE_DEVICES`` is respected, and so is one of UUIDs.
+
+    Raises:
+        UserError: there are GPUs, and it cannot be found out which.
     """
+    visible = os.environ.get(VISIBLE)
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             check=True,
+            timeout=_DRIVER_SECONDS,
         )
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        if visible is not None:
+            tokens = [token.strip() for token in visible.split(",")]
+            return tuple(Gpu(token, token) for token in tokens if token not in ("", "-1"))
+        if _DRIVER.is_dir() and any(_DRIVER.iterdir()):
+            raise UserError(
+                f"there are GPUs, but nvidia-smi does not tell which ({error}): set {VISIBLE}, or device=cpu"
+            ) from error
         return ()
     uuids = dict(line.split(", ") for line in done.stdout.splitlines() if ", " in line)
-    return chosen(uuids, os.environ.get(VISIBLE))
+    return chosen(uuids, visible)
 
 
 def chosen(uuids: dict[str, str], visible: str | None) -> tuple[Gpu, ...]:
@@ -92,7 +107,7 @@ def gpu_slot(
     if not gpus:
         yield None
         return
-    folder = folder or Path(tempfile.gettempdir()) / f"sslbench-gpus-{getpass.getuser()}"
+    folder = folder or Path(tempfile.gettempdir()) / f"sslbench-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     # The first place of every GPU comes before the second of any.
     places = [

@@ -6,13 +6,10 @@ a sweep safe to start again: see docs/design/sweeps.md.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,28 +18,28 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
+from omegaconf.errors import OmegaConfBaseException
 
 from sslbench import config
+from sslbench.composition_errors import in_one_line
 from sslbench.config import Settings
 from sslbench.errors import SweepError, UserError
-from sslbench.run import check, terminable
-from sslbench.rundir import claimed, in_use, in_words, write_status
+from sslbench.run import check
+from sslbench.rundir import in_use
+from sslbench.signals import terminable
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
-from sslbench.sweep.overview import Overview, show_outcome
-from sslbench.sweep.process import DRIVER, STOP
+from sslbench.sweep.launching import Launching, settle, wait_until_free
+from sslbench.sweep.overview import Overview, say, show_outcome
+from sslbench.sweep.process import DRIVER, STOP, terminate_cells
 
 _KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
-#: A cell that ran in each of two pools of workers that broke is taken for the reason.
-_TRIES = 2
-_POLL_SECONDS = 0.5
 #: For runs to end after an interrupt; those of another sweep go on.
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 20.0
 
 
 def sweep(
@@ -70,7 +67,8 @@ def sweep(
     cells = without_repeats(planned)
     folder = Path(str(master.hydra.sweep.dir)).absolute()
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STOP).unlink(missing_ok=True)  # of an earlier sweep, where the folder was typed
         write_cells(folder, cells)
     except OSError as error:
         raise UserError(
@@ -78,22 +76,27 @@ def sweep(
         ) from error
     finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
     overview = Overview(todo, len(cells), folder, fail_fast=head.fail_fast)
-    _say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
-    errors: dict[Cell, str] = {}
+    say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
+    launching = Launching(launcher, folder, batch, overview.console)
     os.environ[DRIVER] = str(os.getpid())
-    try:
-        with terminable(), overview:
-            _launch(todo, launcher, batch, overview.console, errors)
-    except KeyboardInterrupt:
-        # Workers of any launcher, and jobs in a queue, find the file and end or do not begin.
+
+    def stop() -> None:
+        """Workers of any launcher, and jobs in a queue, find the file and end or do not begin."""
         with suppress(OSError):
             (folder / STOP).touch()
-        _wait(todo, _GRACE_SECONDS)
+        terminate_cells()
+        wait_until_free(todo, _GRACE_SECONDS)
+
+    try:
+        with terminable(stop), overview:
+            launching.run(todo)
+    except SystemExit:  # of an engine that has taken the signal over
+        stop()
         raise
     finally:
-        _settle(todo)
+        settle(todo)
         states = [(cell, *cell.state()) for cell in [*failed, *todo]]
-        rest = [(cell, state, error or errors.get(cell, "")) for cell, state, error in states]
+        rest = [(cell, state, error or launching.errors.get(cell, "")) for cell, state, error in states]
         undone = [entry for entry in rest if entry[1] != State.FINISHED]
         show_outcome(len(rest) - len(undone), len(finished), undone, overview.console)
     if undone:
@@ -109,27 +112,33 @@ def _planned(
         SweepError: a configuration is wrong.
     """
     head: Settings | None = None
-    planned = []
+    planned: list[Cell] = []
     wrong: Counter[str] = Counter()
     where: dict[str, Sequence[str]] = {}
     right: set[str] = set()
-    for settings, overrides in _composed(arguments, master, loader):
+    for overrides, found in _composed(arguments, master, loader):
         try:
-            config.check_values(settings)
-            group = repr(replace(settings, seed=0, split_seed=0, overrides=[]))
+            if isinstance(found, str):
+                raise UserError(found)
+            config.check_values(found)
+            group = repr(replace(found, seed=0, split_seed=0, overrides=[]))
             if group not in right:  # seeds make no difference to what is built
-                check(settings)
+                check(found)
                 right.add(group)
         except UserError as error:
             wrong[str(error)] += 1
             where.setdefault(str(error), overrides)
-        head = head or settings
-        planned.append(Cell.of(settings, overrides))
+            continue
+        head = head or found
+        planned.append(Cell.of(found, overrides))
     for message, count in wrong.most_common(_TOLD):
         others = f" and {count - 1} more" if count > 1 else ""
         _complain(f"{message} [{' '.join(where[message])}]{others}")
     if wrong:
-        _complain(f"nothing was started: {wrong.total()} of {len(planned)} configurations are wrong")
+        if len(wrong) > _TOLD:
+            _complain(f"and {len(wrong) - _TOLD} more mistakes")
+        count = wrong.total() + len(planned)
+        _complain(f"nothing was started: {wrong.total()} of {count} configurations are wrong")
         raise SweepError("wrong configurations")
     assert head is not None, "there is at least one combination"
     return head, planned
@@ -137,8 +146,8 @@ def _planned(
 
 def _composed(
     arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
-) -> Iterator[tuple[Settings, list[str]]]:
-    """The settings and the overrides of every combination.
+) -> Iterator[tuple[list[str], Settings | str]]:
+    """The overrides of every combination, and its settings or what is wrong with them.
 
     Composing takes most of the time that planning takes. So combinations of the same choices share it, and
     their values are set one after the other in the same configuration, as Hydra does in the end.
@@ -148,18 +157,25 @@ def _composed(
     composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
     for overrides in combinations:
         parsed = parser.parse_overrides(overrides)
-        values = [override for override in parsed if _is_value(override)]
-        rest = tuple(text for text, override in zip(overrides, parsed, strict=True) if override not in values)
-        if rest not in composed:
-            found = loader.load_sweep_config(master, list(overrides))
-            choices = dict(found.hydra.runtime.choices)
-            with open_dict(found):
-                del found["hydra"]
-            composed[rest] = found, choices
-        keys, choices = composed[rest]
-        for override in values:  # the same keys in every combination, so nothing is left of the last one
-            OmegaConf.update(keys, override.key_or_group, override.value())
-        yield config.from_config(keys, choices, list(overrides)), overrides
+        times = Counter(override.key_or_group for override in parsed)
+        # Of a key that is given twice (seed=1 ++seed=2), Hydra takes the last.
+        values = [o for o in parsed if _is_value(o) and times[o.key_or_group] == 1]
+        rest = tuple(text for text, o in zip(overrides, parsed, strict=True) if o not in values)
+        try:
+            if rest not in composed:
+                found = loader.load_sweep_config(master, list(overrides))
+                choices = dict(found.hydra.runtime.choices)
+                with open_dict(found):
+                    del found["hydra"]
+                composed[rest] = found, choices
+            keys, choices = composed[rest]
+            for override in values:  # the same keys in every combination: nothing is left of the last one
+                OmegaConf.update(keys, override.key_or_group, override.value())
+            yield overrides, config.from_config(keys, choices, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            yield overrides, in_one_line(error, overrides)
+        except UserError as error:
+            yield overrides, str(error)
 
 
 def _is_value(override: Override) -> bool:
@@ -202,76 +218,6 @@ def _plan(combinations: int, cells: int, finished: int, failed: int, todo: int) 
     if failed:
         words.append(f"{failed} failed before (retry_failed=true tries them again)")
     return f"sweep: {', '.join(words)}, {todo} to run"
-
-
-def _launch(
-    todo: Sequence[Cell], launcher: Launcher, size: int | None, console: Console, errors: dict[Cell, str]
-) -> None:
-    """Hand the cells to the launcher, in batches; again, those that a broken pool of workers took along.
-
-    Args:
-        todo: the cells.
-        launcher: Hydra's.
-        size: of a batch.
-        console: for what is to be told.
-        errors: filled with those of cells that could not write them down.
-    """
-    tries: Counter[Cell] = Counter()
-    waiting, number = list(todo), 0
-    while waiting:
-        batch = waiting[:size]
-        before = {cell: cell.stamp() for cell in batch}
-        try:
-            jobs = launcher.launch([cell.overrides for cell in batch], initial_job_idx=number)
-        except BrokenProcessPool:
-            _settle(batch)
-            tries.update(cell for cell in batch if cell.stamp() != before[cell])
-            waiting = [
-                cell
-                for cell in waiting
-                if tries[cell] < _TRIES and cell.state()[0] not in (State.FINISHED, State.FAILED)
-            ]
-        except Exception as error:
-            # The plugins raise what their engines raise, for one lost job of many.
-            _say(console, f"the launcher gave up ({in_words(error)}); jobs that are queued or running go on")
-            _wait(batch)
-            waiting = waiting[len(batch) :]
-        else:
-            errors |= _errors(batch, jobs)
-            waiting = waiting[len(batch) :]
-        number += len(batch)
-
-
-def _errors(batch: Sequence[Cell], jobs: Sequence[JobReturn]) -> dict[Cell, str]:
-    found = {}
-    for cell, job in zip(batch, jobs, strict=True):
-        try:
-            _ = job.return_value
-        except Exception as error:
-            found[cell] = in_words(error)
-    return found
-
-
-def _wait(cells: Sequence[Cell], seconds: float = math.inf) -> None:
-    """Wait until no process trains any of the cells."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and any(
-        cell.state()[0] == State.RUNNING and in_use(cell.folder) for cell in cells
-    ):
-        time.sleep(_POLL_SECONDS)
-
-
-def _settle(cells: Sequence[Cell]) -> None:
-    """Write down which cells were killed without a word: nobody is left who would."""
-    for cell in cells:
-        if cell.state()[0] == State.RUNNING and not in_use(cell.folder):
-            with claimed(cell.folder):
-                error = "killed, or its machine was lost (the same command goes on from the last checkpoint)"
-                write_status(cell.folder, "interrupted", cell.summary, error=error)
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _complain(message: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import final
@@ -26,7 +27,7 @@ _SECONDS = 1.0
 _SHARE = 0.05
 _SHOWN = 8
 _LISTED = 50
-_SETTLED = (State.FINISHED, State.FAILED, State.INTERRUPTED)
+_ENDED = (State.FINISHED, State.FAILED, State.INTERRUPTED)
 
 
 @final
@@ -60,7 +61,8 @@ class Overview:
         self._stop = sweep / STOP
         self._fail_fast = fail_fast
         # What an earlier sweep left in a folder is no news of this one.
-        self._before = {cell: cell.stamp() for cell in cells}
+        self._seen = {cell: cell.stamp() for cell in cells}
+        self._mute = False
         self._began = perf_counter()
         self._first_steps = {cell: self._step(cell) for cell in cells}
         self._ended = threading.Event()
@@ -91,20 +93,28 @@ class Overview:
 
     def look(self) -> None:
         """Read how the cells stand, tell what is new, and redraw."""
-        running = []
         for cell in self._cells:
-            if self.states.get(cell, (State.NOT_STARTED, ""))[0] in _SETTLED:
+            state, _ = self.states.get(cell, (State.NOT_STARTED, ""))
+            if state == State.FINISHED or (stamp := cell.stamp()) == self._seen[cell]:
                 continue
-            if cell.stamp() == self._before[cell]:
-                continue
-            state, error = cell.state()
-            self.states[cell] = state, error
-            if state == State.RUNNING:
-                running.append(cell)
-            elif state in _SETTLED:
-                self._tell(cell, state, error)
-        if self._live:
-            self._redraw(running)
+            self._seen[cell] = stamp  # what failed or was interrupted may be tried again within the sweep
+            self.states[cell] = state, error = cell.state()
+            if self._fail_fast and state == State.FAILED:
+                # On a shared disk this reaches the workers of any launcher.
+                with suppress(OSError):
+                    self._stop.touch()
+            if state in _ENDED and not self._mute:
+                self._print(partial(self._tell, cell, state, error))
+        if self._live and not self._mute:
+            running = [cell for cell, (state, _) in self.states.items() if state == State.RUNNING]
+            self._print(partial(self._redraw, running))
+
+    def _print(self, draw: Callable[[], None]) -> None:
+        """Print, and fall silent when whoever read the output has gone: the sweep is to be watched still."""
+        try:
+            draw()
+        except (OSError, SystemExit):  # rich exits on a broken pipe
+            self._mute = True
 
     def _follow(self) -> None:
         pause = _SECONDS
@@ -117,8 +127,9 @@ class Overview:
         if state == State.FINISHED:
             if not self._live:
                 accuracy = percent(cell.result().get("test_acc"))
-                self._say(
-                    f"[{self._done()}/{self._total}] finished {cell}: test acc {accuracy}{self._rest()}"
+                say(
+                    self.console,
+                    f"[{self._done()}/{self._total}] finished {cell}: test acc {accuracy}{self._rest()}",
                 )
             return
         told = f"{state} {cell}"
@@ -126,11 +137,7 @@ class Overview:
             told += f": {error} [{' '.join(cell.overrides)}]"
         if state == State.FAILED:
             told += f"; traceback in {cell.folder / LOG}"
-            if self._fail_fast:
-                # On a shared disk this reaches the workers of any launcher.
-                with suppress(OSError):
-                    self._stop.touch()
-        self._say(told)
+        say(self.console, told)
 
     def _done(self) -> int:
         counts = Counter(state for state, _ in self.states.values())
@@ -184,9 +191,6 @@ class Overview:
         frame.add_row(grid)
         self._live.update(frame, refresh=True)
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
 
 def show_outcome(
     finished: int, before: int, rest: Sequence[tuple[Cell, State, str]], console: Console | None = None
@@ -213,4 +217,9 @@ def show_outcome(
     if len(lines) > _LISTED:
         lines[_LISTED:] = [f"and {len(lines) - _LISTED} more"]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: names may hold brackets, and paths are to be copied."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

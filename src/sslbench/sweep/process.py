@@ -11,15 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
 from sslbench.config import Settings
 from sslbench.errors import UserError
-from sslbench.rundir import claimed, in_use, in_words, read_result, read_status, write_status
-from sslbench.sweep.gpus import VISIBLE, gpu_slot, visible_gpus
+from sslbench.rundir import InUseError, claimed, in_use, in_words, read_result, read_status, write_status
+from sslbench.signals import REQUESTS, terminable
+from sslbench.sweep.gpus import VISIBLE, Gpu, gpu_slot, visible_gpus
 
 LOG = "job.log"
 #: A file of this name in the sweep's folder ends what runs and keeps the rest from starting.
@@ -28,22 +29,34 @@ STOP = "stop"
 DRIVER = "SSLBENCH_SWEEP_PID"
 
 _POLL_SECONDS = 0.5
-#: Time for a cell to write down that it was interrupted, before it is killed.
-_GRACE_SECONDS = 20.0
+#: Time for a cell to write down that it was interrupted, and to close its loggers, before it is killed.
+_GRACE_SECONDS = 60.0
 #: What takes seconds to import is imported once for all cells of a worker, which are forked from there.
-_PRELOADED = ["sslbench.run", "torchmetrics.functional.classification", "sklearn.datasets"]
-_INTERRUPTED = 130
+_PRELOADED = [
+    "sslbench.sweep.fork_server",
+    "sslbench.run",
+    "torchmetrics.functional.classification",
+    "sklearn.datasets",
+]
+_INTERRUPTED, _ELSEWHERE = 130, 75
+#: Characters of an error that a worker is told: a pipe that nobody reads yet takes no more than 64 KiB.
+_LONGEST = 4000
+
+_running: set[ForkServerProcess] = set()
 
 
 class CellError(UserError):
     """A cell that did not reach its end."""
 
 
+class ElsewhereError(CellError):
+    """A cell that another process is training."""
+
+
 def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     """Run one cell, in a process of its own, with its output in ``job.log`` of its folder.
 
-    Where there are GPUs, this waits for one. Where another process trains the cell, it waits for that one
-    and takes its result.
+    Where there are GPUs that no scheduler hands out, this waits for one.
 
     Args:
         settings: of the cell.
@@ -53,12 +66,15 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
         The content of ``result.json``.
 
     Raises:
-        CellError: the cell failed, was killed, or was not begun because the sweep is to stop. But for the
-            last case, its ``status.json`` says so too.
+        ElsewhereError: another process is training the cell.
+        CellError: the cell failed, was killed, or was not begun because the sweep has been stopped. But for
+            the last case, its ``status.json`` says so too.
     """
     driver, stop = _driver(), sweep / STOP
-    gpus = visible_gpus() if settings.device != "cpu" else ()
-
+    ours = os.environ.get(DRIVER) == str(os.getpid()) or driver is not None
+    gpus = visible_gpus() if ours and settings.device != "cpu" else ()
+    if in_use(settings.directory()):  # before a place on a GPU is taken for it
+        raise ElsewhereError("another process is training it")
     told_of_waiting = False
 
     def pause() -> None:
@@ -73,22 +89,14 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
 
     with gpu_slot(gpus, settings.jobs_per_gpu, pause) as gpu:
         _refuse_after(stop)
-        context = _context()
-        hears, tells = context.Pipe(duplex=False)
-        process = context.Process(
-            target=_main, args=(settings, {VISIBLE: gpu.token} if gpu else {}, tells), name=settings.run_id
-        )
-        process.daemon = True  # ended with this process, if that ends in good order
-        process.start()
-        try:
-            while process.is_alive() and not stop.exists():
-                process.join(_POLL_SECONDS)
-                _exit_without(driver)
-        finally:
-            _end(process)
-    if hears.poll():
-        raise CellError(hears.recv())
-    return _outcome(settings, process)
+        code, error = _run(settings, gpu, driver, stop)
+    return _outcome(settings, code, error)
+
+
+def terminate_cells() -> None:
+    """Ask the cells that this very process runs to end."""
+    for process in _running:
+        process.terminate()
 
 
 def _driver() -> int | None:
@@ -111,7 +119,7 @@ def _refuse_after(stop: Path) -> None:
         raise CellError("not started: the sweep has been stopped")
 
 
-def _context() -> multiprocessing.context.ForkServerContext:
+def _context() -> ForkServerContext:
     # A new process is told its parent's method to start processes, and joblib's is unknown to it.
     if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("forkserver", force=True)
@@ -120,46 +128,93 @@ def _context() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _end(process: ForkServerProcess) -> None:
+def _run(settings: Settings, gpu: Gpu | None, driver: int | None, stop: Path) -> tuple[int, str]:
+    """The exit code of the cell's process, and the error that it told."""
+    context = _context()
+    hears, tells = context.Pipe(duplex=False)
+    environment = {VISIBLE: gpu.token} if gpu else {}
+    process = context.Process(
+        target=_main, args=(settings, environment, Path.cwd(), tells), name=settings.run_id
+    )
+    process.daemon = True  # ended with this process, if that ends in good order
+    error = ""
+    try:
+        process.start()
+        _running.add(process)
+        tells.close()
+        while process.is_alive() and not stop.exists():
+            process.join(_POLL_SECONDS)
+            _exit_without(driver)
+    finally:
+        _running.discard(process)
+        slow = _end(process)
+        code = process.exitcode if process.exitcode is not None else 1
+        with suppress(EOFError, OSError):
+            error = hears.recv() if hears.poll() else ""
+        hears.close()
+        # Closed, and not left to the collector: an error keeps its frames, and with them files, for long.
+        # A cell that lives on, since the server died that would have told its end, notices this and ends.
+        process.close()
+    if slow:
+        error = f"it did not end within {_GRACE_SECONDS:.0f} s of being asked to, and was killed"
+    return code, error
+
+
+def _end(process: ForkServerProcess) -> bool:
+    """End the process if it has not ended; returns whether it had to be killed."""
     if process.is_alive():
         process.terminate()
         process.join(_GRACE_SECONDS)
     if process.is_alive():
         process.kill()
         process.join()
+        return True
+    return False
 
 
-def _outcome(settings: Settings, process: ForkServerProcess) -> dict[str, Any]:
-    directory, code = settings.directory(), process.exitcode
-    assert code is not None
-    if code == 0:
-        return read_result(directory)
+def _outcome(settings: Settings, code: int, error: str) -> dict[str, Any]:
+    directory = settings.directory()
+    with suppress(UserError):  # killed after it had written its result, it has reached its end
+        result = read_result(directory)
+        if result.get("run_id") == settings.run_id:
+            return result
+    if code == _ELSEWHERE:
+        raise ElsewhereError(error)
     if code == _INTERRUPTED:
         raise CellError("interrupted")
+    if code == 1 and error:
+        raise CellError(error)
     # Killed, or crashed within a library: what it left says that it is running.
-    cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    hint = "; out of memory?" if code == -signal.SIGKILL else ""
-    error = f"{cause}{hint} (the same command goes on from the last checkpoint)"
-    if directory.is_dir() and not in_use(directory):  # not while it was waiting for another process
+    if not error:
+        error = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        error += "; out of memory?" if code == -signal.SIGKILL else ""
+    error += " (the same command goes on from the last checkpoint)"
+    with suppress(UserError, OSError), claimed(directory):
         write_status(directory, "interrupted", settings.summary(), error=error)
     raise CellError(error)
 
 
-def _main(settings: Settings, environment: dict[str, str], tell: Connection) -> None:
+def _main(settings: Settings, environment: dict[str, str], folder: Path, tell: Connection) -> None:
     """The cell's process; an error goes to its files, and in one line to who started it."""
+    for request in REQUESTS:  # which the server ignores
+        if request != signal.SIGHUP:  # what a lost terminal means is for the sweep to say (nohup)
+            signal.signal(request, signal.SIG_DFL)
     os.environ.update(environment)
+    os.chdir(folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from sslbench.run import check, run_claimed, terminable
+    from sslbench.run import check, run_claimed
 
     directory = settings.directory()
+    code = 0
     try:
-        with terminable(), claimed(directory, wait=True), _logged(directory / LOG), _recorded(settings):
+        with terminable(), claimed(directory), _logged(directory / LOG), _recorded(settings):
             run_claimed(settings, check(settings))
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        code = _INTERRUPTED
     except Exception as error:
-        tell.send(in_words(error))
-        sys.exit(1)
+        code = _ELSEWHERE if isinstance(error, InUseError) else 1
+        tell.send(in_words(error)[:_LONGEST])
+    sys.exit(code)
 
 
 @contextmanager
@@ -172,7 +227,7 @@ def _recorded(settings: Settings) -> Iterator[None]:
         trace = "".join(format_exception(error))
         print(trace, file=sys.stderr, flush=True)
         status = read_status(directory)
-        if (status.get("status"), status.get("pid")) != ("failed", os.getpid()):  # before it began to train
+        if status.get("pid") != os.getpid() or status.get("status") == "running":  # before it began to train
             with suppress(OSError):  # on a full disk; the error itself is on its way up
                 write_status(directory, "failed", settings.summary(), error=in_words(error), traceback=trace)
         raise

@@ -6,6 +6,7 @@ handed the task, before it composes a configuration.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from sslbench import config
 from sslbench.config import Settings
 from sslbench.sweep.gpus import workers
+
+#: In the environment of a job, where the sweep was typed.
+FOLDER = "SSLBENCH_SWEEP_FOLDER"
 
 config.register()
 OmegaConf.register_new_resolver("workers", workers, replace=True)
@@ -36,8 +40,11 @@ def task(composed: DictConfig) -> float:
     Raises:
         UserError: something the user can mend.
     """
-    settings = settings_of(composed)
     context = HydraConfig.get()
+    if context.mode == RunMode.MULTIRUN:
+        # A worker on another machine may begin anywhere; paths are relative to where the sweep was typed.
+        os.chdir(os.environ.get(FOLDER, "."))
+    settings = settings_of(composed)
     if context.mode == RunMode.MULTIRUN:
         from sslbench.sweep.process import train_cell
 

@@ -1,0 +1,150 @@
+"""Handing cells to a launcher until each has ended, whatever becomes of the launcher's workers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import final
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from rich.console import Console
+
+from sslbench.errors import UserError
+from sslbench.rundir import claimed, in_use, in_words, write_status
+from sslbench.sweep.cells import Cell, State
+from sslbench.sweep.overview import say
+from sslbench.sweep.process import STOP, ElsewhereError
+from sslbench.sweep.task import FOLDER
+
+_POLL_SECONDS = 0.5
+#: Times in a row that a launcher may lose jobs before any of them has begun.
+_TRIES = 2
+
+
+@final
+class Launching:
+    """Runs cells through one of Hydra's launchers.
+
+    Workers die, and engines give up on all jobs for one that was lost. What had not ended is then handed
+    over again. A cell that was under way is handed over alone: if its worker dies a second time, it is taken
+    for the reason and left as interrupted.
+
+    Attributes:
+        errors: of cells that could not write them down themselves.
+    """
+
+    def __init__(self, launcher: Launcher, sweep: Path, size: int | None, console: Console) -> None:
+        """Take what to work with.
+
+        Args:
+            launcher: Hydra's.
+            sweep: folder of the sweep.
+            size: how many cells the launcher is handed at once; None for all.
+            console: for what is to be told.
+        """
+        self.errors: dict[Cell, str] = {}
+        self._launcher = launcher
+        self._sweep = sweep
+        self._size = size
+        self._console = console
+        self._number = 0
+
+    def run(self, todo: Sequence[Cell]) -> None:
+        """Run the cells; those that another process trains are come back to in the end."""
+        waiting, suspects, elsewhere = list(todo), list[Cell](), list[Cell]()
+        barren, stop = 0, self._sweep / STOP
+        while (waiting or suspects or elsewhere) and not stop.exists():
+            alone = not waiting
+            if waiting:
+                batch = waiting[: self._size]
+                waiting = waiting[len(batch) :]
+            elif suspects:
+                batch, suspects = suspects[:1], suspects[1:]
+            else:
+                wait_until_free(elsewhere, stop=stop)
+                # Those that were not finished by the process that had them.
+                waiting, elsewhere = [cell for cell in elsewhere if not _has_ended(cell)], []
+                continue
+            before = {cell: cell.stamp() for cell in batch}
+            error = self._launch(batch, elsewhere)
+            if not error:
+                continue
+            begun = [cell for cell in batch if cell.stamp() != before[cell]]
+            left = [cell for cell in batch if cell not in elsewhere and not _has_ended(cell)]
+            say(self._console, f"jobs were lost ({error}); {len(left)} runs are handed over again")
+            elsewhere += [cell for cell in left if in_use(cell.folder)]
+            settle(left)
+            if not (alone and begun):
+                suspects += [cell for cell in left if cell in begun and cell not in elsewhere]
+                waiting = [*(cell for cell in left if cell not in (*begun, *elsewhere)), *waiting]
+            barren = 0 if begun else barren + 1
+            if barren == _TRIES:
+                self.errors |= dict.fromkeys((*waiting, *suspects), f"the launcher loses all jobs: {error}")
+                return
+
+    def _launch(self, batch: Sequence[Cell], elsewhere: list[Cell]) -> str:
+        """Launch one batch; returns the error of a launcher that lost jobs, in words."""
+        # For workers whose environment and working directory are not those of the sweep.
+        pinned = [
+            f"hydra.sweep.dir={_quoted(self._sweep)}",
+            f"+hydra.job.env_set.{FOLDER}={_quoted(Path.cwd())}",
+        ]
+        try:
+            jobs = self._launcher.launch([[*cell.overrides, *pinned] for cell in batch], self._number)
+        except Exception as error:  # whatever the engine behind the plugin raises
+            return in_words(error)
+        finally:
+            self._number += len(batch)
+        for cell, job in zip(batch, jobs, strict=True):
+            told = _error_of(job)
+            if isinstance(told, ElsewhereError):
+                elsewhere.append(cell)
+            elif told is not None:
+                self.errors[cell] = in_words(told)
+        return ""
+
+
+def _quoted(path: Path) -> str:
+    """As a value of Hydra's override grammar."""
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _error_of(job: JobReturn) -> Exception | None:
+    try:
+        # Hydra prints a line of its own when it raises; the overview has told the error.
+        with contextlib.redirect_stderr(io.StringIO()):
+            _ = job.return_value
+    except Exception as error:
+        return error
+    return None
+
+
+def _has_ended(cell: Cell) -> bool:
+    return cell.state()[0] in (State.FINISHED, State.FAILED)
+
+
+def wait_until_free(cells: Iterable[Cell], seconds: float = math.inf, stop: Path | None = None) -> None:
+    """Wait until no process trains any of the cells, the time is up, or a file `stop` appears."""
+    end = time.monotonic() + seconds
+    left = [cell for cell in cells if in_use(cell.folder)]
+    while left and time.monotonic() < end and not (stop and stop.exists()):
+        time.sleep(_POLL_SECONDS)
+        left = [cell for cell in left if in_use(cell.folder)]
+
+
+def settle(cells: Iterable[Cell]) -> None:
+    """Write down which cells were killed without a word: nobody is left who would."""
+    for cell in cells:
+        if cell.state()[0] != State.RUNNING or in_use(cell.folder):
+            continue
+        # Another sweep may take it in this moment, and a full disk takes no word.
+        with contextlib.suppress(UserError, OSError), claimed(cell.folder):
+            if cell.state()[0] == State.RUNNING:
+                error = "killed, or its machine was lost (the same command goes on from the last checkpoint)"
+                write_status(cell.folder, "interrupted", cell.summary, error=error)
