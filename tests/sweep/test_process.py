@@ -159,7 +159,7 @@ def test_an_error_of_any_length_and_no_file_left_open(
         settings = settings_of(
             "algorithm=supervised", "algorithm._target_=broken_algorithm.Broken", f"seed={seed}"
         )
-        with pytest.raises(CellError, match="^RuntimeError: xxx") as caught:
+        with pytest.raises(CellError, match=r"^RuntimeError: xxx") as caught:
             train_cell(settings, tmp_path)
         errors.append(caught.value)  # as Hydra keeps those of jobs
         opened.append(len(list(Path("/proc/self/fd").iterdir())))
@@ -213,15 +213,18 @@ def test_a_cell_does_not_outlive_its_fork_server(settings_of: MakeSettings, tmp_
     assert train_cell(settings_of("threads=1"), tmp_path)["steps"] == 8
 
 
-def test_a_full_disk_is_no_failure_of_the_run(settings_of: MakeSettings, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_no_failure_of_the_run(
+    settings_of: MakeSettings, tmp_path: Path
+) -> None:
     settings = settings_of("threads=1")
     settings.directory().mkdir(parents=True)
-    (settings.directory() / "metrics.jsonl").symlink_to("/dev/full")
-    with pytest.raises(CellError, match="No space left on device"):
+    in_the_way = settings.directory() / "checkpoint"
+    in_the_way.touch()
+    with pytest.raises(CellError, match="what was written is kept"):
         train_cell(settings, tmp_path)
-    status = status_of(settings)
-    assert status["status"] == "interrupted"
-    assert "No space left" in status["error"]
+    assert status_of(settings)["status"] == "interrupted"
+    in_the_way.unlink()
+    assert train_cell(settings, tmp_path)["steps"] == 8
 
 
 def test_the_cell_sees_its_gpu_alone(
