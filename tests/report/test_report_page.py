@@ -10,9 +10,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from report_runs import MakeRun, identity, write_status
+from report_runs import MakeRun, identity, write_plan, write_status
 
 from sslbench.report.cli import main
+from sslbench.report.page.render import _address
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -106,6 +107,29 @@ def test_links_lead_to_the_configurations(runs: MakeRun, place: str) -> None:
     assert len(links) == 7
     assert all((Path(place).parent / unquote(link)).is_file() for link in links)
     assert all(re.fullmatch(r"[\w.~/%-]+", link) for link in links)
+
+
+def test_a_folder_that_is_closed_or_whose_name_is_too_long_has_no_link(runs: MakeRun) -> None:
+    write_plan("first", ("x" * 300, identity(seed=5)))
+    page, _ = page_of()
+    assert "x" * 39 in "".join(page.words)
+    closed = Path("runs/closed")
+    closed.mkdir()
+    closed.chmod(0)
+    try:
+        assert _address(closed, Path("page.html")) == ""
+    finally:
+        closed.chmod(0o700)
+
+
+def test_the_count_of_missing_runs_is_that_of_the_table(make_run: MakeRun) -> None:
+    make_run("vat", 0)
+    write_status("one", "failed")  # of which nothing is known
+    write_status("two", "failed", identity(seed=1))
+    write_status("again", "failed", identity(seed=0))  # it finished in another folder
+    _, text = page_of()
+    assert '<li class="warn"><b>2</b> missing</li>' in text
+    assert text.count("which counts") == 1
 
 
 EVIL = [

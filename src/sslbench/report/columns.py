@@ -187,12 +187,11 @@ def difference_cells(gap: Difference) -> list[Cell]:
 def missing_rows(comparison: Comparison) -> list[list[Cell]]:
     """The cells of `MISSING_COLUMNS`, for each run without a result."""
     numbers = {group.head.group: group.number for group in comparison.groups}
-    counted = {id(run) for group in comparison.groups for run in group.missing}
     rows = []
     for cell in comparison.missing:
         number = numbers.get(cell.run.group) if cell.run else None
         error = cell.error
-        if cell.run and id(cell) not in counted:
+        if not comparison.counts(cell):
             error = f"{error}; " if error else ""
             error += "the same run lies in another folder, which counts"
         method = f"{cell.run.algorithm} ({cell.run.loss})" if cell.run and cell.run.loss else None
