@@ -132,6 +132,37 @@ def test_the_count_of_missing_runs_is_that_of_the_table(make_run: MakeRun) -> No
     assert text.count("which counts") == 1
 
 
+def test_a_row_that_is_alone_or_incomplete_is_not_highlighted(make_run: MakeRun) -> None:
+    for seed, acc in enumerate((0.9, 0.91, 0.92)):
+        make_run("vat", seed, acc)
+    _, text = page_of()
+    assert '<tr class="first' not in text
+    for seed, acc in enumerate((0.7, 0.72, 0.71)):
+        make_run("supervised", seed, acc)
+    _, text = page_of()
+    assert '<tr class="first better">' in text
+    assert text.count("<small>better</small>") == 2  # in the summary and among the differences
+    write_status("dead", "failed", identity(seed=7))
+    _, text = page_of()
+    assert '<tr class="incomplete">' in text
+    assert "<small>better</small>" not in text
+
+
+def test_an_error_is_told_in_full(runs: MakeRun) -> None:
+    write_status("dead", "failed", identity(seed=3), error="y" * 200 + " the end")
+    page, _ = page_of()
+    assert "y" * 200 + " the end" in page.words
+
+
+def test_what_sets_tasks_apart_is_among_the_first_columns(make_run: MakeRun) -> None:
+    make_run("vat", 0)
+    make_run("vat", 0, steps=10, num_valid=7, group="short")
+    page, text = page_of()
+    names = [word for word in page.words if word in ("validation images", "steps", "test error %")]
+    assert names[:3] == ["validation images", "steps", "test error %"]
+    assert "excludes zero at 95 %" in text
+
+
 EVIL = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
