@@ -161,6 +161,9 @@ def test_what_sets_tasks_apart_is_among_the_first_columns(make_run: MakeRun) -> 
     names = [word for word in page.words if word in ("validation images", "steps", "test error %")]
     assert names[:3] == ["validation images", "steps", "test error %"]
     assert "excludes zero at 95 %" in text
+    assert "one draw of the labels" not in text
+    make_run("vat", 1)
+    assert "All rows with several seeds: one draw of the labels, which all seeds share." in page_of()[1]
 
 
 EVIL = [

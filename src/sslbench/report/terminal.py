@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -39,7 +40,7 @@ _BETWEEN = 3  # characters that a column takes beside its text
 
 def _width(column: Column, cells: Sequence[str]) -> int:
     """The least a column needs: a number is never cut or broken, a name breaks into lines."""
-    longest = max(map(len, cells), default=0)
+    longest = max(map(cell_len, cells), default=0)
     head = max(map(len, column.name.split())) if not column.right else len(column.name)
     return max(head, longest if column.right else min(longest, _NARROW)) + _BETWEEN
 
