@@ -147,6 +147,25 @@ def test_bins_are_those_of_numpy_and_sum_to_the_calibration_error(seed: int) -> 
     assert 0 in found.counts
 
 
+@pytest.mark.parametrize("right", [0.0, 0.5, 0.97])
+def test_the_calibration_error_follows_from_the_bins_of_saturated_predictions(right: float) -> None:
+    # Most images have a confidence of exactly 1 in float32, the others lie in the last bin beside them.
+    random = np.random.default_rng(0)
+    logits = np.zeros((COUNT, CLASSES))
+    logits[:, 0] = 200
+    logits[:40, 0] = random.uniform(4, 6, 40)
+    targets = np.where(random.random(COUNT) < right, 0, 1)
+    assert (torch.from_numpy(logits).float().softmax(dim=1).amax(dim=1) == 1).sum() == COUNT - 40
+    result = evaluate(Table(logits), data_of(np.arange(COUNT), targets))
+    found = result.calibration
+    assert found.counts == (*[0] * 14, COUNT)
+    assert found.accuracy[14] is not None
+    assert found.confidence[14] is not None
+    assert result.ece == pytest.approx(abs(found.accuracy[14] - found.confidence[14]), abs=1e-6)
+    shares = probabilities(logits)
+    assert result.ece == pytest.approx(calibration_error(shares, targets), abs=1e-6)
+
+
 def test_weights_that_diverged_have_bins_too(case: Case) -> None:
     broken = evaluate(Table(np.full_like(case.logits, np.nan)), case.data)
     assert np.isnan(broken.loss)

@@ -68,6 +68,9 @@ def test_groups_are_told_apart_by_what_was_typed(make_run: MakeRun) -> None:
         ([ROW | {"metric": "steps"}], "which is no share"),
         ([ROW | {"runs": {"colour": "red"}}], "must name fields of result.json"),
         ([ROW | {"published": 96.6}], "'published' must be text"),
+        ([ROW | {"runs": {"typed": 5}}], "'typed' must be a word of the command, or a list"),
+        ([ROW | {"runs": {"typed": [5]}}], "'typed' must be a word of the command, or a list"),
+        ([ROW | {"runs": {"typed": None}}], "'typed' must be a word of the command, or a list"),
         ([{"system": "x"}], "must have exactly the keys"),
         (["x"], "must have exactly the keys"),
         ([], "must be a list of rows"),
@@ -85,9 +88,12 @@ def test_a_row_that_fits_nothing_is_one_line(
     assert not Path("report.md").exists()
 
 
-def test_broken_yaml_is_one_line(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("content", ["- {a: [", "- {published: 2024-13-45}", "- \x00"])
+def test_broken_yaml_is_one_line(content: str, make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     make_run("vat", 0)
-    Path("rows.yaml").write_text("- {a: [")
+    Path("rows.yaml").write_text(content)
     with pytest.raises(SystemExit):
         main(["runs", "--out", "report.md", "--beside", "rows.yaml"])
-    assert "rows.yaml is not valid YAML" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "rows.yaml is not valid YAML" in error
+    assert error.count("\n") == 1

@@ -156,6 +156,34 @@ def test_on_a_telephone_tables_scroll_and_the_page_does_not(opened: Opened) -> N
     assert max(widths) <= 360
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_stay_in_their_places(make_run: MakeRun, browser: Any, width: int) -> None:
+    name = "interpolation_consistency_" + "x" * 60
+    for place, algorithm in enumerate((name, "vat", "supervised")):
+        for loss in ("kl", "a_distance_" + "y" * 60) if algorithm != "supervised" else (None,):
+            for seed in range(2):
+                make_run(algorithm, seed, 0.9 - seed / 100, loss=loss, model="m" * 70, device="d" * 90,
+                         group=f"{place}{loss}"[:9], test_calibration=BINS)  # fmt: skip
+    write_status("dead" * 30, "failed", identity(name, 7, group="g"), error="/" + "e" * 300)
+    main(["runs", "--html", "page.html"])
+    context = browser.new_context(offline=True, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(Path("page.html").resolve().as_uri())
+    wider = "[...document.querySelectorAll('td')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)"
+    assert page.evaluate(f"{wider}.map((cell) => cell.textContent)") == []
+    outside = """[...document.querySelectorAll('figure svg')].flatMap((svg) => {
+        const outer = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll('text')].filter((text) => {
+            const inner = text.getBoundingClientRect();
+            return inner.left < outer.left - 1 || inner.right > outer.right + 1
+                || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
+        }).map((text) => text.textContent);
+    })"""
+    assert page.evaluate(outside) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    context.close()
+
+
 @pytest.mark.parametrize("opened", [{"color_scheme": "dark"}], indirect=True)
 def test_in_the_dark_text_is_light_and_figures_keep_a_light_card(opened: Opened) -> None:
     def colour(selector: str, name: str) -> int:

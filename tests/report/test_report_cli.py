@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,7 @@ def test_csv_round_trip(six_runs: MakeRun) -> None:
         for name in ("metrics_best", "metrics_last"):
             assert json.loads(row.pop(name)) == result.pop(name, {})
         assert (row.pop("status"), row.pop("error"), row.pop("test_calibration")) == ("finished", "", "")
+        assert row.pop("counted") == "True"
         assert row.to_dict() == {key: "" if value is None else str(value) for key, value in result.items()}
 
 
@@ -198,6 +200,31 @@ def test_usage_error_is_code_2() -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_who_stops_reading_has_the_files(six_runs: MakeRun, encoding: str) -> None:
+    command = [sys.executable, "-m", "sslbench.report.cli", "runs", "--out", "report.md"]
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert Path("report.md").exists()
+
+
+def test_a_terminal_without_the_letters(six_runs: MakeRun) -> None:
+    six_runs("n\N{LATIN SMALL LETTER O WITH DIAERESIS}")
+    done = subprocess.run(
+        [sys.executable, "-m", "sslbench.report.cli", "runs"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"4.97 ? 0.70" in done.stdout
 
 
 def test_help_imports_nothing_heavy() -> None:

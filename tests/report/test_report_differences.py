@@ -146,10 +146,33 @@ def test_the_own_model_comes_first(make_run: MakeRun) -> None:
 
 
 def test_standard_error_of_equal_gaps_is_zero(make_run: MakeRun) -> None:
-    for seed in (0, 1):
-        make_run("vat", seed, 0.75)
-        make_run("supervised", seed, 0.5)
+    for seed, (vat, supervised) in enumerate([(0.75, 0.5), (0.8, 0.55), (0.9, 0.65)]):
+        make_run("vat", seed, vat)
+        make_run("supervised", seed, supervised)
     ((difference,), _) = differences_to_supervised(_groups())
-    assert difference.standard_error == 0.0
-    assert difference.mean == -0.25
-    assert difference.bootstrap == difference.t_interval == (-0.25, -0.25)
+    assert difference.standard_error == pytest.approx(0.0, abs=1e-15)
+    assert difference.mean == pytest.approx(-0.25)
+    # An interval without width would claim certainty; the rounding of the differences would give it some.
+    assert (difference.bootstrap, difference.t_interval) == (None, None)
+
+
+def test_seeds_that_share_a_split_are_not_independent_draws_of_it(make_run: MakeRun) -> None:
+    splits = {0: 0.10, 1: 0.02, 2: 0.05}  # what the draw of the labels does to the difference
+    for split, gap in splits.items():
+        for seed, noise in enumerate((-0.001, 0.0, 0.001)):
+            make_run("vat", seed, 0.8 + gap + noise, split_seed=split)
+            make_run("supervised", seed, 0.8, split_seed=split)
+    ((difference,), _) = differences_to_supervised(_groups())
+    assert difference.n == 3
+    assert difference.mean == pytest.approx(-np.mean(list(splits.values())))
+    expected = stats.ttest_1samp([-gap for gap in splits.values()], 0).confidence_interval(0.95)
+    assert difference.t_interval == pytest.approx((expected.low, expected.high))
+    assert difference.bootstrap == pytest.approx((-0.10, -0.02))
+
+
+def test_seeds_of_one_split_are_resampled(make_run: MakeRun) -> None:
+    for seed, acc in enumerate(VAT):
+        make_run("vat", seed, acc)
+        make_run("supervised", seed, SUPERVISED[seed])
+    ((difference,), _) = differences_to_supervised(_groups())
+    assert difference.n == 4

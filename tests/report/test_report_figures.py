@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,11 +14,13 @@ from report_runs import MakeRun, identity, metrics, write_status
 from sslbench.report import Comparison, Group, compare, find_runs
 from sslbench.report.curves import gather_curves
 from sslbench.report.figures.calibration import pooled
-from sslbench.report.figures.curves import draw_curve
-from sslbench.report.figures.drawing import look, panel_axes, to_svg
+from sslbench.report.figures.curves import draw_curve, finish_axes
+from sslbench.report.figures.drawing import legend_columns, look, panel_axes, to_svg
+from sslbench.report.figures.heat_map import _axes
 from sslbench.report.figures.palette import Palette, best_variants, labels, style
 from sslbench.report.figures.sections import Section, figure_sections
 from sslbench.report.reading import Calibration
+from sslbench.report.text import short
 
 SVG = "{http://www.w3.org/2000/svg}"
 BINS = {"counts": [0, 40, 60], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.25, 0.8]}
@@ -199,10 +202,76 @@ def test_a_panel_has_the_eight_best_methods(make_run: MakeRun) -> None:
 def test_methods_keep_their_looks_and_styles_differ(make_run: MakeRun) -> None:
     groups = _groups(make_run, 12)
     palette = Palette(groups)
-    looks = {group.head.algorithm: palette[group.head.algorithm] for group in groups}
+    looks = {group.head.algorithm: palette.of(group) for group in groups}
     assert len(set(looks.values())) == 12
-    assert Palette(reversed(groups))["m03"] == looks["m03"]
+    again = Palette(reversed(groups))
+    assert {group.head.algorithm: again.of(group) for group in groups} == looks
     assert len({style(place) for place in range(30)}) == 30
+
+
+def test_networks_of_a_method_look_different_and_are_named(make_run: MakeRun) -> None:
+    for algorithm in ("vat", "supervised"):
+        for model, seconds in (("cnn", 10.0), ("wrn", 20.0)):
+            make_run(algorithm, model=model, group=f"{algorithm}{model}", train_seconds=seconds,
+                     test_calibration=BINS)  # fmt: skip
+    groups = _comparison().groups
+    palette = Palette(groups)
+    assert len({palette.of(group) for group in groups}) == 4
+    colours = {group.head.algorithm: palette.of(group).colour for group in groups}
+    assert all(palette.of(group).colour == colours[group.head.algorithm] for group in groups)
+    sections = _sections()
+    for key in ("curves", "seconds", "calibration"):
+        words = " ".join(_words(sections[key].panels[0].svg))
+        for name in ("vat", "supervised"):
+            assert re.search(rf"{name}( \(kl\))?, cnn", words), key
+            assert re.search(rf"{name}( \(kl\))?, wrn", words), key
+
+
+def test_long_names_leave_a_legend_fewer_columns() -> None:
+    assert legend_columns(["vat", "ict"]) == 2
+    assert legend_columns(["x" * 37, "ict"]) == 1
+    assert legend_columns(["vat", "ict", "pi_model"], 3) == 3
+    assert legend_columns([]) == 1
+
+
+def test_validation_curves_stay_within_the_axes(make_run: MakeRun) -> None:
+    lines = [{"step": 100 * i, "val/acc": 0.3, "test/acc": 0.9} for i in range(10)]
+    (make_run() / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curve = gather_curves(_comparison().groups).of[1]
+    with look():
+        _, axes = panel_axes()
+        finish_axes(axes, draw_curve(axes, curve, "vat", style(0)))
+    low, high = axes.get_ylim()
+    assert low < 30 < 90 < high
+
+
+def test_configurations_without_curves_are_counted(make_run: MakeRun) -> None:
+    make_run("vat")
+    make_run("ict")
+    assert _sections()["curves"].panels[0].caption == "Every configuration."
+    (make_run("pi_model") / "metrics.jsonl").unlink()
+    write_status("dead", "failed", identity("ladder"))
+    caption = _sections()["curves"].panels[0].caption
+    assert caption == "2 configurations have no curves and are not drawn."
+
+
+def test_a_variant_of_a_cell_that_failed_wholly_leaves_a_trace(make_run: MakeRun) -> None:
+    make_run("vat", loss="kl")
+    make_run("vat", loss="mse")
+    assert "variant missing" not in _words(_sections()["map"].panels[0].svg)
+    write_status("dead", "failed", identity(loss="kl", group="vat-kl with another eps"))
+    (panel,) = _sections()["map"].panels
+    assert _words(panel.svg).count("variant missing") == 1
+    assert "Orange corner" in panel.caption
+
+
+@pytest.mark.parametrize("name", ["vat", "v" * 60])
+def test_cells_of_a_map_have_one_size_whatever_the_names(name: str) -> None:
+    figure, axes, _ = _axes([short(name, 24)] * 3, ["kl", "mse"])
+    width, height = figure.get_size_inches()
+    box = axes.get_position()
+    assert box.width * width / 2 == pytest.approx(0.66)
+    assert box.height * height / 3 == pytest.approx(0.42)
 
 
 def test_legends_tell_equal_names_apart(make_run: MakeRun) -> None:

@@ -7,7 +7,7 @@ import pytest
 from report_runs import MakeRun, identity, write_plan, write_status
 
 from sslbench.errors import UserError
-from sslbench.report import find_runs
+from sslbench.report import find_runs, group_runs
 
 RUNS = [Path("runs")]
 
@@ -42,6 +42,19 @@ def test_a_damaged_result_keeps_its_identity_if_the_status_has_it(make_run: Make
     assert missing.run.seed == 1
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_damaged_result_says_itself_which_run_it_is(make_run: MakeRun, named: bool) -> None:
+    make_run(seed=0)
+    broken = make_run(seed=1, test_acc=0.9, test_ece=7)
+    if not named:
+        (broken / "status.json").unlink()
+    found = find_runs(RUNS)
+    (missing,) = found.missing
+    assert missing.run is not None
+    (group,) = group_runs(found.runs, found.missing)
+    assert group.seeds == "1 of 2"
+
+
 def test_a_result_that_is_a_folder(make_run: MakeRun) -> None:
     make_run(seed=0)
     (Path("runs") / "odd" / "result.json").mkdir(parents=True)
@@ -58,6 +71,30 @@ def test_a_loop_of_links_ends(make_run: MakeRun) -> None:
     found = find_runs(RUNS)
     assert len(found.runs) == 1
     assert found.warnings == []
+    assert found.runs[0].folder == folder
+
+
+def test_links_to_folders_are_followed_and_each_run_is_read_once(make_run: MakeRun) -> None:
+    folder, linked = make_run(seed=0), make_run(seed=1)
+    elsewhere = Path("disk")
+    elsewhere.mkdir()
+    linked.rename(elsewhere / "run")
+    (Path("runs") / "a").symlink_to(elsewhere.absolute(), target_is_directory=True)
+    (Path("runs") / "b").symlink_to(elsewhere.absolute(), target_is_directory=True)
+    (Path("runs") / "0").symlink_to(folder.absolute(), target_is_directory=True)
+    found = find_runs(RUNS)
+    assert [(run.seed, run.folder) for run in found.runs] == [(1, Path("runs/a/run")), (0, folder)]
+    assert found.warnings == []
+
+
+def test_places_without_a_run_are_warnings_beside_one_that_has_some(make_run: MakeRun) -> None:
+    make_run()
+    Path("empty").mkdir()
+    found = find_runs([Path("absent"), Path("runs"), Path("empty"), Path("runs")])
+    assert len(found.runs) == 1
+    assert found.warnings == ["no folder absent", "no run in empty"]
+    with pytest.raises(UserError, match=r"^no result.json in absent, empty; no folder absent$"):
+        find_runs([Path("absent"), Path("empty")])
 
 
 def test_statuses(make_run: MakeRun) -> None:
@@ -87,10 +124,21 @@ def test_a_damaged_status_is_a_warning(make_run: MakeRun, content: bytes) -> Non
     folder = write_status("odd", "running")
     (folder / "status.json").write_bytes(content)
     found = find_runs(RUNS)
-    assert [run.status for run in found.missing] == ["unknown"]
+    assert found.missing == []  # nothing says that it is of a run
     (warning,) = found.warnings
     assert warning.startswith("runs/odd/status.json ")
     assert "\n" not in warning
+    write_plan("first", ("odd", identity(seed=1)))
+    assert [run.status for run in find_runs(RUNS).missing] == ["unknown"]
+
+
+@pytest.mark.parametrize("content", ["{}", '{"status": "ok"}', '{"status": ["failed"]}', '{"status": 5}'])
+def test_the_status_of_another_program_is_no_missing_run(make_run: MakeRun, content: str) -> None:
+    make_run()
+    (write_status("odd", "running") / "status.json").write_text(content)
+    found = find_runs(RUNS)
+    assert found.missing == []
+    assert found.warnings == ["runs/odd/status.json is not the status of a run; left out"]
 
 
 @pytest.mark.parametrize("run", [[], {}, {"seed": "x"}, identity(steps=-1), identity(group=None)])

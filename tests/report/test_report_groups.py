@@ -29,6 +29,16 @@ def test_one_value_has_no_spread() -> None:
     assert spread([0.5]).std is None
 
 
+def test_rows_of_a_task_stand_together(make_run: MakeRun) -> None:
+    for place, (num_valid, steps) in enumerate([(1000, 500), (20, 2000), (1000, 2000)]):
+        for algorithm, acc in (("vat", 0.9), ("supervised", 0.5)):
+            changes = {"num_valid": num_valid, "steps": steps, "group": f"{algorithm}{place}"}
+            make_run(algorithm, test_acc=acc - place / 10, **changes)
+    tasks = [group.task for group in _groups()]
+    assert tasks == sorted(tasks)
+    assert [group.head.algorithm for group in _groups()] == 3 * ["vat", "supervised"]
+
+
 def test_sorted_by_dataset_labels_then_error(make_run: MakeRun) -> None:
     make_run("vat", dataset="svhn", test_acc=0.99)
     make_run("vat", num_labels=1000, test_acc=0.99)

@@ -21,7 +21,7 @@ def test_missing_runs_and_damaged_files_have_sections(
     write_status("dead", "failed", identity(seed=1), error="no | memory <b>")
     text = _report()
     section = text.split("## Not finished\n")[1].split("\n## ")[0]
-    assert r"| 1 | runs/dead | vat (kl) | 1 | failed | no \| memory &lt;b> |" in section
+    assert r"| 1 | runs/dead | vat (kl) | 1 | failed | no \| memory &lt;b&gt; |" in section
     assert "| damaged |" in section
     assert "- runs/vat-kl-mnist-100-4f3a-s7-0/result.json is not valid JSON" in text
     assert "| 1 of 2 (failed) | 10.00 (n=1: no spread) |" in text
@@ -52,5 +52,44 @@ def test_names_stay_in_their_cells(make_run: MakeRun) -> None:
     text = _report()
     outside = text[: text.index("```sh\nsslbench '")] + text[text.rindex("```") :]
     assert "<script>" not in outside
-    assert r"| a\|b'c\nd |" in text
-    assert "(group `x'&lt;y`)" in text
+    assert r"| a\|b\`c\\nd |" in text
+    assert "(group `x'<y`)" in text
+
+
+def test_names_are_text_and_numbers_keep_their_brackets(make_run: MakeRun) -> None:
+    for seed, acc in enumerate((0.9, 0.95)):
+        make_run("[a](b)*c_$d$", seed, acc, group="g")
+        make_run("supervised", seed, 0.8)
+    text = _report()
+    assert r"| \[a\](b)\*c\_\$d\$ |" in text
+    assert "[a](b)" not in text.split("## Commands")[0]
+    assert "| -12.50 [-15.00, -10.00] n=2 |" in text
+
+
+def test_an_error_is_told_in_full(make_run: MakeRun) -> None:
+    make_run("vat", 0)
+    write_status("dead", "failed", identity(seed=1), error="x " * 200 + "the end")
+    assert f"| {'x ' * 200}the end |" in _report()
+
+
+def test_rows_whose_seeds_share_one_draw_of_the_labels_are_named(make_run: MakeRun) -> None:
+    for seed in (0, 1):
+        make_run("vat", seed, 0.9)
+        make_run("supervised", seed, 0.8, split_seed=seed)
+    make_run("ict", 0, 0.7)
+    note = "one draw of the labels, which all seeds share."
+    assert f"\n\nRow 1: {note}" in _report()
+    make_run("pi_model", 0, 0.6, split_seed=1)
+    make_run("pi_model", 1, 0.6, split_seed=1)
+    assert f"\n\nRows 1, 4: {note}" in _report()
+
+
+def test_the_runs_of_a_baseline_are_counted_where_they_differ(make_run: MakeRun) -> None:
+    for seed in (0, 1):
+        make_run("vat", seed, 0.9)
+        make_run("supervised", seed, 0.8 + seed / 100)
+    assert "| 19.50 ± 0.71 | " in _report()
+    write_status("dead", "failed", identity("supervised", seed=2))
+    assert "| 19.50 ± 0.71 (n=2 of 3) | " in _report()
+    make_run("supervised", 2, 0.82)
+    assert "| 19.00 ± 1.00 (n=3) | " in _report()

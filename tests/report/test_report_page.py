@@ -10,9 +10,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from report_runs import MakeRun, identity, write_status
+from report_runs import MakeRun, identity, write_plan, write_status
 
 from sslbench.report.cli import main
+from sslbench.report.page.render import _address
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -106,6 +107,63 @@ def test_links_lead_to_the_configurations(runs: MakeRun, place: str) -> None:
     assert len(links) == 7
     assert all((Path(place).parent / unquote(link)).is_file() for link in links)
     assert all(re.fullmatch(r"[\w.~/%-]+", link) for link in links)
+
+
+def test_a_folder_that_is_closed_or_whose_name_is_too_long_has_no_link(runs: MakeRun) -> None:
+    write_plan("first", ("x" * 300, identity(seed=5)))
+    page, _ = page_of()
+    assert "x" * 39 in "".join(page.words)
+    closed = Path("runs/closed")
+    closed.mkdir()
+    closed.chmod(0)
+    try:
+        assert _address(closed, Path("page.html")) == ""
+    finally:
+        closed.chmod(0o700)
+
+
+def test_the_count_of_missing_runs_is_that_of_the_table(make_run: MakeRun) -> None:
+    make_run("vat", 0)
+    write_status("one", "failed")  # of which nothing is known
+    write_status("two", "failed", identity(seed=1))
+    write_status("again", "failed", identity(seed=0))  # it finished in another folder
+    _, text = page_of()
+    assert '<li class="warn"><b>2</b> missing</li>' in text
+    assert text.count("which counts") == 1
+
+
+def test_a_row_that_is_alone_or_incomplete_is_not_highlighted(make_run: MakeRun) -> None:
+    for seed, acc in enumerate((0.9, 0.91, 0.92)):
+        make_run("vat", seed, acc)
+    _, text = page_of()
+    assert '<tr class="first' not in text
+    for seed, acc in enumerate((0.7, 0.72, 0.71)):
+        make_run("supervised", seed, acc)
+    _, text = page_of()
+    assert '<tr class="first better">' in text
+    assert text.count("<small>better</small>") == 2  # in the summary and among the differences
+    write_status("dead", "failed", identity(seed=7))
+    _, text = page_of()
+    assert '<tr class="incomplete">' in text
+    assert "<small>better</small>" not in text
+
+
+def test_an_error_is_told_in_full(runs: MakeRun) -> None:
+    write_status("dead", "failed", identity(seed=3), error="y" * 200 + " the end")
+    page, _ = page_of()
+    assert "y" * 200 + " the end" in page.words
+
+
+def test_what_sets_tasks_apart_is_among_the_first_columns(make_run: MakeRun) -> None:
+    make_run("vat", 0)
+    make_run("vat", 0, steps=10, num_valid=7, group="short")
+    page, text = page_of()
+    names = [word for word in page.words if word in ("validation images", "steps", "test error %")]
+    assert names[:3] == ["validation images", "steps", "test error %"]
+    assert "excludes zero at 95 %" in text
+    assert "one draw of the labels" not in text
+    make_run("vat", 1)
+    assert "All rows with several seeds: one draw of the labels, which all seeds share." in page_of()[1]
 
 
 EVIL = [

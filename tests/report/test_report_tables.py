@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_runs import MakeRun, identity, write_status
+from scipy import stats
 
 from sslbench.report.cli import main
 
@@ -72,7 +73,7 @@ def test_latex(runs: MakeRun) -> None:
         r"\toprule",
         r"\midrule",
         r"\bottomrule",
-        r"\begin{tabular}{rlrlllrrrrrr}",
+        r"\begin{tabular}{rlrrrlllrrrrrr}",
         r"\end{tabular}",
     ):
         assert rule in text
@@ -83,7 +84,20 @@ def test_latex(runs: MakeRun) -> None:
     assert r"a\_b \& 50\% \$x\$ \#1 \{\textasciitilde \textasciicircum \textbackslash \}" in text
     # As many cells in each row as in the head.
     rows = [line.replace(r"\&", "") for line in text.splitlines() if line.endswith(r"\\")]
-    assert {row.count("&") for row in rows} == {11}
+    assert {row.count("&") for row in rows} == {13}
+    gaps = 100 * (np.array(SUPERVISED) - np.array(VAT))
+    low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
+    assert f"& [{low:+.2f}, {high:+.2f}] &" in text
+    assert "% difference [95 %]: bootstrap over n pairs. With few pairs the bootstrap interval is too" in text
+    assert "% All rows with several seeds: one draw of the labels" in text
+
+
+def test_a_failed_twin_of_a_finished_run_does_not_count(runs: MakeRun) -> None:
+    write_status("again", "failed", identity(seed=0))
+    main(["runs", "--csv", "runs.csv"])
+    table = pd.read_csv("runs.csv").set_index("folder")
+    assert not table.loc["runs/again", "counted"]
+    assert table.drop("runs/again")["counted"].all()
 
 
 def test_a_long_table_breaks_over_pages(make_run: MakeRun) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from report_runs import MakeRun, identity, write_status
 
+from sslbench.report import compare, find_runs
 from sslbench.report.cli import main
+from sslbench.report.terminal import show
 
 
 def test_missing_cells_and_reasons_are_shown(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +51,36 @@ def test_names_cannot_steer_the_terminal(make_run: MakeRun, capsys: pytest.Captu
     assert "\x07" not in out
     assert r"\x1b[2J[bold]x[/bold]\x07\n" in out
     assert max(map(len, out.splitlines())) <= 220
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 220])
+def test_numbers_are_whole_at_every_width(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    for labels in (100, 1000):
+        for seed in range(3):
+            make_run("interpolation_consistency", seed, 0.9 + seed / 100, num_labels=labels)
+            make_run("supervised", seed, 0.7, num_labels=labels, model="a_long_network")
+    write_status("dead", "failed", identity("supervised", seed=3), error="loss is nan " * 20)
+    comparison = compare(find_runs([Path("runs")]))
+    show(comparison, seeds=True, width=width)
+    out = capsys.readouterr().out
+    table = [line for line in out.splitlines() if line.startswith(("│", "┃", "┏", "└"))]
+    assert max(map(len, table)) <= width
+    assert "…" not in out
+    head, _, _ = out.partition("not finished:")
+    summary = next(line for line in table if line.startswith("┃"))
+    columns = {name.strip() for name in summary.strip("┃").split("┃")}
+    assert {"#", "algorithm", "seeds (n)", "test error %"} <= columns
+    cells = {cell.strip() for line in head.splitlines() for cell in line.strip("│").split("│")}
+    assert {"9.00 ± 1.00", "30.00"} <= cells
+    # At 80 the difference has no room; it is not cut, and who looks for it is told where it is.
+    dropped = out.partition("left out, as the terminal is narrow: ")[2].partition(";")[0].split(", ")
+    assert ("-21.00 [-22.00, -20.00] n=3" in cells) == (width > 80)
+    for name in ("supervised %", "difference [95 %]", "ECE %", "seconds"):
+        assert (name in columns) != (name in dropped)
+    assert ("left out, as the terminal" in out) == (width < 220)
+    assert "three cases of four" in out
 
 
 def test_warnings_are_lines_on_stderr(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,10 @@ def read_published(path: Path) -> list[Published]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # a date such as 2024-13-45 is a ValueError, without its place
         raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(found, list) or not found:
         raise UserError(f"{path} must be a list of rows")
@@ -82,6 +85,11 @@ def _row(path: Path, number: int, row: Any) -> Published:
     known = {entry.name for entry in fields(RunResult)} | {"typed"}
     if not isinstance(row["runs"], dict) or not set(row["runs"]) <= known:
         raise UserError(f"{path}, row {number}: 'runs' must name fields of result.json, or typed")
+    typed = row["runs"].get("typed", [])
+    if not isinstance(typed, str) and not (
+        isinstance(typed, list) and all(isinstance(word, str) for word in typed)
+    ):
+        raise UserError(f"{path}, row {number}: 'typed' must be a word of the command, or a list of words")
     return Published(**row)
 
 

@@ -13,6 +13,7 @@ from sslbench.report.text import printable, relative, short
 STATUS = "status.json"
 CELLS = "cells.jsonl"
 _STATES = ("running", "failed", "interrupted")
+_FINISHED = "finished"
 _ERROR_LENGTH = 500  # characters
 _MOST_WARNINGS = 3  # of one file
 
@@ -67,8 +68,11 @@ class MissingRun:
         return f"{self.status}: {self.error}" if self.error else self.status
 
 
-def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun, list[str]]:
+def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun | None, list[str]]:
     """What is known of a run without ``result.json``, and warnings about its ``status.json``.
+
+    Other programs have files of this name too: where nobody planned a run in the folder, a file without a
+    status that a run has, and without a ``run``, is a warning and no missing run.
 
     Args:
         folder: the run directory.
@@ -80,7 +84,9 @@ def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun, lis
     except UserError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return MissingRun(folder, "not started", run=planned), []
-        return MissingRun(folder, "unknown", run=planned), [str(error)]
+        return MissingRun(folder, "unknown", run=planned) if planned else None, [str(error)]
+    if not planned and "run" not in found and found.get("status") not in (*_STATES, _FINISHED):
+        return None, [f"{relative(path)} is not the status of a run; left out"]
     warnings = []
     run = planned
     if "run" in found:
@@ -91,11 +97,19 @@ def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun, lis
     status, error_text = found.get("status"), found.get("error")
     lines = error_text.strip().splitlines() if isinstance(error_text, str) else []
     error_line = short(printable(lines[0]), _ERROR_LENGTH) if lines else ""
-    if status == "finished":
+    if status == _FINISHED:
         status, error_line = "no result", f"it says that it is finished, but there is no {RESULT}"
     elif status not in _STATES:
         status = "unknown"
     return MissingRun(folder, status, error_line, run), warnings
+
+
+def identity_in_result(path: Path) -> Identity | None:
+    """Which run a ``result.json`` is of that is otherwise damaged; None if it does not say."""
+    try:
+        return read_fields(Identity, parse_json(read_text(path), relative(path)), relative(path))
+    except UserError:  # the damage has been told already
+        return None
 
 
 def _identity(found: object, where: str) -> Identity:

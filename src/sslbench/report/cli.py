@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +91,7 @@ def _check_paths(args: argparse.Namespace) -> None:
         if getattr(args, option) and not args.out:
             raise UserError(f"--{option} goes into the markdown report: give --out too")
     options = (*_OUTPUTS, *_INPUTS)
-    used = [path.resolve() for option in options if (path := getattr(args, option))]
+    used = [os.path.realpath(path) for option in options if (path := getattr(args, option))]
     if len(set(used)) < len(used):
         names = ", ".join(f"--{option}" for option in options[:-1])
         raise UserError(f"{names} and --{options[-1]} must be different files")
@@ -108,35 +111,34 @@ def _write(path: Path, content: bytes) -> None:
         write_atomically(path, lambda part: part.write_bytes(content))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
-    print(f"wrote {path}")
 
 
-def _figure(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> bytes | None:
-    if not curves.of:
-        comparison.warnings.append(f"{relative(args.figure)} is not written: no run has curves to draw")
-        return None
+def _figure(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> bytes:
     from sslbench.report.figures.overview import render_figure
 
     file_format = args.figure.suffix.lower().removeprefix(".")
     return render_figure(comparison.groups, curves.of, title=printable(args.title), file_format=file_format)
 
 
-def _rendered(args: argparse.Namespace, comparison: Comparison) -> dict[Path, bytes]:
-    """The content of each file that was asked for."""
+def _rendered(args: argparse.Namespace, comparison: Comparison) -> tuple[dict[Path, bytes], list[str]]:
+    """The content of each file that was asked for, and every warning."""
     from sslbench.report.beside import read_published, render_beside
     from sslbench.report.markdown import render_markdown
 
     note = _read_note(args.note) if args.note else ""
     published = read_published(args.beside) if args.beside else []
     title, command = printable(args.title), _command(args)
-    files: dict[Path, bytes | None] = {}
+    files: dict[Path, bytes] = {}
     if args.figure or args.html:
         from sslbench.report.curves import gather_curves
 
         curves = gather_curves(comparison.groups)
-        comparison.warnings.extend(curves.warnings)
-        if args.figure:
+        warnings = [*comparison.warnings, *curves.warnings]
+        if args.figure and not curves.of:
+            warnings.append(f"{relative(args.figure)} is not written: no run has curves to draw")
+        elif args.figure:
             files[args.figure] = _figure(args, comparison, curves)
+        comparison = replace(comparison, warnings=warnings)
         if args.html:
             from sslbench.report.page import render_page
 
@@ -151,7 +153,7 @@ def _rendered(args: argparse.Namespace, comparison: Comparison) -> dict[Path, by
         parts = [note, *([render_beside(published, comparison.groups)] if published else [])]
         text = "\n\n".join(part for part in parts if part)
         files[args.out] = render_markdown(comparison, title=title, command=command, note=text).encode()
-    return {path: content for path, content in files.items() if content is not None}
+    return files, comparison.warnings
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -162,12 +164,16 @@ def _report(args: argparse.Namespace) -> None:
 
     comparison = compare(find_runs(args.runs))
     # All is rendered before anything is written: an error leaves no half of a report.
-    files = _rendered(args, comparison)
-    show(comparison, seeds=args.seeds)
-    for line in comparison.warnings:
-        print(f"sslbench-report: warning: {line}", file=sys.stderr)
+    files, warnings = _rendered(args, comparison)
+    # Written before anything is shown: whoever reads the table may stop reading.
     for path, content in files.items():
         _write(path, content)
+    for line in warnings:
+        print(f"sslbench-report: warning: {line}", file=sys.stderr)
+    show(comparison, seeds=args.seeds)
+    for path in files:
+        print(f"wrote {relative(path)}")
+    sys.stdout.flush()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -180,8 +186,14 @@ def main(argv: list[str] | None = None) -> None:
         SystemExit: with a message on stderr, code 1 for what the user can mend, 2 for wrong usage.
     """
     args = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the letters of a name, and ±
+            stream.reconfigure(errors="replace")
     try:
         _report(args)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except UserError as error:
         print(f"sslbench-report: {error}", file=sys.stderr)
         sys.exit(1)

@@ -10,10 +10,6 @@ from sslbench.report.differences import Difference, Interval
 from sslbench.report.groups import Group, Spread, spread
 from sslbench.report.results import RunResult
 
-ON_CHOICE = (
-    "The best step of each run was chosen on the validation images alone; the test images were only "
-    "evaluated and reported."
-)
 NOTHING = "-"
 
 
@@ -93,12 +89,17 @@ def _spread_cell(values: Sequence[float], single: str = "n=1") -> Cell:
 def _gap_cells(gap: Difference | None) -> list[Cell]:
     if gap is None:
         return [Cell(NOTHING), Cell(NOTHING)]
-    theirs = gap.baseline.test_error
+    baseline, theirs = gap.baseline, gap.baseline.test_error
+    # The number of its runs, where it is not that of the row.
+    same = not baseline.missing and theirs.n == len(gap.method.runs)
+    shown = format_spread(theirs, f"n={baseline.seeds}")
+    if theirs.n > 1 and not same:
+        shown += f" (n={baseline.seeds})"
     if gap.bootstrap:
         sure = f"{format_interval(gap.bootstrap)} n={gap.n}"
     else:
         sure = f"n={gap.n}" if gap.paired else "(unpaired)"
-    return [Cell(format_spread(theirs), theirs.mean), Cell(f"{100 * gap.mean:+.2f} {sure}", gap.mean)]
+    return [Cell(shown, theirs.mean), Cell(f"{100 * gap.mean:+.2f} {sure}", gap.mean)]
 
 
 def _seeds(group: Group) -> str:
@@ -187,12 +188,11 @@ def difference_cells(gap: Difference) -> list[Cell]:
 def missing_rows(comparison: Comparison) -> list[list[Cell]]:
     """The cells of `MISSING_COLUMNS`, for each run without a result."""
     numbers = {group.head.group: group.number for group in comparison.groups}
-    counted = {id(run) for group in comparison.groups for run in group.missing}
     rows = []
     for cell in comparison.missing:
         number = numbers.get(cell.run.group) if cell.run else None
         error = cell.error
-        if cell.run and id(cell) not in counted:
+        if not comparison.counts(cell):
             error = f"{error}; " if error else ""
             error += "the same run lies in another folder, which counts"
         method = f"{cell.run.algorithm} ({cell.run.loss})" if cell.run and cell.run.loss else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 from sslbench.report.cells import MissingRun
 from sslbench.report.conflicts import without_conflicts
@@ -41,6 +42,14 @@ class Comparison:
     def runs(self) -> list[RunResult]:
         """Every run with a result, group by group."""
         return [run for group in self.groups for run in group.runs]
+
+    def counts(self, cell: MissingRun) -> bool:
+        """Whether a missing run is counted as one: not if another folder has the same run."""
+        return cell.run is None or id(cell) in self._missed
+
+    @cached_property
+    def _missed(self) -> set[int]:
+        return {id(cell) for group in self.groups for cell in group.missing}
 
     def by_task(self) -> dict[Task, list[Group]]:
         """The groups of each task, in the order of their rows."""

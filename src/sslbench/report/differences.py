@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from sslbench.report.groups import BASELINE, Group, spread
 
 LEVEL = 0.95
 RESAMPLES = 9_999
+_NO_SPREAD = 1e-12  # what the rounding of equal differences leaves
 
 Interval = tuple[float, float]
 
@@ -22,10 +24,12 @@ class Difference:
         method: the group compared.
         baseline: the supervised group with the same data, labels, validation images and steps.
         mean: negative where the method is better.
-        n: pairs of runs with the same seeds and split; 0 when there are none and the means are compared.
+        n: pairs of runs with the same seeds and split, or splits where several have several pairs each; 0
+            when there are none and the means are compared.
         standard_error: of `mean`; None for one pair, or when a side of an unpaired comparison has one run.
-        bootstrap: 95 % percentile interval of `mean` over resampled pairs; None for fewer than two pairs.
-        t_interval: 95 % interval of `mean` by Student's t; None for fewer than two pairs.
+        bootstrap: 95 % percentile interval of `mean` over resampled pairs; None for fewer than two pairs,
+            or if all differ by the same.
+        t_interval: 95 % interval of `mean` by Student's t; None likewise.
     """
 
     method: Group
@@ -81,16 +85,33 @@ def _splits(group: Group) -> set[str]:
     return {run.split_hash for run in group.runs}
 
 
+def _gaps(method: Group, baseline: Group) -> list[float]:
+    """The differences that count as independent.
+
+    Runs that share a split share its labels, and with them the better part of their luck. Where there are
+    several splits and one of them has several pairs, each split is therefore one difference, the mean of its
+    pairs'. A single split leaves nothing but its pairs.
+    """
+    ours, theirs = _errors(method), _errors(baseline)
+    by_split: dict[str, list[float]] = defaultdict(list)
+    for key, error in ours.items():
+        if key in theirs:
+            by_split[key[2]].append(error - theirs[key])
+    splits = list(by_split.values())
+    return splits[0] if len(splits) == 1 else [spread(pairs).mean for pairs in splits]
+
+
 def _difference(method: Group, baseline: Group) -> Difference | None:
     """None where no pair exists and the splits differ too: then the labels differ, and nothing compares."""
-    ours, theirs = _errors(method), _errors(baseline)
-    gaps = [ours[key] - theirs[key] for key in ours if key in theirs]
+    gaps = _gaps(method, baseline)
     if len(gaps) == 1:
         return Difference(method, baseline, gaps[0], 1, None)
     if gaps:
         number = spread(gaps)
         assert number.std is not None, "two differences have a spread"
         error = number.std / math.sqrt(number.n)
+        if number.std < _NO_SPREAD:  # an interval without width would claim certainty
+            return Difference(method, baseline, number.mean, number.n, error)
         intervals = bootstrap_interval(gaps), t_interval(gaps)
         return Difference(method, baseline, number.mean, number.n, error, *intervals)
     if _splits(method) != _splits(baseline):

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.report.cells import CELLS, STATUS, Identity, MissingRun, load_status, read_cells
+from sslbench.report.cells import (
+    CELLS,
+    STATUS,
+    Identity,
+    MissingRun,
+    identity_in_result,
+    load_status,
+    read_cells,
+)
 from sslbench.report.results import RESULT, RunResult, load_result
 from sslbench.report.text import relative
 
@@ -42,8 +50,16 @@ def _walk(place: Path, warnings: list[str]) -> Iterator[tuple[Path, set[str]]]:
         # A folder that cannot be listed must not pass for an empty one.
         warnings.append(f"cannot read {relative(Path(error.filename))}: {error.strerror}")
 
-    for folder, folders, names in os.walk(place, onerror=warn):
+    visited: set[str] = set()
+    for folder, folders, names in os.walk(place, onerror=warn, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # links may lead in a circle
+            folders.clear()
+            continue
+        visited.add(real)
         yield Path(folder), {*folders, *names}
+        # Links last, so that a run has the name of its own folder where that is below `place` too.
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))  # noqa: PTH114, PTH118
 
 
 def find_runs(places: Iterable[Path]) -> Found:
@@ -55,28 +71,40 @@ def find_runs(places: Iterable[Path]) -> Found:
     Args:
         places: folders, or ``result.json`` files.
 
+    A place that does not exist, or in which nothing is, becomes a warning too.
+
     Raises:
-        UserError: a place does not exist, or no run is found of which anything is known.
+        UserError: no run is found of which anything is known.
     """
     places = list(places)
     found = Found()
+    barren: list[str] = []
     folders: dict[str, Path] = {}
     planned: dict[str, Identity] = {}
     plans: set[str] = set()
     for place in places:
-        for folder, names in _walk(place, found.warnings):
-            if RESULT in names or STATUS in names:
-                folders.setdefault(os.path.realpath(folder), folder)
-            plan = folder / CELLS
-            if CELLS in names and os.path.realpath(plan) not in plans:
-                plans.add(os.path.realpath(plan))
-                for cell, run in _planned(plan, found.warnings).items():
-                    planned[os.path.realpath(cell)] = run
-                    folders.setdefault(os.path.realpath(cell), cell)
+        empty = True
+        try:
+            for folder, names in _walk(place, found.warnings):
+                empty = empty and not names & {RESULT, STATUS, CELLS}
+                if RESULT in names or STATUS in names:
+                    folders.setdefault(os.path.realpath(folder), folder)
+                plan = folder / CELLS
+                if CELLS in names and os.path.realpath(plan) not in plans:
+                    plans.add(os.path.realpath(plan))
+                    for cell, run in _planned(plan, found.warnings).items():
+                        planned[os.path.realpath(cell)] = run
+                        folders.setdefault(os.path.realpath(cell), cell)
+        except UserError as error:
+            barren.append(str(error))
+            continue
+        if empty:
+            barren.append(f"no run in {relative(place)}")
     for key in sorted(folders):
         _read(folders[key], planned.get(key), found)
     if not found.runs and not any(run.run for run in found.missing):
-        raise UserError(_nothing(places, found))
+        raise UserError(_nothing(places, found, barren))
+    found.warnings += barren
     return found
 
 
@@ -97,20 +125,24 @@ def _read(folder: Path, planned: Identity | None, found: Found) -> None:
             found.warnings.append(f"{error}; left out: remove the run's folder, or run it again")
             # Its status, which says which run it is, may be whole.
             missing, _ = load_status(folder, planned)
+            run = (missing and missing.run) or identity_in_result(folder / RESULT)
             reason = str(error).removeprefix(f"{relative(folder / RESULT)}").lstrip(": ")
-            found.missing.append(MissingRun(folder, "damaged", f"{RESULT} {reason}", missing.run))
+            found.missing.append(MissingRun(folder, "damaged", f"{RESULT} {reason}", run))
         return
     missing, wrong = load_status(folder, planned)
     found.warnings += wrong
-    found.missing.append(missing)
+    if missing:
+        found.missing.append(missing)
 
 
-def _nothing(places: list[Path], found: Found) -> str:
+def _nothing(places: list[Path], found: Found, barren: list[str]) -> str:
     hints = [f"not finished: {', '.join(str(run) for run in found.missing if run.status != 'damaged')}"]
     hints = [hint for hint in hints if not hint.endswith(": ")]
     hints += found.warnings[:_SHOWN]
     if len(found.warnings) > _SHOWN:
         hints.append(f"and {len(found.warnings) - _SHOWN} more files that cannot be used")
+    if absent := [line for line in barren if line.startswith("no folder")]:
+        hints += absent
     named = ", ".join(map(relative, places))
     return "; ".join(
         [f"no {RESULT} in {named}" if not found.warnings else f"nothing to report in {named}", *hints]

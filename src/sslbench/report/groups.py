@@ -132,7 +132,7 @@ def _missing_by_group(
 
 
 def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) -> list[Group]:
-    """Group by ``group``, sorted by data set, labels, then mean test error; those without a result last.
+    """Group by ``group``, sorted by `Task`, then mean test error; those of a task without a result last.
 
     Args:
         runs: those with a result, without conflicts.
@@ -148,10 +148,8 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
         members = sorted(by_group.get(name, ()), key=lambda run: (run.seed, run.split_seed))
         groups.append(Group(0, tuple(members), tuple(missed.get(name, ()))))
 
-    def order(group: Group) -> tuple[str, int, float, str]:
-        head = group.head
-        error = group.test_error.mean if group.runs else 2.0
-        return head.dataset, head.num_labels, error, head.group
+    def order(group: Group) -> tuple[Task, float, str]:
+        return group.task, group.test_error.mean if group.runs else 2.0, group.head.group
 
     ordered = sorted(groups, key=order)
     return [Group(number, group.runs, group.missing) for number, group in enumerate(ordered, start=1)]

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from sslbench.report.columns import (
     DIFFERENCE_COLUMNS,
     MISSING_COLUMNS,
-    ON_CHOICE,
     RUN_COLUMNS,
     SUMMARY_COLUMNS,
     Cell,
+    Column,
     difference_cells,
     missing_rows,
     run_cells,
@@ -19,18 +19,10 @@ from sslbench.report.columns import (
 from sslbench.report.commands import commands
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group
+from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_draws
 from sslbench.report.text import short
 
-_LONGEST = 300  # characters of a cell
-ON_DIFFERENCES = (
-    "Test error of the method minus that of supervised training with the same data, labels, validation "
-    "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
-    "pairs that both sides have. The bootstrap interval is the 95 % percentile interval over 9,999 "
-    "resamples of the pairs; with few pairs it is too short: of three pairs it covers the true difference in "
-    "three cases of four (docs/design/comparison.md). Student's t "
-    "interval, which supposes normal differences, is the more cautious. Without a pair the means are "
-    "compared, with Welch's standard error."
-)
+_LONGEST = 1000  # characters of a cell: what went wrong is told in full
 
 
 def table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
@@ -44,13 +36,33 @@ def table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) ->
     return "\n".join([line(name for name, _ in columns), rule, *map(line, rows)])
 
 
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{letter: f"\\{letter}" for letter in "\\[]*_$`"}}
+)
+
+
 def _plain(text: str) -> str:
-    """A name or a path of any kind, of a length that fits, and without HTML to whoever renders the page."""
-    return short(text, _LONGEST).replace("&", "&amp;").replace("<", "&lt;").replace("`", "'")
+    """A name or a path of any kind, of a length that fits, which stays text to whoever renders the page."""
+    return short(text, _LONGEST).translate(_ESCAPES)
 
 
-def _rows(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
-    return [[_plain(cell.text) for cell in row] for row in rows]
+def _code(text: str) -> str:
+    """Likewise between backticks, where nothing but a backtick is markup."""
+    return short(text, _LONGEST).replace("`", "'")
+
+
+def _table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:
+    # Columns of numbers are ours: the brackets of an interval are no link.
+    return table(
+        columns,
+        [
+            [
+                cell.text if column.right else _plain(cell.text)
+                for cell, column in zip(row, columns, strict=True)
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _command_section(group: Group) -> str:
@@ -58,7 +70,7 @@ def _command_section(group: Group) -> str:
     loss = f", {head.loss}" if head.loss else ""
     title = f"{head.dataset}, {head.num_labels} labels, {head.algorithm}{loss}, {head.model}"
     return (
-        f"Row {group.number}: {_plain(title)} (group `{_plain(head.group)}`)\n\n```sh\n"
+        f"Row {group.number}: {_plain(title)} (group `{_code(head.group)}`)\n\n```sh\n"
         + "\n".join(commands(group))
         + "\n```"
     )
@@ -68,7 +80,7 @@ def _difference_section(comparison: Comparison) -> list[str]:
     parts = ["## Difference to supervised"]
     if comparison.differences:
         rows = map(difference_cells, comparison.differences)
-        parts += [ON_DIFFERENCES, table(DIFFERENCE_COLUMNS, _rows(rows))]
+        parts += [ON_DIFFERENCES, _table(DIFFERENCE_COLUMNS, rows)]
     if comparison.alone:
         names = ", ".join(f"{_plain(group.label)} (row {group.number})" for group in comparison.alone)
         parts.append(f"No supervised group with the same data set, labels, steps and splits: {names}.")
@@ -84,7 +96,7 @@ def _missing_section(comparison: Comparison) -> list[str]:
             "## Not finished",
             "Runs without a result that can be read. `running` may also be a run that was killed without "
             "warning.",
-            table(MISSING_COLUMNS, _rows(missing_rows(comparison))),
+            _table(MISSING_COLUMNS, missing_rows(comparison)),
         ]
     if comparison.warnings:
         lines = "\n".join(f"- {_plain(line)}" for line in comparison.warnings)
@@ -114,11 +126,12 @@ def render_markdown(comparison: Comparison, *, title: str, command: str, note: s
         "images, is at the best step. `rank` is by mean test error among the rows with the same data set, "
         "labels, validation images and steps; ties share it. `difference` is that to `supervised`, in "
         "percentage points, with its bootstrap interval over n pairs (see below).",
-        table(SUMMARY_COLUMNS, _rows(summary_cells(group, comparison) for group in groups)),
+        _table(SUMMARY_COLUMNS, [summary_cells(group, comparison) for group in groups]),
+        *([note_on_draws] if (note_on_draws := on_draws(groups)) else []),
         *_missing_section(comparison),
         "## Every run",
         "`#` is the row in the summary; `split` begins the hash of the split's indices.",
-        table(RUN_COLUMNS, _rows(run_cells(group, run) for group in groups for run in group.runs)),
+        _table(RUN_COLUMNS, [run_cells(group, run) for group in groups for run in group.runs]),
         "## Commands",
         "As typed, but for the folders `run_dir`, `output_root` and `data_root`.",
         *(_command_section(group) for group in groups if group.runs),

@@ -9,34 +9,39 @@ from typing import Any
 import pandas as pd
 
 from sslbench.report.cells import Identity
-from sslbench.report.columns import SUMMARY_COLUMNS, summary_cells, texts
+from sslbench.report.columns import SUMMARY_COLUMNS, format_interval, summary_cells, texts
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group, spread
+from sslbench.report.notes import ON_BOOTSTRAP, on_draws
 from sslbench.report.text import relative, short
 
 _AS_JSON = ("overrides", "metrics_best", "metrics_last", "test_calibration")
+_T = "Student's t 95 %"
 _LATEX_COLUMNS = (
-    *("rank", "dataset", "labels", "algorithm", "loss", "model", "steps", "seeds (n)", "test error %"),
-    *("supervised %", "difference [95 %]", "ECE %"),
+    *("rank", "dataset", "labels", "validation images", "steps", "algorithm", "loss", "model", "seeds (n)"),
+    *("test error %", "supervised %", "difference [95 %]", _T, "ECE %"),
 )
 _LONGEST = 60  # characters of a cell in LaTeX
 _ROWS_OF_A_PAGE = 40
 
 
 def runs_csv(comparison: Comparison) -> str:
-    """One row a run: the fields of ``result.json``, then ``status`` and ``error``.
+    """One row a run: the fields of ``result.json``, then ``status``, ``error`` and ``counted``.
 
-    A run without a result has its identity and its status; the other cells are empty.
+    A run without a result has its identity and its status; the other cells are empty. It is not counted if
+    another folder has the same run.
     """
     rows: list[dict[str, Any]] = []
+    finished = {"status": "finished", "error": None, "counted": True}
     for run in comparison.runs:
-        row = {**asdict(run), "folder": relative(run.folder), "status": "finished", "error": None}
+        row = {**asdict(run), "folder": relative(run.folder), **finished}
         for name in _AS_JSON:
             row[name] = None if row[name] is None else json.dumps(row[name])
         rows.append(row)
     for cell in comparison.missing:
         known = asdict(cell.run) if cell.run else {}
-        rows.append({"folder": cell.place, **known, "status": cell.status, "error": cell.error})
+        told = {"status": cell.status, "error": cell.error, "counted": comparison.counts(cell)}
+        rows.append({"folder": cell.place, **known, **told})
     return _csv(rows)
 
 
@@ -91,13 +96,14 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 def latex(comparison: Comparison) -> str:
     """The summary as a table for the package booktabs, and longtable where it fills more than a page."""
-    names = [column.name for column in SUMMARY_COLUMNS]
-    cells = [
-        [short(text, _LONGEST) for text in texts(summary_cells(group, comparison))]
-        for group in comparison.groups
-    ]
+    names = [*[column.name for column in SUMMARY_COLUMNS], _T]
+    cells = []
+    for group in comparison.groups:
+        gap = comparison.beside.get(group.number)
+        row = [*texts(summary_cells(group, comparison)), format_interval(gap.t_interval if gap else None)]
+        cells.append([short(text, _LONGEST) for text in row])
     table = pd.DataFrame(cells, columns=names)[list(_LATEX_COLUMNS)]
-    right = {column.name for column in SUMMARY_COLUMNS if column.right}
+    right = {_T, *(column.name for column in SUMMARY_COLUMNS if column.right)}
     long = len(table) > _ROWS_OF_A_PAGE
     written = table.to_latex(
         index=False,
@@ -105,7 +111,10 @@ def latex(comparison: Comparison) -> str:
         longtable=long,
         column_format="".join("r" if name in right else "l" for name in _LATEX_COLUMNS),
     )
+    draws = f"% {note}\n" if (note := on_draws(comparison.groups)) else ""
     packages = "booktabs, longtable" if long else "booktabs"
     return (
-        f"% packages: {packages}; by sslbench-report, in percent, mean ± sample standard deviation\n{written}"
+        f"% packages: {packages}; by sslbench-report, in percent, mean ± sample standard deviation\n"
+        f"% difference [95 %]: bootstrap over n pairs. {ON_BOOTSTRAP}\n"
+        f"{draws}{written}"
     )

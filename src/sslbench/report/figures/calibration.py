@@ -69,12 +69,16 @@ def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette, na
 
 def _reliability(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
     with look(name):
-        figure, axes = panel_axes(len(groups), height=3.6)
+        entries = [
+            f"{entry}, ECE {100 * _ece(group):.1f} %"
+            for group, entry in zip(groups, labels(groups), strict=True)
+        ]
+        figure, axes = panel_axes(entries, height=3.6)
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
-        for group, entry in zip(groups, labels(groups), strict=True):
+        for group, entry in zip(groups, entries, strict=True):
             confidence, accuracy, counts = pooled(_bins(group))
             enough = counts >= _FEWEST
-            own = palette[group.head.algorithm]
+            own = palette.of(group)
             axes.plot(
                 confidence[enough],
                 accuracy[enough],
@@ -82,7 +86,7 @@ def _reliability(task: Task, groups: Sequence[Group], palette: Palette, name: st
                 marker=own.marker,
                 markersize=4,
                 linewidth=1.4,
-                label=label_of(f"{entry}, ECE {100 * _ece(group):.1f} %"),
+                label=label_of(entry),
             )
         axes.set_xlim(0, 1.02)
         axes.set_ylim(0, 1.02)
@@ -110,7 +114,7 @@ def _errors(task: Task, groups: Sequence[Group], palette: Palette, name: str) ->
                 place,
                 100 * number.mean,
                 xerr=100 * number.std if number.std is not None else None,
-                color=palette[group.head.algorithm].colour,
+                color=palette.of(group).colour,
                 alpha=0.8,
                 error_kw={"linewidth": 0.9},
             )

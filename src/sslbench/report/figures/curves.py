@@ -11,7 +11,6 @@ from matplotlib.ticker import EngFormatter
 from sslbench.report.curves import Curve
 from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import (
-    MARKERS,
     MOST_CURVES,
     Palette,
     Style,
@@ -27,16 +26,14 @@ _POINTS = 120  # of a curve in the page; more cannot be told apart at its width
 
 
 def draw_curve(axes: Axes, curve: Curve, label: str, look_of: Style, *, points: int = _POINTS) -> float:
-    """Plot one group; returns its lowest test accuracy (percent) once the first rise is over."""
+    """Plot one group; returns its lowest accuracy (percent) once the first rise is over."""
     every = np.unique(np.linspace(0, len(curve.steps) - 1, min(points, len(curve.steps))).round().astype(int))
-    steps, low = curve.steps[every], curve.low[every]
+    steps, low, valid = curve.steps[every], curve.low[every], curve.valid[every]
     (line,) = axes.plot(steps, curve.mean[every], color=look_of.colour, linewidth=1.6, label=label_of(label))
     line.set(marker=look_of.marker, markersize=3.5, markevery=0.1)
-    axes.plot(
-        steps, curve.valid[every], color=look_of.colour, linewidth=0.8, linestyle=(0, (4, 2)), alpha=0.8
-    )
+    axes.plot(steps, valid, color=look_of.colour, linewidth=0.8, linestyle=(0, (4, 2)), alpha=0.8)
     axes.fill_between(steps, low, curve.high[every], color=look_of.colour, alpha=0.18, linewidth=0)
-    return float(low[steps >= RISE * steps[-1]].min())
+    return float(np.minimum(low, valid)[steps >= RISE * steps[-1]].min())
 
 
 def finish_axes(axes: Axes, lowest: float) -> None:
@@ -62,9 +59,9 @@ def _panel(
     name: str, title: str, caption: str, drawn: Sequence[tuple[Group, Style]], curves: Mapping[int, Curve]
 ) -> Panel:
     with look(name):
-        figure, axes = panel_axes(len(drawn))
         groups = [group for group, _ in drawn]
         entries = curve_labels(groups, curves)
+        figure, axes = panel_axes(entries)
         lows = [
             draw_curve(axes, curves[group.number], entry, look_of)
             for (group, look_of), entry in zip(drawn, entries, strict=True)
@@ -94,8 +91,12 @@ def curve_panels(
         caption = "Every configuration."
     elif len(methods) > MOST_CURVES:
         caption += f" The best {MOST_CURVES} of {len(methods)} methods; the others have panels of their own."
+    if left := len(groups) - len(drawn):
+        are = "configuration has no curves and is" if left == 1 else "configurations have no curves and are"
+        caption = "" if caption == "Every configuration." else f"{caption} "
+        caption += f"{left} {are} not drawn."
     panels = [
-        _panel(f"{name}-all", str(task), caption, _styled(first, palette), curves),
+        _panel(f"{name}-all", str(task), caption, [(group, palette.of(group)) for group in first], curves),
     ]
     by_method: dict[str, list[Group]] = {}
     for group in drawn:
@@ -117,20 +118,8 @@ def curve_panels(
                 f"{name}-{place}",
                 title,
                 text[0].upper() + text[1:],
-                [*looks, *_styled(beside, palette)],
+                [*looks, *((group, palette.of(group)) for group in beside)],
                 curves,
             )
         )
     return panels
-
-
-def _styled(groups: Sequence[Group], palette: Palette) -> list[tuple[Group, Style]]:
-    """Each group in its method's style; a second group of a method in the same panel has another marker."""
-    seen: dict[str, int] = {}
-    styled = []
-    for group in groups:
-        own = palette[group.head.algorithm]
-        again = seen.setdefault(group.head.algorithm, 0)
-        seen[group.head.algorithm] += 1
-        styled.append((group, Style(own.colour, MARKERS[again % len(MARKERS)]) if again else own))
-    return styled

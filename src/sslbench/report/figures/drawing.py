@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ _LOOK = {
 }
 WIDTH, HEIGHT = 4.4, 2.9  # inches, of a panel without its legend
 _LEGEND_ROW = 0.17  # inches
+_ENTRY, _LETTER = 0.44, 0.068  # inches of a legend's entry: its line and the space beside it, and a letter
 _TICKS = 6  # of an axis at most
 
 
@@ -67,17 +68,23 @@ def look(name: str = "sslbench", **changes: Any) -> Iterator[None]:
         yield
 
 
-def panel_axes(entries: int = 0, columns: int = 2, height: float = HEIGHT) -> tuple[Figure, Axes]:
+def legend_columns(entries: Sequence[str], most: int = 2, width: float = WIDTH) -> int:
+    """How many of at most `most` columns of a legend fit into `width` inches."""
+    longest = max(map(len, entries), default=0)
+    return max(1, min(most, len(entries), int(width / (_ENTRY + _LETTER * longest))))
+
+
+def panel_axes(entries: Sequence[str] = (), columns: int = 2, height: float = HEIGHT) -> tuple[Figure, Axes]:
     """The axes of a panel with room for a legend below.
 
     The margins are fixed: to work them out, matplotlib would draw every figure twice.
 
     Args:
         entries: of the legend; none for no legend.
-        columns: of the legend.
+        columns: of the legend at most; long entries leave room for fewer.
         height: of the panel without the legend, in inches.
     """
-    rows = -(-entries // columns)
+    rows = -(-len(entries) // legend_columns(entries, columns))
     height += _LEGEND_ROW * rows
     figure = Figure(figsize=(WIDTH, height))
     below = 0.48 + _LEGEND_ROW * rows
@@ -93,13 +100,13 @@ def fitted_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def legend(axes: Axes, columns: int = 2) -> None:
-    """The legend below the axes of `panel_axes`."""
+    """The legend below the axes of `panel_axes`, which was told its entries and `columns`."""
     handles, names = axes.get_legend_handles_labels()
     axes.figure.legend(
         handles,
         names,
         loc="lower center",
-        ncols=min(columns, len(names)),
+        ncols=legend_columns(names, columns),
         borderaxespad=0.2,
         columnspacing=1.2,
     )

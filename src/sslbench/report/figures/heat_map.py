@@ -8,14 +8,18 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sslbench.report.figures.drawing import WIDTH, Panel, fitted_axes, look, to_svg
+from sslbench.report.figures.drawing import WIDTH, Panel, look, to_svg
 from sslbench.report.groups import Group, Task, best_by_validation
 from sslbench.report.text import short
 
 _NO_LOSS = "none"
 _MOST_ROWS = 40
+_CELL = 0.66, 0.42  # inches, whatever the names beside the cells
+_LETTER = 0.078  # inches of a letter of a name
+_BAR = 1.1  # inches that the colour bar and its name need
 _LIGHT = 0.55  # of the colour scale: numbers on darker cells are white
 
 
@@ -37,7 +41,8 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
     left = rows[_MOST_ROWS:]
     rows = rows[:_MOST_ROWS]
     with look(name, **{"axes.grid": False}):
-        figure, axes = fitted_axes(max(WIDTH, 1.5 + 0.62 * len(columns)), 0.9 + 0.42 * len(rows))
+        names = [short(name, 24) for name in rows], [short(name, 14) for name in columns]
+        figure, axes, bar = _axes(*names)
         errors = np.full((len(rows), len(columns)), np.nan)
         for (algorithm, loss), members in pairs.items():
             best = best_by_validation(members)
@@ -51,24 +56,40 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
                 place = rows.index(algorithm), columns.index(loss)
                 dark = bool(np.isfinite(shades[place]) and shades[place] > _LIGHT)
                 _cell(axes, *place, members, "white" if dark else "black")
-        axes.set_xticks(range(len(columns)), [short(name, 14) for name in columns])
-        axes.set_yticks(range(len(rows)), [short(name, 24) for name in rows])
+        axes.set_xticks(range(len(columns)), names[1])
+        axes.set_yticks(range(len(rows)), names[0])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.xaxis.tick_top()
         if np.isfinite(errors).any():
-            figure.colorbar(image, ax=axes, label="test error (%)", fraction=0.05)
+            figure.colorbar(image, cax=bar, label="test error (%)")
+        else:
+            bar.set_visible(False)
         caption = (
             "Mean test error ± sample standard deviation in percent. Hatched: planned, without a result. "
             "Empty: not planned."
         )
-        if any(group.runs and group.missing for group in groups):
-            caption += " Orange corner: some seeds are missing."
+        if any(any(m.missing for m in members) and best_by_validation(members) for members in pairs.values()):
+            caption += " Orange corner: some seeds are missing, of this variant or another of the pair."
         if any(len(members) > 1 for members in pairs.values()):
             caption += " Of several variants the one with the best validation accuracy."
         if left:
             caption += f" {len(left)} more methods are in the table."
         return Panel(str(task), caption, to_svg(figure, name, f"Test error of method and distance. {task}"))
+
+
+def _axes(rows: Sequence[str], columns: Sequence[str]) -> tuple[Figure, Axes, Axes]:
+    """Axes with cells of a fixed size, and those of the colour bar."""
+    cell = max(_CELL[0], _LETTER * max(map(len, columns)) + 0.08), _CELL[1]
+    left, above, below = 0.15 + _LETTER * max(map(len, rows)), 0.32, 0.08
+    wide, high = cell[0] * len(columns), cell[1] * len(rows)
+    width, height = max(WIDTH, left + wide + 0.85), above + max(high, _BAR) + below
+    figure = Figure(figsize=(width, height))
+    top = 1 - above / height
+    axes = figure.add_axes((left / width, top - high / height, wide / width, high / height))
+    bar_high = max(high, _BAR) / height
+    bar = figure.add_axes(((left + wide + 0.12) / width, top - bar_high, 0.12 / width, bar_high))
+    return figure, axes, bar
 
 
 def _compares(groups: Sequence[Group]) -> bool:
@@ -94,8 +115,10 @@ def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str)
     lines = [f"{100 * error.mean:.2f}", *([f"± {100 * error.std:.2f}"] if error.std is not None else [])]
     if group.missing:
         lines.append(f"{group.seeds} seeds")
+    elif missing:
+        lines.append("variant missing")
     elif error.n == 1:
         lines.append("n=1")
     axes.text(column, row, "\n".join(lines), ha="center", va="center", fontsize=7.5, color=ink)
-    if group.missing:  # a corner, so that it is seen without reading
+    if missing:  # a corner, so that it is seen without reading
         axes.scatter(column + 0.42, row - 0.36, marker="s", s=14, color="#D55E00", zorder=3)

@@ -55,9 +55,9 @@ def _panel(setting: _Setting, lines: dict[str, list[Group]], palette: Palette, n
     title = f"{short(dataset, 40)}, {short(model, 40)}, {num_valid} validation images, {steps} steps"
     counts = sorted({group.head.num_labels for algorithm in shown for group in lines[algorithm]})
     with look(name):
-        figure, axes = panel_axes(len(shown), 3)
+        figure, axes = panel_axes([short(algorithm, 28) for algorithm in shown], 3)
         for algorithm in shown:
-            points, own = lines[algorithm], palette[algorithm]
+            points, own = lines[algorithm], palette.of(lines[algorithm][0])
             axes.errorbar(
                 [group.head.num_labels for group in points],
                 [100 * (1 - group.test_error.mean) for group in points],

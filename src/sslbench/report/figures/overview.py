@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sslbench.report.curves import Curve
 from sslbench.report.figures.curves import RISE, curve_labels, draw_curve, finish_axes
-from sslbench.report.figures.drawing import look
+from sslbench.report.figures.drawing import legend_columns, look
 from sslbench.report.figures.palette import Style, style
 from sslbench.report.groups import Group
 from sslbench.report.text import short
@@ -39,21 +39,25 @@ def render_figure(
             panels[group.head.dataset, group.head.num_labels].append(group)
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    entries = max(len(members) for members in panels.values())
-    size = (max(5.2 * columns, 6.4), (3.8 + 0.11 * entries) * rows + 0.6)
+    entries = {key: curve_labels(members, curves) for key, members in panels.items()}
+    width = max(5.2 * columns, 6.4)
+    ncols = {key: legend_columns(names, 2, width / columns - 0.3) for key, names in entries.items()}
+    most = max(-(-len(names) // ncols[key]) for key, names in entries.items())
+    size = (width, (3.8 + 0.2 * most) * rows + 0.6)
     # Outlines, since a picture of its own may be shown where there is no font like matplotlib's.
     with look(**{"svg.fonttype": "path"}):
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).flat
         # A method keeps its colour in every panel; the count tells apart its variants within one.
-        styles: dict[tuple[str, int], Style] = {}
+        styles: dict[tuple[str, str, int], Style] = {}
         supply = map(style, itertools.count())
         for ((dataset, num_labels), members), axes in zip(panels.items(), grid, strict=False):
-            seen: Counter[str] = Counter()
+            seen: Counter[tuple[str, str]] = Counter()
             lows = []
-            for group, label in zip(members, curve_labels(members, curves), strict=True):
-                variant = (group.label, seen[group.label])
-                seen[group.label] += 1
+            for group, label in zip(members, entries[dataset, num_labels], strict=True):
+                kind = group.label, group.head.model
+                variant = (*kind, seen[kind])
+                seen[kind] += 1
                 if variant not in styles:
                     styles[variant] = next(supply)
                 lows.append(
@@ -64,7 +68,7 @@ def render_figure(
             axes.legend(
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.16),
-                ncols=1 if len(members) == 1 else 2,
+                ncols=ncols[dataset, num_labels],
             )
         for axes in grid:  # the last row may have places left
             axes.set_visible(False)

@@ -1,8 +1,8 @@
-"""Colours that a method keeps in every figure of a report."""
+"""Colours that a method keeps in the figures of a page, but for those that show the variants of one."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ COLOURS = (
     "#117733",
 )
 BASELINE_COLOUR = "#444444"
-MARKERS = ("o", "^", "s")
+MARKERS = ("o", "^", "s", "D", "v", "P")
 MOST_CURVES = 8  # of one panel, beside the baseline's
 _LONGEST = 28  # characters of a legend's entry
 
@@ -42,15 +42,27 @@ def style(place: int) -> Style:
 
 
 class Palette:
-    """A style for each algorithm, in the order of their names, and a grey for the baseline."""
+    """A colour for each algorithm, in the order of their names, and a grey for the baseline.
+
+    Several networks of an algorithm share its colour and have markers of their own.
+    """
 
     def __init__(self, groups: Iterable[Group]) -> None:
-        names = sorted({group.head.algorithm for group in groups} - {BASELINE})
-        self._styles = {name: style(place) for place, name in enumerate(names)}
-        self._styles[BASELINE] = Style(BASELINE_COLOUR, "o")
+        networks: dict[str, set[str]] = defaultdict(set)
+        for group in groups:
+            networks[group.head.algorithm].add(group.head.model)
+        own = {name: style(place) for place, name in enumerate(sorted(networks.keys() - {BASELINE}))}
+        own[BASELINE] = Style(BASELINE_COLOUR, MARKERS[0])
+        self._styles: dict[tuple[str, str], Style] = {}
+        for name, models in networks.items():
+            first = MARKERS.index(own[name].marker)
+            for place, model in enumerate(sorted(models)):
+                marker = MARKERS[(first + place) % len(MARKERS)]
+                self._styles[name, model] = Style(own[name].colour, marker)
 
-    def __getitem__(self, algorithm: str) -> Style:
-        return self._styles[algorithm]
+    def of(self, group: Group) -> Style:
+        """That of the group's algorithm and network, which must be among those of the palette."""
+        return self._styles[group.head.algorithm, group.head.model]
 
 
 def labels(groups: Sequence[Group]) -> list[str]:

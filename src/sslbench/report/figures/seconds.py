@@ -22,16 +22,23 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
     if len(drawn) < 2:
         return None
     with look(name):
-        algorithms = sorted({group.head.algorithm for group in drawn})
-        figure, axes = panel_axes(min(len(algorithms), _MOST_METHODS), 3)
+        networks = {group.head.model for group in drawn}
+        entries = {
+            group.number: short(
+                f"{group.head.algorithm}, {group.head.model}" if len(networks) > 1 else group.head.algorithm,
+                28,
+            )
+            for group in drawn
+        }
+        figure, axes = panel_axes(list(dict.fromkeys(entries.values()))[:_MOST_METHODS], 3)
         named: set[str] = set()
         for group in drawn:
-            own, algorithm = palette[group.head.algorithm], group.head.algorithm
+            own, name_of = palette.of(group), entries[group.number]
             x, y = _seconds(group), 100 * (1 - group.test_error.mean)
-            entry = label_of(short(algorithm, 28)) if algorithm not in named else "_nolegend_"
+            entry = label_of(name_of) if name_of not in named else "_nolegend_"
             if len(named) >= _MOST_METHODS:
                 entry = "_nolegend_"
-            named.add(algorithm)
+            named.add(name_of)
             axes.errorbar(
                 x,
                 y,

@@ -17,7 +17,6 @@ from markupsafe import Markup
 from sslbench.report.columns import (
     DIFFERENCE_COLUMNS,
     MISSING_COLUMNS,
-    ON_CHOICE,
     RUN_COLUMNS,
     SUMMARY_COLUMNS,
     Cell,
@@ -34,16 +33,17 @@ from sslbench.report.curves import Curves
 from sslbench.report.differences import Difference
 from sslbench.report.figures.sections import figure_sections
 from sslbench.report.groups import Group
-from sslbench.report.markdown import ON_DIFFERENCES
+from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_draws
 from sslbench.report.text import relative, short
 
 # What is looked for first, so that it is seen without scrolling.
 _FIRST = (
-    *("#", "rank", "algorithm", "loss", "dataset", "labels", "seeds (n)", "test error %", "supervised %"),
-    *("difference [95 %]", "ECE %", "seconds"),
+    *("#", "rank", "algorithm", "loss", "dataset", "labels", "validation images", "steps", "seeds (n)"),
+    *("test error %", "supervised %", "difference [95 %]", "ECE %", "seconds"),
 )
 _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
+_IN_FULL = ("error",)  # columns that are there to be read
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Row:
         cells: in the order of the columns.
         kind: a class for the style sheet, or empty.
         link: address of the run's configuration, relative to the page; empty where there is none.
+        sign: what the colour of its difference says, in a word; empty where it has none.
     """
 
     cells: Sequence[Cell]
     kind: str = ""
     link: str = ""
+    sign: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Table:
 def _address(folder: Path, page: Path) -> str:
     """Of the run's ``config.yaml`` as seen from the page, quoted; empty if there is none."""
     target = folder / "config.yaml"
-    if not target.is_file():
+    if not os.path.isfile(target):  # noqa: PTH113 - Path.is_file raises in closed folders and for long names
         return ""
     try:
         path = os.path.relpath(target, page.parent)
@@ -95,8 +97,8 @@ def _address(folder: Path, page: Path) -> str:
 
 
 def _sureness(gap: Difference | None) -> str:
-    """Better or worse than the baseline where Student's t interval leaves no doubt about the sign."""
-    if gap is None or gap.t_interval is None:
+    """Better or worse than the baseline where Student's t interval excludes zero and no run is missing."""
+    if gap is None or gap.t_interval is None or gap.method.missing or gap.baseline.missing:
         return ""
     low, high = gap.t_interval
     return "better" if high < 0 else "worse" if low > 0 else ""
@@ -105,8 +107,9 @@ def _sureness(gap: Difference | None) -> str:
 def _group_kind(group: Group, comparison: Comparison) -> str:
     if not group.runs:
         return "absent"
+    rivals = [other for other in comparison.by_task()[group.task] if other.runs]
     kinds = [
-        "first" if comparison.ranks[group.number] == 1 else "",
+        "first" if comparison.ranks[group.number] == 1 and len(rivals) > 1 and not group.missing else "",
         "incomplete" if group.missing else "",
         _sureness(comparison.beside.get(group.number)),
     ]
@@ -123,7 +126,8 @@ def _summary(comparison: Comparison) -> Table:
     ]
     columns, kept, shared = without_shared([SUMMARY_COLUMNS[i] for i in order], cells)
     kinds = [_group_kind(group, comparison) for group in comparison.groups]
-    rows = [Row(row, kind) for row, kind in zip(kept, kinds, strict=True)]
+    signs = [_sureness(comparison.beside.get(group.number)) for group in comparison.groups]
+    rows = [Row(row, kind, sign=sign) for row, kind, sign in zip(kept, kinds, signs, strict=True)]
     text = ", ".join(f"{name} {short(value, _LONGEST)}" for name, value in shared.items())
     return Table("summary-table", "Summary, one row a configuration", columns, rows, text)
 
@@ -134,7 +138,7 @@ def _tables(comparison: Comparison, page: Path) -> dict[str, Table]:
         for group in comparison.groups
         for run in group.runs
     ]
-    gaps = [Row(difference_cells(gap), _sureness(gap)) for gap in comparison.differences]
+    gaps = [Row(difference_cells(gap), _sureness(gap), sign=_sureness(gap)) for gap in comparison.differences]
     missing = [
         Row(cells, link=_address(cell.folder, page))
         for cell, cells in zip(comparison.missing, missing_rows(comparison), strict=True)
@@ -155,6 +159,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["in_full"] = _IN_FULL
     environment.filters["short"] = lambda text: short(text, _LONGEST)
     environment.filters["hint"] = lambda text: short(text, _LONGEST_HINT) if len(text) > _LONGEST else ""
     return environment
@@ -196,10 +201,11 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
                 "runs": len(comparison.runs),
                 "groups": len(comparison.groups),
                 "datasets": len({group.head.dataset for group in comparison.groups}),
-                "missing": sum(len(group.missing) for group in comparison.groups),
+                "missing": sum(map(comparison.counts, comparison.missing)),
             },
             on_choice=ON_CHOICE,
             on_differences=ON_DIFFERENCES,
+            on_draws=on_draws(comparison.groups),
             tables=_tables(comparison, page),
             sections=sections,
             groups=[

@@ -1,0 +1,52 @@
+"""Sentences that say how far the numbers can be trusted, the same in every form of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sslbench.report.groups import Group
+
+ON_CHOICE = (
+    "The best step of each run was chosen on the validation images alone; the test images were only "
+    "evaluated and reported."
+)
+ON_DIFFERENCES = (
+    "Test error of the method minus that of supervised training with the same data, labels, validation "
+    "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
+    "pairs that both sides have; where several splits have several seeds each, the differences are averaged "
+    "within each split first, and the pairs are the splits. The bootstrap interval is the 95 % percentile "
+    "interval over 9,999 resamples of the pairs; with few pairs it is too short: of three pairs it covers "
+    "the true difference in three cases of four (docs/design/comparison.md). Student's t interval, which "
+    "supposes normal differences, is the more cautious. Neither is corrected for the number of rows, and "
+    "there is none where all differences are equal. Without a pair the means are compared, with Welch's "
+    "standard error."
+)
+ON_BOOTSTRAP = (
+    "With few pairs the bootstrap interval is too short: of three it covers the true difference in three "
+    "cases of four. Student's t interval is the more cautious."
+)
+
+
+def on_draws(groups: Iterable[Group]) -> str:
+    """Which rows have several seeds and one draw of the labels; empty if there are none."""
+    several = [group for group in groups if len(group.runs) > 1]
+    fixed = [group.number for group in several if len({run.split_hash for run in group.runs}) == 1]
+    if not fixed:
+        return ""
+    rows = "All rows with several seeds" if len(fixed) == len(several) else _rows(fixed)
+    return (
+        f"{rows}: one draw of the labels, which all seeds share. Neither the standard deviation nor the "
+        "intervals contain what another draw would change."
+    )
+
+
+def _rows(numbers: list[int]) -> str:
+    """Such as ``Rows 1, 3 to 5``."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], number]
+        else:
+            spans.append([number])
+    names = (str(span[0]) if len(span) == 1 else f"{span[0]} to {span[1]}" for span in spans)
+    return f"{'Row' if len(numbers) == 1 else 'Rows'} {', '.join(names)}"
