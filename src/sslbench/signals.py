@@ -13,7 +13,7 @@ REQUESTS = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextmanager
-def terminable(before: Callable[[], object] = lambda: None) -> Iterator[None]:
+def terminable(before: Callable[[], object] = lambda: None, *, once: bool = False) -> Iterator[None]:
     """Let a request to end raise `KeyboardInterrupt` in this block, as Ctrl-C does.
 
     SIGHUP is left alone where it is ignored (``nohup``). In another thread than the main one, which alone
@@ -21,6 +21,8 @@ def terminable(before: Callable[[], object] = lambda: None) -> Iterator[None]:
 
     Args:
         before: called first, Ctrl-C included. A second request while it runs is not waited for.
+        once: whether further requests are ignored, from then on and for good: for a process that ends
+            after this block, and whose parent kills it if that takes too long.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,7 +35,9 @@ def terminable(before: Callable[[], object] = lambda: None) -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         for request in kept:
-            signal.signal(request, signal.default_int_handler)
+            signal.signal(request, signal.SIG_IGN if once else signal.default_int_handler)
+        if once:
+            kept.clear()
         before()
         raise KeyboardInterrupt
 

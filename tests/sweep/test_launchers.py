@@ -94,7 +94,7 @@ def worker_of(pid: int) -> int:
 
 def test_a_killed_worker_takes_no_run_along(tmp_path: Path) -> None:
     words = ["launcher=joblib", "hydra.launcher.n_jobs=2", *TINY, "algorithm=pi_model", "seed=0,1,2,3"]
-    words += ["steps=2000", "eval_every=100"]
+    words += ["steps=500", "eval_every=50"]
     with command(tmp_path, *words) as sweep:
         end, killed = time.monotonic() + PATIENCE, 0
         while not killed:
@@ -142,6 +142,7 @@ def test_a_sweep_outlives_the_shell_that_it_was_typed_in(launcher: str, tmp_path
     line = f"{sys.executable} -m sslbench.cli {shlex.join(words)} > out.log 2>&1 &"
     subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)
     end = time.monotonic() + PATIENCE
+    (tmp_path / "out.log").touch()
     while "skipped" not in (tmp_path / "out.log").read_text():
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -151,7 +152,7 @@ def test_a_sweep_outlives_the_shell_that_it_was_typed_in(launcher: str, tmp_path
 def test_kills_on_purpose(tmp_path: Path) -> None:
     """The script of docs/scale.md, on a grid of four."""
     script = conf_dir().parent / "benchmarks" / "sweep_faults.py"
-    words = "--algorithms pi_model,ict --losses mse --seeds 2 --kills 1 --steps 400"
+    words = "--algorithms pi_model,ict --losses mse --seeds 2 --kills 1 --steps 200"
     done = subprocess.run(
         [sys.executable, str(script), *words.split()],
         cwd=tmp_path,

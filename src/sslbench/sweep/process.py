@@ -207,7 +207,7 @@ def _main(settings: Settings, environment: dict[str, str], folder: Path, tell: C
     directory = settings.directory()
     code = 0
     try:
-        with terminable(), claimed(directory), _logged(directory / LOG), _recorded(settings):
+        with terminable(once=True), claimed(directory), _logged(directory / LOG), _recorded(settings):
             run_claimed(settings, check(settings))
     except KeyboardInterrupt:
         code = _INTERRUPTED
