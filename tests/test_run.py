@@ -148,7 +148,7 @@ def test_a_full_disk_in_the_middle_keeps_what_was_written(
     monkeypatch.setattr(JsonlTracker, "log", full_at_6)
     with pytest.raises(UserError, match="No space left on device"):
         run(settings)
-    assert status_of(settings.directory())["status"] == "failed"
+    assert status_of(settings.directory())["status"] == "interrupted"
     assert [point["step"] for point in read_metrics(settings.directory() / "metrics.jsonl")] == [2, 4]
     monkeypatch.setattr(JsonlTracker, "log", log)
     assert run(settings)["steps"] == 8

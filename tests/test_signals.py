@@ -12,12 +12,15 @@ from sslbench.signals import REQUESTS, terminable
 
 @pytest.mark.parametrize("request_", [signal.SIGINT, *REQUESTS])
 def test_a_request_is_an_interrupt(request_: signal.Signals) -> None:
-    before = signal.getsignal(request_)
+    previous = signal.signal(request_, signal.SIG_DFL)  # these tests may themselves run under nohup
     told = []
-    with pytest.raises(KeyboardInterrupt), terminable(lambda: told.append(1)):
-        signal.raise_signal(request_)
-    assert told == [1]
-    assert signal.getsignal(request_) == before
+    try:
+        with pytest.raises(KeyboardInterrupt), terminable(lambda: told.append(1)):
+            signal.raise_signal(request_)
+        assert told == [1]
+        assert signal.getsignal(request_) == signal.SIG_DFL
+    finally:
+        signal.signal(request_, previous)
 
 
 def test_a_second_request_is_not_waited_for() -> None:
