@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -184,20 +183,14 @@ def test_a_signal_to_the_whole_job_interrupts_the_cell(settings_of: MakeSettings
     with ThreadPoolExecutor(1) as pool:
         cell = pool.submit(train_cell, settings, tmp_path)
         pid = wait_for(lambda: trains(settings))
-        for receiver in (server_of(pid), pid):
+        server = server_of(pid)
+        for receiver in (server, pid):
             os.kill(receiver, signal.SIGUSR2)
         with pytest.raises(CellError, match=r"^interrupted$"):
             cell.result()
     assert status_of(settings)["status"] == "interrupted"
     assert "error" not in status_of(settings)
-    os.kill(server_of_now(), 0)
-
-
-def server_of_now() -> int:
-    """The fork server of this process."""
-    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    assert isinstance(server, int)
-    return server
+    os.kill(server, 0)  # raises if it is gone
 
 
 def test_a_cell_does_not_outlive_its_fork_server(settings_of: MakeSettings, tmp_path: Path) -> None:

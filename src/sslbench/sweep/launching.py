@@ -76,10 +76,11 @@ class Launching:
                 continue
             begun = [cell for cell in batch if cell.stamp() != before[cell]]
             left = [cell for cell in batch if cell not in elsewhere and not _has_ended(cell)]
-            say(self._console, f"jobs were lost ({error}); {len(left)} runs are handed over again")
+            again = 0 if alone and begun else len(left)
+            say(self._console, f"jobs were lost ({error}); {again} runs are handed over again")
             elsewhere += [cell for cell in left if in_use(cell.folder)]
             settle(left)
-            if not (alone and begun):
+            if again:
                 suspects += [cell for cell in left if cell in begun and cell not in elsewhere]
                 waiting = [*(cell for cell in left if cell not in (*begun, *elsewhere)), *waiting]
             barren = 0 if begun else barren + 1
