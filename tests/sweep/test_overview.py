@@ -18,8 +18,6 @@ class Cells:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.sweep = root / "sweep"
-        self.sweep.mkdir()
 
     def cell(self, name: str) -> Cell:
         folder = self.root / name
@@ -58,7 +56,7 @@ def printed(console: Console) -> str:
 
 def test_every_end_is_a_line(cells: Cells) -> None:
     good, bad, lost = (cells.cell(name) for name in ("good", "bad", "lost"))
-    overview = Overview([good, bad, lost], 5, cells.sweep, fail_fast=False, console=plain())
+    overview = Overview([good, bad, lost], 5, console=plain())
     overview.look()
     assert printed(overview.console) == ""
     cells.status(bad, "failed", error="out of [luck]")
@@ -74,13 +72,12 @@ def test_every_end_is_a_line(cells: Cells) -> None:
         "interrupted lost: killed [name=lost]",
         "[3/5] finished good: test acc 87.50%, 1 failed",
     ]
-    assert not (cells.sweep / "stop").exists()
 
 
 def test_what_was_there_before_is_no_news(cells: Cells) -> None:
     cell = cells.cell("again")
     cells.status(cell, "failed", error="long ago")
-    overview = Overview([cell], 1, cells.sweep, fail_fast=True, console=plain())
+    overview = Overview([cell], 1, console=plain())
     overview.look()
     assert printed(overview.console) == ""
     cells.status(cell, "running")
@@ -93,11 +90,10 @@ def test_what_was_there_before_is_no_news(cells: Cells) -> None:
 
 def test_what_is_tried_again_within_the_sweep_is_told_again(cells: Cells) -> None:
     cell = cells.cell("requeued")
-    overview = Overview([cell], 1, cells.sweep, fail_fast=True, console=plain())
+    overview = Overview([cell], 1, console=plain())
     for status in ("interrupted", "running", "failed"):
         cells.status(cell, status, error="now")
         overview.look()
-    assert (cells.sweep / "stop").exists()
     cells.finish(cell)
     overview.look()
     assert [line.split()[0] for line in printed(overview.console).splitlines()] == [
@@ -107,23 +103,12 @@ def test_what_is_tried_again_within_the_sweep_is_told_again(cells: Cells) -> Non
     ]
 
 
-def test_fail_fast_stops_the_sweep(cells: Cells) -> None:
-    cell = cells.cell("bad")
-    with Overview([cell], 1, cells.sweep, fail_fast=True, console=plain()):
-        cells.status(cell, "interrupted")
-    assert not (cells.sweep / "stop").exists(), "an interrupted run is no failure"
-    other = cells.cell("worse")
-    with Overview([other], 1, cells.sweep, fail_fast=True, console=plain()):
-        cells.status(other, "failed")
-    assert (cells.sweep / "stop").exists()
-
-
 def test_time_left_counts_steps(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, 60.0, 60.0])
     monkeypatch.setattr("sslbench.sweep.overview.perf_counter", lambda: next(seconds))
     done, half, waiting = (cells.cell(name) for name in ("done", "half", "waiting"))
     cells.train(half, 20)  # by an earlier sweep
-    overview = Overview([done, half, waiting], 3, cells.sweep, fail_fast=False, console=plain())
+    overview = Overview([done, half, waiting], 3, console=plain())
     cells.status(half, "running")
     cells.train(half, 40)
     overview.look()
@@ -136,7 +121,7 @@ def test_time_left_counts_steps(cells: Cells, monkeypatch: pytest.MonkeyPatch) -
 def test_on_a_terminal_there_is_a_bar(cells: Cells) -> None:
     good, running = cells.cell("good"), cells.cell("running [red]")
     console = Console(file=StringIO(), width=120, force_terminal=True, color_system=None)
-    with Overview([good, running], 2, cells.sweep, fail_fast=False, console=console) as overview:
+    with Overview([good, running], 2, console=console) as overview:
         cells.finish(good)
         cells.status(running, "running")
         cells.train(running, 50)

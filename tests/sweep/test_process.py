@@ -78,6 +78,18 @@ def test_an_error_in_training(
     assert status["run"] == settings.summary()
 
 
+def test_fail_fast_stops_the_sweep(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_algorithm.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    raises = ("algorithm=supervised", "algorithm._target_=broken_algorithm.Broken")
+    for fail_fast in (False, True):
+        with pytest.raises(CellError, match="made to fail"):
+            train_cell(settings_of(*raises, f"fail_fast={fail_fast}"), tmp_path)
+        assert (tmp_path / "stop").exists() == fail_fast
+
+
 def test_an_error_before_training(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of("dataset=npz", "dataset.path=absent.npz", "num_labels=20", "num_valid=20")
     with pytest.raises(CellError, match=r"absent.npz: no such file"):
@@ -108,13 +120,14 @@ def test_killed_and_finished_afterwards(settings_of: MakeSettings, tmp_path: Pat
 
 
 def test_terminated_alone(settings_of: MakeSettings, tmp_path: Path) -> None:
-    settings = settings_of(*LONG)
+    settings = settings_of(*LONG, "fail_fast=true")
     with ThreadPoolExecutor(1) as pool:
         cell = pool.submit(train_cell, settings, tmp_path)
         os.kill(wait_for(lambda: trains(settings)), signal.SIGTERM)
         with pytest.raises(CellError, match=r"^interrupted$"):
             cell.result()
     assert status_of(settings)["status"] == "interrupted"
+    assert not (tmp_path / "stop").exists(), "an interrupted run is no failure"
 
 
 def test_stopped_with_the_sweep(settings_of: MakeSettings, tmp_path: Path) -> None:

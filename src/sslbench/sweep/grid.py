@@ -75,7 +75,7 @@ def sweep(
             f"{folder} cannot be written ({error.strerror}): choose another output_root"
         ) from error
     finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
-    overview = Overview(todo, len(cells), folder, fail_fast=head.fail_fast)
+    overview = Overview(todo, len(cells))
     say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
     launching = Launching(launcher, folder, batch, overview.console)
     os.environ[DRIVER] = str(os.getpid())

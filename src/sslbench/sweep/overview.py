@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import final
 
@@ -18,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sslbench.sweep.cells import Cell, State
-from sslbench.sweep.process import LOG, STOP
+from sslbench.sweep.process import LOG
 from sslbench.tracking.console import clock, percent, stdout
 from sslbench.tracking.jsonl import FILE_NAME, latest
 
@@ -40,8 +38,6 @@ class Overview:
     Args:
         cells: that are about to be run.
         total: cells of the whole sweep; the others are done.
-        sweep: folder of the sweep.
-        fail_fast: whether to stop all at the first failure.
         console: where to print; by default stdout.
     """
 
@@ -49,17 +45,12 @@ class Overview:
         self,
         cells: Sequence[Cell],
         total: int,
-        sweep: Path,
-        *,
-        fail_fast: bool,
         console: Console | None = None,
     ) -> None:
         self.console = console or stdout()
         self.states: dict[Cell, tuple[State, str]] = {}
         self._cells = list(cells)
         self._total = total
-        self._stop = sweep / STOP
-        self._fail_fast = fail_fast
         # What an earlier sweep left in a folder is no news of this one.
         self._seen = {cell: cell.stamp() for cell in cells}
         self._mute = False
@@ -99,10 +90,6 @@ class Overview:
                 continue
             self._seen[cell] = stamp  # what failed or was interrupted may be tried again within the sweep
             self.states[cell] = state, error = cell.state()
-            if self._fail_fast and state == State.FAILED:
-                # On a shared disk this reaches the workers of any launcher.
-                with suppress(OSError):
-                    self._stop.touch()
             if state in _ENDED and not self._mute:
                 self._print(partial(self._tell, cell, state, error))
         if self._live and not self._mute:

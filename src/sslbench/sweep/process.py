@@ -56,7 +56,8 @@ class ElsewhereError(CellError):
 def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     """Run one cell, in a process of its own, with its output in ``job.log`` of its folder.
 
-    Where there are GPUs that no scheduler hands out, this waits for one.
+    Where there are GPUs that no scheduler hands out, this waits for one. With ``fail_fast``, a failure stops
+    the sweep.
 
     Args:
         settings: of the cell.
@@ -90,7 +91,14 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     with gpu_slot(gpus, settings.jobs_per_gpu, pause) as gpu:
         _refuse_after(stop)
         code, error = _run(settings, gpu, driver, stop)
-    return _outcome(settings, code, error)
+    try:
+        return _outcome(settings, code, error)
+    except CellError:
+        # Before this worker begins another run; on a shared disk it reaches the workers of any launcher.
+        if settings.fail_fast and read_status(settings.directory()).get("status") == "failed":
+            with suppress(OSError):
+                stop.touch()
+        raise
 
 
 def terminate_cells() -> None:
