@@ -1,10 +1,10 @@
-# make run: a first look; make test: the tests; make lint: style, types, import rules. Each sets up .venv itself.
+# make run: a first look; make test: the tests; make faults: what a run survives; make lint: style, types, import rules. Each sets up .venv itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run test faults lint format clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -25,6 +25,10 @@ run: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
+
+# What a run must survive, thoroughly; the table of what was tried goes into docs/reliability.md.
+faults: $(READY)
+	$(BIN)/python -m pytest -n 2 -m fault --thorough --fault-table docs/reliability.md
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,8 +11,33 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
+import fault_table
 from sslbench import cli
 from sslbench.config import Settings, conf_dir, from_config, register
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    fault_table.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    fault_table.configure(config)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    fault_table.note(item)
+
+
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether a fault test is to try all it can; otherwise a part that takes seconds."""
+    return bool(request.config.getoption("--thorough"))
+
+
+@pytest.fixture
+def tried(record_property: Callable[[str, object], None]) -> fault_table.Tried:
+    """Tells the table how often a fault test has done what it does; once, if it is not told."""
+    return lambda times: record_property("tried", times)
 
 
 @pytest.fixture(scope="session")

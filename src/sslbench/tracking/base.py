@@ -24,6 +24,7 @@ class RunInfo:
         run_dir: where the run writes.
         total_steps: length of the run.
         first_step: 0, or the step that a resumed run goes on from.
+        history: the log points of a resumed run up to its first step, each with ``step``.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class RunInfo:
     run_dir: Path
     total_steps: int
     first_step: int
+    history: Sequence[Mapping[str, float]] = ()
 
 
 class Tracker(Protocol):
