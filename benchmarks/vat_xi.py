@@ -20,7 +20,7 @@ from sslbench import config
 from sslbench.algorithms.base import Algorithm
 from sslbench.algorithms.vat import unit_length
 from sslbench.building import build
-from sslbench.engine.checkpoint import load_weights
+from sslbench.engine.weights import load_weights
 from sslbench.losses import kl
 from sslbench.models.batch_norm import frozen_batch_stats
 from sslbench.setup import build_models, prepare_data, prepare_process

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sslbench import config
 from sslbench.composition_errors import in_one_line
 from sslbench.errors import SweepError, UserError
+from sslbench.signals import exit_code
 from sslbench.sweep.task import task
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -65,9 +66,9 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         _say("interrupted; the same command goes on from the last checkpoint")
-        sys.exit(130)
+        sys.exit(exit_code(interrupt))
     finally:
         del os.environ[_FULL_ERROR]
     if _failures:

@@ -16,11 +16,23 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from sslbench.errors import UserError, nearest
+from sslbench.intervals import Interval
 
 Node = dict[str, Any]
 
 #: Keys that say where and on what a run happens, not what it computes.
-_PLACE = ("device", "threads", "data_root", "output_root", "run_dir", "logger", "log_every")
+_PLACE = (
+    "device",
+    "deterministic",
+    "threads",
+    "data_root",
+    "output_root",
+    "run_dir",
+    "resume",
+    "logger",
+    "log_every",
+    "checkpoint_every",
+)
 #: Keys that only a sweep reads.
 _SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
 _SEEDS = ("seed", "split_seed")
@@ -56,12 +68,15 @@ class Keys:
     eval_every: int = MISSING
     log_every: int = MISSING
     batch: BatchSizes = field(default_factory=BatchSizes)
+    checkpoint_every: str = "60s"
     device: str = "auto"
     precision: str = "auto"
+    deterministic: bool = False
     threads: int | None = None
     data_root: str = MISSING
     output_root: str = "outputs"
     run_dir: str | None = None
+    resume: str | None = None
     retry_failed: bool = False
     fail_fast: bool = False
     jobs_per_gpu: int = 1
@@ -190,6 +205,8 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     assert isinstance(keys, Keys)
     if isinstance(keys.dataset.get("path"), str):  # so that a later evaluation finds it from any folder
         keys.dataset["path"] = str(Path(keys.dataset["path"]).expanduser().absolute())
+    if isinstance(keys.dataset.get("root"), str):
+        keys.dataset["root"] = str(Path(keys.dataset["root"]).expanduser().absolute())
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
 
 
@@ -268,6 +285,14 @@ def check_values(settings: Settings) -> None:
     for key in _SEEDS:
         if not 0 <= getattr(settings, key) < 2**32:
             raise UserError(f"{key}={getattr(settings, key)} must be from 0 to {2**32 - 1}")
+    try:
+        Interval.parse(settings.checkpoint_every)
+    except ValueError as error:
+        raise UserError(f"checkpoint_every={error}") from error
+    if settings.resume is not None:
+        raise UserError(
+            "resume takes the folder of one run, and no sweep: the sweep's own command again completes it"
+        )
     for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
         value = getattr(settings, key)
         if value not in allowed:

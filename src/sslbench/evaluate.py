@@ -29,9 +29,9 @@ def evaluate_run(
     from sslbench import config
     from sslbench.algorithms.base import AnyAlgorithm, stages_of
     from sslbench.building import build, check_nodes
-    from sslbench.engine.checkpoint import load_weights
     from sslbench.engine.device import pick_device
     from sslbench.engine.evaluation import evaluate
+    from sslbench.engine.weights import load_weights
     from sslbench.rundir import read_result
     from sslbench.setup import build_models, prepare_data, prepare_process
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import blaming, build, check_nodes
 from sslbench.config import Settings
 from sslbench.data.batches import BatchSource, check_views
-from sslbench.data.splits import require_same_split
-from sslbench.engine.checkpoint import load_checkpoint, save_weights
+from sslbench.engine.checkpoint import Checkpoints, Origin
 from sslbench.engine.device import device_name, pick_device, pick_precision
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.loop import Plan, train
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import Score, TrainingState, stage_ends
+from sslbench.engine.weights import save_weights
 from sslbench.errors import UserError
-from sslbench.files import write_text_atomically
+from sslbench.files import sync_file, write_text_atomically
+from sslbench.intervals import Interval
 from sslbench.provenance import git_commit
 from sslbench.rundir import Status, claimed, finished_result, require_space
 from sslbench.setup import (
@@ -34,6 +36,7 @@ from sslbench.setup import (
 )
 from sslbench.signals import terminable
 from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
+from sslbench.tracking.jsonl import FILE_NAME as METRICS
 
 RESULT_SCHEMA = 1
 
@@ -134,22 +137,29 @@ def _train(
         eval_every=settings.eval_every,
         log_every=settings.log_every,
         autocast=pick_precision(settings.precision, device),
-        checkpoint=directory / "checkpoint" / "last.pt",
+        checkpoints=Checkpoints(
+            directory / "checkpoint",
+            Origin(settings.run_id, data.split.digest, device.type),
+            Interval.parse(settings.checkpoint_every),
+        ),
     )
     examined = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
     tracker = Fanout([JsonlTracker(), PictureTracker(), ConsoleTracker(), parts.logger])
-    if plan.checkpoint.exists():
-        require_same_split(directory / "split.npz", data.split)
-        state.load_state_dict(load_checkpoint(plan.checkpoint))
+    if found := plan.checkpoints.load():
+        saved, told = found
+        if told:
+            print(f"sslbench: {told}", file=sys.stderr, flush=True)
+        state.load_state_dict(saved)
     write_text_atomically(directory / "config.yaml", config.save(settings))
     data.split.save(directory / "split.npz")
     result = None
     status = Status(directory, settings.summary())
     try:
         with status:
-            tracker.start(_info(settings, directory, state.step))
+            tracker.start(_info(settings, directory, state))
             train(state, plan, parts.schedule, examined, tracker)
             save_weights(directory / "model.safetensors", state.score.best_weights)
+            sync_file(directory / METRICS)  # before the result says that the curves are whole
             result = _result(settings, data.split.digest, state.score, device, commit)
             write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
     finally:
@@ -157,7 +167,7 @@ def _train(
     return result
 
 
-def _info(settings: Settings, directory: Path, first_step: int) -> RunInfo:
+def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
     return RunInfo(
         run_id=settings.run_id,
         name=settings.name,
@@ -166,7 +176,8 @@ def _info(settings: Settings, directory: Path, first_step: int) -> RunInfo:
         config=config.nested(settings),
         run_dir=directory,
         total_steps=settings.steps,
-        first_step=first_step,
+        first_step=state.step,
+        history=tuple(state.history),
     )
 
 

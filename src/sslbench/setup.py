@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -54,6 +55,10 @@ def prepare_process(settings: Settings) -> None:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
+    if settings.deterministic:
+        # What cuBLAS needs for it (its manual, "Results reproducibility"); read when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(settings.deterministic)
     # fp32 is to be fp32: TensorFloat-32 keeps 10 bits of mantissa.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
@@ -181,10 +186,10 @@ def _check_batch_norm(settings: Settings, stage: Stage, models: dict[str, nn.Mod
 
 
 def checkpoint_bytes(models: dict[str, nn.Module]) -> int:
-    """Disk space that a run's files need at most: two checkpoints with optimizer state, and the weights."""
+    """Disk space that a run's files need at most: three checkpoints with optimizer state, and the weights."""
     weights: int = sum(
         value.numel() * value.element_size()
         for model in models.values()
         for value in model.state_dict().values()
     )
-    return 9 * weights + 2**24
+    return 13 * weights + 2**24

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,28 +52,6 @@ class Split:
                 )
 
         write_atomically(path, write)
-
-
-def require_same_split(path: Path, split: Split) -> None:
-    """Refuse to go on with a run whose saved split is another one: its data are no longer what they were.
-
-    Args:
-        path: what `Split.save` wrote when the run began.
-        split: drawn anew.
-
-    Raises:
-        UserError: they differ, or the file is absent or damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            same = str(saved["hash"]) == split.digest
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged: delete {path.parent} to start again") from error
-    if not same:
-        raise UserError(
-            f"{path.parent} began with other labelled images: the data have changed since; choose another "
-            f"run_dir, or delete it to start again"
-        )
 
 
 def check_counts(num_labels: int, num_valid: int, num_classes: int, num_train: int | None) -> None:

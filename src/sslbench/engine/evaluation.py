@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -104,15 +104,30 @@ def _calibration(probabilities: Tensor, targets: Tensor) -> Calibration:
     return Calibration(counts, means(confidence), means(predicted == targets))
 
 
-def evaluate(model: nn.Module, data: EvaluationSet, batch_size: int = BATCH_SIZE) -> Evaluation:
-    """Evaluate `model` in evaluation mode and float32, and give it back in the mode it came in."""
+def evaluate(
+    model: nn.Module,
+    data: EvaluationSet,
+    batch_size: int = BATCH_SIZE,
+    pause: Callable[[], object] = lambda: None,
+) -> Evaluation:
+    """Evaluate `model` in evaluation mode and float32, and give it back in the mode it came in.
+
+    Args:
+        model: gives logits.
+        data: the images.
+        batch_size: images a pass.
+        pause: called before each pass; what it raises ends the evaluation.
+    """
     # Imported late: it takes seconds, which a mistake in the settings should not wait for.
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
     with evaluating(model):
-        parts = torch.split(data.index, batch_size)
+        outputs = []
+        for part in torch.split(data.index, batch_size):
+            pause()
+            outputs.append(model(data.images.clean(part)).float())
         # Scored on the CPU: sums over bins on CUDA depend on the order in which threads add.
-        logits = torch.cat([model(data.images.clean(part)).float() for part in parts]).cpu()
+        logits = torch.cat(outputs).cpu()
     num_classes, targets = data.num_classes, data.targets.cpu()
     # torchmetrics puts a confidence of exactly 1 into a bin of its own, a sixteenth. The clamped ones go into
     # the calibration error and into the bins, which therefore agree.

@@ -6,19 +6,20 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import final
 
 import torch
 
 from sslbench.algorithms.base import Examined, Pictured, stages_of
 from sslbench.core import Batch, Progress, StepOutput
-from sslbench.engine.checkpoint import cpu_copy, save_checkpoint
-from sslbench.engine.evaluation import evaluate
+from sslbench.engine.checkpoint import Checkpoints
+from sslbench.engine.evaluation import Evaluation, evaluate
 from sslbench.engine.examination import LabelledParts
-from sslbench.engine.meter import StepMeter
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import TrainingState, stage_ends
+from sslbench.engine.weights import cpu_copy
 from sslbench.errors import DivergedError
+from sslbench.signals import Request, Stopped, held
 from sslbench.tracking.base import Tracker
 
 
@@ -31,14 +32,14 @@ class Plan:
         eval_every: steps between evaluations; the last step is always evaluated.
         log_every: steps between readings of the training losses.
         autocast: the type of the forward passes, or None for float32.
-        checkpoint: where the state of the run is saved after each evaluation.
+        checkpoints: where the state of the run is saved, and how often.
     """
 
     steps: int
     eval_every: int
     log_every: int
     autocast: torch.dtype | None
-    checkpoint: Path
+    checkpoints: Checkpoints
 
 
 def training_step(
@@ -66,34 +67,33 @@ def training_step(
     return output
 
 
-def evaluate_all(state: TrainingState, data: LabelledParts, end_of_stage: bool) -> dict[str, float]:
+def evaluate_all(
+    state: TrainingState,
+    data: LabelledParts,
+    end_of_stage: bool,
+    pause: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
     """Evaluate every predictor and update the score with the first; returns the metrics to log.
 
-    At the end of a stage the method's own numbers come on top.
+    At the end of a stage the method's own numbers come on top. Until all are evaluated, nothing is changed.
     """
-    metrics: dict[str, float] = {}
-    best = False
-    for position, name in enumerate(state.plan.predictors):
+    evaluations: dict[str, tuple[Evaluation, Evaluation]] = {}
+    for name in state.plan.predictors:
         model = state.models[name]
-        on_valid, on_test = evaluate(model, data.valid), evaluate(model, data.test)
-        if not math.isfinite(on_valid.loss):  # the last update broke the weights, after its loss was fine
+        evaluations[name] = evaluate(model, data.valid, pause=pause), evaluate(model, data.test, pause=pause)
+        if not math.isfinite(
+            evaluations[name][0].loss
+        ):  # the last update broke them, after its loss was fine
             raise DivergedError(
                 f"the weights of '{name}' became NaN or infinite by step {state.step}: lower optimizer.lr"
             )
-        for part, evaluation in (("val", on_valid), ("test", on_test)):
-            if len(state.plan.predictors) > 1:
-                metrics[f"{part}/{name}_acc"] = evaluation.acc
-            if position == 0:
-                metrics.update({f"{part}/{key}": value for key, value in evaluation.metrics.items()})
-        if position == 0:
-            score = state.score
-            score.test_history.append(on_test.acc)
-            best = on_valid.acc >= score.val_acc_best
-            if best:
-                score.val_acc_best, score.step_best = on_valid.acc, state.step
-                score.test_acc, score.test_ece = on_test.acc, on_test.ece
-                score.test_calibration = {k: list(v) for k, v in vars(on_test.calibration).items()}
-                score.best_weights = cpu_copy(model)
+    first = state.plan.predictors[0]
+    metrics: dict[str, float] = {}
+    for position, part in enumerate(("val", "test")):
+        if len(evaluations) > 1:
+            metrics |= {f"{part}/{name}_acc": pair[position].acc for name, pair in evaluations.items()}
+        metrics |= {f"{part}/{key}": value for key, value in evaluations[first][position].metrics.items()}
+    best = _score(state, *evaluations[first])
     if end_of_stage and isinstance(state.algorithm, Examined):
         metrics |= state.algorithm.examine(state.models, state.stage, data)
     if best:
@@ -102,10 +102,17 @@ def evaluate_all(state: TrainingState, data: LabelledParts, end_of_stage: bool) 
     return metrics
 
 
-def _show_pictures(state: TrainingState, tracker: Tracker) -> None:
-    if isinstance(state.algorithm, Pictured):
-        for name, picture in state.algorithm.pictures(state.models).items():
-            tracker.show(state.step, name, picture.cpu().numpy())
+def _score(state: TrainingState, on_valid: Evaluation, on_test: Evaluation) -> bool:
+    """Take in an evaluation of the first predictor; returns whether it is the best so far."""
+    score = state.score
+    score.test_history.append(on_test.acc)
+    best = on_valid.acc >= score.val_acc_best
+    if best:
+        score.val_acc_best, score.step_best = on_valid.acc, state.step
+        score.test_acc, score.test_ece = on_test.acc, on_test.ece
+        score.test_calibration = {k: list(v) for k, v in vars(on_test.calibration).items()}
+        score.best_weights = cpu_copy(state.models[state.plan.predictors[0]])
+    return best
 
 
 def train(
@@ -118,66 +125,115 @@ def train(
 ) -> None:
     """Train from `state` to the end of `plan`, in place, stage after stage.
 
+    A request to end (`sslbench.signals`) is answered after the step or the pass that it came in: a checkpoint
+    is written, and then the request is handed on.
+
     Raises:
         DivergedError: a loss was NaN or infinite; what was logged and saved before stays.
+        OSError: a checkpoint or a log point could not be written.
     """
     ends = stage_ends(stages_of(state.algorithm), plan.steps)
     for model in state.models.values():
         model.train()
-    while state.step < plan.steps:
-        stage = next(position for position, end in enumerate(ends) if state.step < end)
-        if stage != state.stage:
-            state.begin_stage(stage, data.visible)
-        start = ends[stage - 1] if stage else 0
-        _train_stage(state, plan, schedule, data, tracker, clock, start, ends[stage])
+    with held() as request:
+        loop = _Loop(state, plan, schedule, data, tracker, clock, request)
+        for stage in range(state.stage, len(ends)):
+            if stage != state.stage:
+                state.begin_stage(stage, data.visible)
+            loop.run(ends[stage - 1] if stage else 0, ends[stage])
 
 
-def _train_stage(
-    state: TrainingState,
-    plan: Plan,
-    schedule: Schedule,
-    data: LabelledParts,
-    tracker: Tracker,
-    clock: Callable[[], float],
-    start: int,
-    end: int,
-) -> None:
-    """From `state` to the end of its stage, which takes the steps from `start` to `end` of the run."""
-    device = state.batches.device
-    meter = StepMeter(device, start)
-    step_on_device = torch.tensor(float(state.step - start), device=device)
-    progress = Progress(step_on_device, end - start, state.stage)
-    started, first_step = clock(), state.step
-    while state.step < end:
-        factor = schedule(state.step - start, end - start)
+@final
+class _Loop:
+    """The loop over one stage after the other; the arguments are those of `train`."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        plan: Plan,
+        schedule: Schedule,
+        data: LabelledParts,
+        tracker: Tracker,
+        clock: Callable[[], float],
+        request: Request,
+    ) -> None:
+        self._state, self._plan, self._schedule = state, plan, schedule
+        self._data, self._tracker, self._clock, self._request = data, tracker, clock, request
+        self._unsaved = False
+
+    def run(self, start: int, end: int) -> None:
+        """Train from the state to the end of its stage, which takes the steps from `start` to `end`.
+
+        What is due after a step is done before the next one and not at its end, so that a run which was
+        stopped in between does it when it goes on.
+        """
+        state, plan = self._state, self._plan
+        device = state.batches.device
+        step_on_device = torch.tensor(float(state.step - start), device=device)
+        progress = Progress(step_on_device, end - start, state.stage)
+        started = self._clock()
+        while True:
+            look_up = state.step == end or state.step % plan.eval_every == 0
+            log = (look_up or state.step % plan.log_every == 0) and state.logged[0] < state.step
+            save = self._unsaved and (state.step == plan.steps or plan.checkpoints.due(state.step))
+            if log or save or self._request:
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)  # or steps in its queue would not be counted as training
+                state.score.train_seconds += self._clock() - started
+                if log:
+                    self._log(look_up, end)
+                if save or self._request:
+                    self._save()
+                self._request.check()
+                started = self._clock()
+            if state.step == end:
+                return
+            self._step(progress, state.step - start, end - start)
+
+    def _step(self, progress: Progress, step: int, steps: int) -> None:
+        state = self._state
+        factor = self._schedule(step, steps)
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-        output = training_step(state, state.batches.next(), progress, plan.autocast)
-        meter.add(output, step_on_device)
-        del output  # with rivals it still holds the graph, which must not live on beside the next step's
-        step_on_device += 1
+        output = training_step(state, state.batches.next(), progress, self._plan.autocast)
+        state.meter.add(output, progress.step)
+        # With rivals it would still hold the graph, which must not live on beside the next step's.
+        del output
+        progress.step.add_(1)
         state.step += 1
         state.images_seen += state.batches.images_per_step
-        tracker.advance(state.step)
+        self._unsaved = True
+        self._tracker.advance(state.step)
 
-        at_end = state.step == end
-        look_up = at_end or state.step % plan.eval_every == 0
-        if not look_up and state.step % plan.log_every:
-            continue
-        metrics = meter.read()
-        seconds = clock() - started
-        state.score.train_seconds += seconds
-        metrics |= {
+    def _log(self, look_up: bool, end: int) -> None:
+        """Log what the steps since the last log point have shown, and, if `look_up`, an evaluation."""
+        state = self._state
+        step_before, seconds_before = state.logged
+        seconds = state.score.train_seconds
+        metrics = state.meter.means() | {
             "images_seen": state.images_seen,
             "train/lr": state.optimizers[0].param_groups[0]["lr"],
-            "time/train_seconds": state.score.train_seconds,
-            "time/steps_per_second": (state.step - first_step) / seconds,
+            "time/train_seconds": seconds,
+            "time/steps_per_second": (state.step - step_before) / (seconds - seconds_before),
         }
         if look_up:
-            metrics |= evaluate_all(state, data, end_of_stage=at_end)
-        tracker.log(state.step, metrics)
-        if look_up:
-            _show_pictures(state, tracker)
-            save_checkpoint(plan.checkpoint, state.state_dict())
-        started, first_step = clock(), state.step
+            try:
+                metrics |= evaluate_all(state, self._data, state.step == end, self._request.check)
+            except Stopped:  # before anything has changed: it is evaluated when the run goes on
+                self._save()
+                raise
+        self._tracker.log(state.step, metrics)
+        state.history.append({"step": state.step, **metrics})
+        state.meter.clear()
+        if look_up and isinstance(state.algorithm, Pictured):
+            for name, picture in state.algorithm.pictures(state.models).items():
+                self._tracker.show(state.step, name, picture.cpu().numpy())
+        self._unsaved = True
+
+    def _save(self) -> None:
+        """Write a checkpoint if there is something new; never of a state that has diverged."""
+        if self._unsaved:
+            self._state.meter.check()
+            self._plan.checkpoints.save(self._state.state_dict())
+            self._unsaved = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Mapping
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from sslbench.errors import DivergedError
 
 @final
 class StepMeter:
-    """Means since the last reading, and the first step at which a term was not finite.
+    """Means since it was last cleared, and the first step at which a term was not finite.
 
     Args:
         device: where the scalars live.
@@ -45,11 +46,11 @@ class StepMeter:
         self._first_bad = torch.minimum(self._first_bad, bad)
         self._count += 1
 
-    def read(self) -> dict[str, float]:
-        """The means, as ``train/<name>``, and a fresh start. Waits for the device.
+    def check(self) -> None:
+        """Waits for the device.
 
         Raises:
-            DivergedError: a term was NaN or infinite at some step since the last reading.
+            DivergedError: a term was NaN or infinite at some step since the meter was cleared.
         """
         first_bad = self._first_bad.tolist()
         step = min(first_bad, default=torch.inf)
@@ -60,6 +61,33 @@ class StepMeter:
                 f"'{name}' became NaN or infinite at step {of_the_run}: lower optimizer.lr or the weight of "
                 f"the unlabelled loss, or set precision=fp32"
             )
+
+    def means(self) -> dict[str, float]:
+        """The means, as ``train/<name>``. Waits for the device.
+
+        Raises:
+            DivergedError: as `check` does.
+        """
+        self.check()
         means = (self._sums / self._count).tolist()
-        self._count = 0
         return {f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was taken in."""
+        return {
+            "first_step": self._first_step,
+            "names": list(self._names),
+            "sums": self._sums,
+            "first_bad": self._first_bad,
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._first_step, self._count = state["first_step"], state["count"]
+        self._names = tuple(state["names"])
+        self._sums, self._first_bad = (state[key].to(self._device) for key in ("sums", "first_bad"))

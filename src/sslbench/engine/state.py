@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from sslbench.algorithms.base import AnyAlgorithm, Staged, stages_of
 from sslbench.core import Stage, TrainingImages
 from sslbench.data.batches import BatchSource
+from sslbench.engine.meter import StepMeter
 from sslbench.errors import UserError
 
 
@@ -56,7 +57,9 @@ class TrainingState:
         stage: position of the stage in training.
         images_seen: images taken from the data, over all stages.
         score: of the stage in training; its seconds are of the whole run.
+        history: the log points so far, over all stages, each with ``step``.
         optimizers: the stage's, the one of its trained modules first.
+        meter: of the steps since the last log point.
     """
 
     algorithm: AnyAlgorithm
@@ -67,15 +70,24 @@ class TrainingState:
     stage: int = 0
     images_seen: int = 0
     score: Score = field(default_factory=Score)
+    history: list[dict[str, float]] = field(default_factory=list)
     optimizers: list[Optimizer] = field(init=False)
+    meter: StepMeter = field(init=False)
 
     def __post_init__(self) -> None:
         self._fresh_optimizers()
+        self.meter = StepMeter(self.batches.device)
 
     @property
     def plan(self) -> Stage:
         """The stage in training."""
         return stages_of(self.algorithm)[self.stage]
+
+    @property
+    def logged(self) -> tuple[int, float]:
+        """The step of the last log point, and the seconds of training up to it."""
+        point = self.history[-1] if self.history else {"step": 0, "time/train_seconds": 0.0}
+        return int(point["step"]), point["time/train_seconds"]
 
     def parameters_of(self, *names: str) -> list[nn.Parameter]:
         """The parameters of the modules `names`."""
@@ -96,6 +108,7 @@ class TrainingState:
         self.batches.change(self.plan.views, pool)
         self._fresh_optimizers()
         self.score = Score(train_seconds=self.score.train_seconds)
+        self.meter = StepMeter(self.batches.device, self.step)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, with the global random streams that dropout and perturbations draw from."""
@@ -103,33 +116,32 @@ class TrainingState:
             "step": self.step,
             "stage": self.stage,
             "images_seen": self.images_seen,
-            "device": self.batches.device.type,
             "models": {name: model.state_dict() for name, model in self.models.items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "batches": self.batches.state_dict(),
             "score": vars(self.score),
+            "history": self.history,
+            "meter": self.meter.state_dict(),
             "chance": torch.get_rng_state(),
             "chance_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken.
+        """Go on where `state` was taken, on a device of the same kind.
 
         Raises:
-            UserError: it was taken on another kind of device, whose random streams do not exist here, or by
-                another version of the code.
+            UserError: it does not fit this run.
         """
-        missing = self.state_dict().keys() - state.keys()
-        if missing or vars(Score()).keys() != state["score"].keys():
+        try:
+            self._load(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split()[:20])
             raise UserError(
-                "the run's checkpoint was made by another version of sslbench: delete the run's folder to "
-                "start again, or choose another run_dir"
-            )
-        if state["device"] != self.batches.device.type:
-            raise UserError(
-                f"the run's checkpoint was made on {state['device']}: set device={state['device']} to go on, "
-                f"or choose another run_dir to start again on {self.batches.device.type}"
-            )
+                f"the run's checkpoint does not fit it ({type(error).__name__}: {reason}): delete the run's "
+                f"folder to start again, or choose another run_dir"
+            ) from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.step, self.stage, self.images_seen = state["step"], state["stage"], state["images_seen"]
         for name, model in self.models.items():
             model.load_state_dict(state["models"][name])
@@ -139,6 +151,8 @@ class TrainingState:
         self.batches.change(self.plan.views, None)
         self.batches.load_state_dict(state["batches"])
         self.score = Score(**state["score"])
+        self.history = list(state["history"])
+        self.meter.load_state_dict(state["meter"])
         torch.set_rng_state(state["chance"])
         if state["chance_cuda"] is not None and self.batches.device.type == "cuda":
             torch.cuda.set_rng_state(state["chance_cuda"])

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sslbench import config
 from sslbench.config import Settings
+from sslbench.resuming import resumed
 from sslbench.sweep.gpus import workers
 
 #: In the environment of a job, where the sweep was typed.
@@ -55,6 +56,8 @@ def task(composed: DictConfig) -> float:
 
 
 def _single(settings: Settings) -> dict[str, Any]:
+    if settings.resume is not None:
+        settings = resumed(settings)
     config.check_values(settings)
     from sslbench.rundir import finished_result
 

@@ -22,38 +22,33 @@ _TAIL_BYTES = 4096
 
 @final
 class JsonlTracker:
-    """Appends each log point to ``metrics.jsonl`` and syncs it, so that a killed run loses nothing logged.
+    """Appends each log point to ``metrics.jsonl``.
 
     JSON has no NaN and no infinity: a number that is not finite is written as ``null``.
 
-    A resumed run first drops what was logged after its checkpoint, because it is about to log that again.
+    Lines are handed to the system one by one, so that a killed process loses none, but not synced: what a
+    power cut may lose is in the checkpoint. A resumed run begins with what its checkpoint holds, and logs
+    again what came after it.
     """
 
     def __init__(self) -> None:
         self._file: TextIO | None = None
 
     def start(self, run: RunInfo) -> None:
-        """Begin a new file, or, when the run goes on from a checkpoint, keep the lines up to it."""
+        """Begin a file with the log points so far."""
         path = run.run_dir / FILE_NAME
-        kept = []
-        if run.first_step > 0 and path.exists():
-            kept = [point for point in read_metrics(path) if point["step"] <= run.first_step]
         # Renamed into place: a kill here leaves the old curves or the new, never half of them.
-        write_text_atomically(path, "".join(map(_line, kept)))
+        write_text_atomically(path, "".join(map(_line, run.history)))
         self._file = path.open("a", encoding="utf-8")
 
     def advance(self, step: int) -> None:
         """Do nothing: only log points are written."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one line and wait until it is on the disk."""
+        """Write one line."""
         assert self._file is not None, "log before start"
-        head: dict[str, float] = {"step": step}  # what a curve is drawn over comes first
-        if "images_seen" in metrics:
-            head["images_seen"] = metrics["images_seen"]
-        self._file.write(_line({**head, **metrics}))
+        self._file.write(_line({"step": step, **metrics}))
         self._file.flush()
-        os.fsync(self._file.fileno())
 
     def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """Do nothing: a picture is no number."""
@@ -113,5 +108,9 @@ def latest(path: Path) -> dict[str, Any]:
 
 
 def _line(point: Mapping[str, float | None]) -> str:
-    finite = {k: v if v is not None and math.isfinite(v) else None for k, v in point.items()}
+    # What a curve is drawn over comes first.
+    keys = dict.fromkeys(key for key in ("step", "images_seen", *point) if key in point)
+    finite = {
+        key: value if (value := point[key]) is not None and math.isfinite(value) else None for key in keys
+    }
     return json.dumps(finite, allow_nan=False) + "\n"
