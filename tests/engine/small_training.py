@@ -26,14 +26,17 @@ from sslbench.core import (
 from sslbench.data.batches import BatchSource
 from sslbench.data.splits import make_split
 from sslbench.data.views import DeviceImages, ImageTransform
+from sslbench.engine.checkpoint import Checkpoints, Origin
 from sslbench.engine.evaluation import EvaluationSet
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.loop import Plan, train
 from sslbench.engine.schedules import Schedule, constant
 from sslbench.engine.state import TrainingState
+from sslbench.intervals import Interval
 from sslbench.tracking.base import RunInfo
 
 CPU = torch.device("cpu")
+ORIGIN = Origin("run", "split", "cpu")
 PLAIN = partial(torch.optim.SGD, lr=0.25)
 MOMENTUM = partial(torch.optim.SGD, lr=0.25, momentum=0.9)  # so that the optimizer has a state to lose
 
@@ -202,8 +205,11 @@ class Rig:
         schedule: Schedule = constant,
         autocast: torch.dtype | None = None,
         clock: Callable[[], float] | None = None,
+        checkpoint_every: Interval | None = None,
     ) -> None:
-        plan = Plan(steps, eval_every, log_every, autocast, self.checkpoint)
+        every = checkpoint_every or Interval(steps=eval_every)
+        checkpoints = Checkpoints(self.checkpoint.parent, ORIGIN, every)
+        plan = Plan(steps, eval_every, log_every, autocast, checkpoints)
         ticks = iter(range(10_000))
         clock = clock or (lambda: float(next(ticks)))
         train(self.state, plan, schedule, self.data, self.recorder, clock)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,21 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from sslbench.engine.checkpoint import (
-    cpu_copy,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    save_weights,
-)
+from sslbench.engine.checkpoint import FORMAT, Checkpoints, Origin, load_checkpoint, save_checkpoint
 from sslbench.errors import UserError
-
-
-def network(outputs: int = 3) -> nn.Module:
-    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, outputs))
-    return model.to(memory_format=torch.channels_last)
+from sslbench.intervals import Interval
 
 
 def last(tmp_path: Path) -> Path:
@@ -82,15 +74,33 @@ def test_a_failing_write_keeps_the_old_checkpoint(path: Path) -> None:
 def test_damaged_checkpoint(path: Path, damage: Callable[[bytes], bytes]) -> None:
     save_checkpoint(path, STATE)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"last\.pt is damaged .* delete \S+run to start again"):
+    with pytest.raises(UserError, match=r"last\.pt is damaged"):
         load_checkpoint(path)
 
 
 def test_another_file_of_torch_is_no_checkpoint(path: Path) -> None:
     path.parent.mkdir()
-    torch.save([1, 2], path)
-    with pytest.raises(UserError):
+    torch.save({"step": 7}, path)
+    with pytest.raises(UserError, match="damaged"):
         load_checkpoint(path)
+    sign(path, [1, 2])
+    with pytest.raises(UserError, match="not written by sslbench"):
+        load_checkpoint(path)
+
+
+def sign(path: Path, content: Any) -> None:
+    """Write anything with the checksum that a checkpoint has."""
+    save_checkpoint(path, {})
+    kept = io.BytesIO()
+    torch.save(content, kept)
+    archive = kept.getvalue()
+    path.write_bytes(archive[:-2] + b"\x40\0" + hashlib.sha256(archive).hexdigest().encode())
+
+
+def test_torch_itself_reads_a_checkpoint(path: Path) -> None:
+    save_checkpoint(path, STATE)
+    loaded = torch.load(path, weights_only=True)
+    assert torch.equal(loaded["models"]["student"]["weight"], STATE["models"]["student"]["weight"])
 
 
 class Code:
@@ -108,7 +118,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(path: Path, tmp_path: Path,
     path.parent.mkdir()
     target = tmp_path / "ran"
     if how == "torch":
-        torch.save({"step": Code(target)}, path)
+        sign(path, {"step": Code(target)})
     else:
         path.write_bytes(pickle.dumps({"step": Code(target)}, protocol=2))
     with pytest.raises(UserError, match="damaged"):
@@ -118,74 +128,17 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(path: Path, tmp_path: Path,
     assert target.exists(), "the file held no code, so that the test shows nothing"
 
 
-def test_weights_come_back(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model, other = network(), network()
-    model(torch.randn(5, 2, 3, 3))  # moves the running statistics
-    save_weights(tmp_path / "model.safetensors", cpu_copy(model))
-    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
-    load_weights(tmp_path / "model.safetensors", other)
-    for name, value in model.state_dict().items():
-        assert torch.equal(other.state_dict()[name], value), name
-    model.eval()
-    other.eval()
-    images = torch.randn(5, 2, 3, 3)
-    assert torch.equal(model(images), other(images))
-
-
-def test_copy_stays_when_the_model_trains_on() -> None:
-    model = network()
-    copy = cpu_copy(model)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.no_grad():
-        for value in model.state_dict().values():
-            value.add_(1)
-    assert set(copy) == set(before)
-    for name, value in copy.items():
-        assert torch.equal(value, before[name])
-        assert value.is_contiguous()
-        assert not value.requires_grad
-
-
-def test_tied_weights_are_saved(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-    model[1].weight = model[0].weight
-    save_weights(tmp_path / "model.safetensors", cpu_copy(model))
-    load_weights(tmp_path / "model.safetensors", model)
-
-
-def test_weights_of_another_network(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    save_weights(path, cpu_copy(network(3)))
-    message = r"model\.safetensors does not hold the weights of this run's model \(.+\)"
-    for other in (network(4), nn.Linear(2, 2)):
-        with pytest.raises(UserError, match=message) as caught:
-            load_weights(path, other)
-        assert "\n" not in str(caught.value)
-
-
-def test_message_says_what_differs(tmp_path: Path) -> None:
-    save_weights(tmp_path / "model.safetensors", cpu_copy(network(3)))
-    with pytest.raises(UserError, match=r"3\.weight"):
-        load_weights(tmp_path / "model.safetensors", network(4))
-
-
-@pytest.mark.parametrize("content", [None, b"", b"not weights", b"\xff" * 100])
-def test_absent_or_damaged_weights(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "model.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=r"model\.safetensors does not hold the weights"):
-        load_weights(path, network())
-
-
-@pytest.mark.parametrize("writer", ["save_checkpoint", "save_weights"])
-def test_no_room_is_an_error_of_the_system_and_leaves_nothing(tmp_path: Path, writer: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "writer"), [("checkpoint", "save_checkpoint"), ("weights", "save_weights")]
+)
+def test_no_room_is_an_error_of_the_system_and_leaves_nothing(
+    tmp_path: Path, module: str, writer: str
+) -> None:
     script = f"""
 import resource, signal, sys
 from pathlib import Path
 import torch
-from sslbench.engine.checkpoint import {writer}
+from sslbench.engine.{module} import {writer}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -199,3 +152,116 @@ except OSError as error:
     )
     assert done.stdout.strip() == "File too large", done.stderr
     assert list((tmp_path / "run").iterdir()) == []
+
+
+ORIGIN = Origin("mlp-s0-12345678", "5711", "cpu")
+OFTEN = Interval(steps=1)
+
+
+@pytest.fixture
+def kept(path: Path) -> Checkpoints:
+    """Checkpoints of steps 1 and 2 in `path` and beside it."""
+    checkpoints = Checkpoints(path.parent, ORIGIN, OFTEN)
+    for step in (1, 2):
+        checkpoints.save({"step": step})
+    return checkpoints
+
+
+def found(path: Path, origin: Origin = ORIGIN) -> tuple[int, str] | None:
+    loaded = Checkpoints(path.parent, origin, OFTEN).load()
+    return loaded and (loaded[0]["step"], loaded[1])
+
+
+def test_no_checkpoint(path: Path) -> None:
+    assert found(path) is None
+
+
+def test_the_last_and_the_one_before_are_kept(kept: Checkpoints, path: Path) -> None:
+    assert found(path) == (2, "")
+    kept.save({"step": 3})
+    assert sorted(file.name for file in path.parent.iterdir()) == ["last.pt", "previous.pt"]
+    assert [load_checkpoint(path.with_name(f"{name}.pt"))["step"] for name in ("previous", "last")] == [2, 3]
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(flipped(path.read_bytes(), 8 * path.stat().st_size // 3))
+
+
+def test_the_one_before_helps_out(kept: Checkpoints, path: Path) -> None:
+    damage(path)
+    checkpoints = Checkpoints(path.parent, ORIGIN, OFTEN)
+    loaded = checkpoints.load()
+    assert loaded is not None
+    assert loaded[0]["step"] == 1
+    assert "last.pt is damaged" in loaded[1]
+    assert loaded[1].endswith("going on from the one before, of step 1")
+    # The damaged one must not take the place of the sound one.
+    checkpoints.save({"step": 2})
+    assert [load_checkpoint(path.with_name(f"{name}.pt"))["step"] for name in ("previous", "last")] == [1, 2]
+
+
+def test_killed_between_the_two_renamings(kept: Checkpoints, path: Path) -> None:
+    path.unlink()
+    assert found(path) == (1, "")
+
+
+def test_nothing_left_to_go_on_from(kept: Checkpoints, path: Path) -> None:
+    damage(path)
+    damage(path.with_name("previous.pt"))
+    with pytest.raises(UserError, match=r"last\.pt is damaged.*; or delete \S+/run to start again"):
+        found(path)
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        (
+            Origin("mlp-s1-87654321", "5711", "cpu"),
+            "is of another run (mlp-s0-12345678, not mlp-s1-87654321)",
+        ),
+        (Origin("mlp-s0-12345678", "1175", "cpu"), "the data have changed since"),
+        (Origin("mlp-s0-12345678", "5711", "cuda"), "was made on cpu: set device=cpu to go on"),
+    ],
+)
+def test_of_something_else(kept: Checkpoints, path: Path, origin: Origin, told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        found(path, origin)
+
+
+@pytest.mark.parametrize("form", [None, FORMAT + 1, "1"])
+def test_of_another_version(kept: Checkpoints, path: Path, form: object) -> None:
+    save_checkpoint(path, {"step": 3, "format": form, "origin": vars(ORIGIN)})
+    step, told = found(path) or (0, "")
+    assert step == 1
+    assert "last.pt was written by another version of sslbench; going on from the one before" in told
+
+
+def test_steps_between_checkpoints(path: Path) -> None:
+    checkpoints = Checkpoints(path.parent, ORIGIN, Interval(steps=3))
+    assert [step for step in range(1, 10) if checkpoints.due(step)] == [3, 6, 9]
+
+
+def test_seconds_between_checkpoints(path: Path) -> None:
+    now = 100.0
+    checkpoints = Checkpoints(path.parent, ORIGIN, Interval(seconds=60), lambda: now)
+    assert not checkpoints.due(1)
+    now += 60
+    assert checkpoints.due(2)
+    checkpoints.save({"step": 2})
+    now += 59
+    assert not checkpoints.due(3)
+    now += 1
+    assert checkpoints.due(3)
+
+
+def test_a_slow_disk_stretches_the_seconds(path: Path) -> None:
+    ticks = iter([0.0, 100.0, 103.0, 100.0 + 299, 103.0 + 300])
+    checkpoints = Checkpoints(path.parent, ORIGIN, Interval(seconds=60), lambda: next(ticks))
+    checkpoints.save({"step": 1})  # takes 3 s
+    assert [checkpoints.due(2), checkpoints.due(3)] == [False, True]

@@ -9,10 +9,11 @@ from small_training import MOMENTUM, Rig, Slope, Stairs, first_weight, halving
 from torch import nn
 
 from sslbench.engine import loop
-from sslbench.engine.checkpoint import load_checkpoint
+from sslbench.engine.checkpoint import Checkpoints, load_checkpoint
 from sslbench.engine.evaluation import Calibration, Evaluation, EvaluationSet
 from sslbench.engine.state import Score
 from sslbench.errors import DivergedError
+from sslbench.intervals import Interval
 
 NO_BINS = Calibration((), (), ())
 
@@ -29,7 +30,7 @@ class Evaluations:
         self.coming = {id(rig.data.valid): iter(valid), id(rig.data.test): iter(test)}
         self.weights: list[float] = []
 
-    def __call__(self, model: nn.Module, data: EvaluationSet) -> Evaluation:
+    def __call__(self, model: nn.Module, data: EvaluationSet, **_: object) -> Evaluation:
         acc = next(self.coming[id(data)])
         if data is self.rig.data.valid:
             self.weights.append(first_weight(model))
@@ -127,7 +128,7 @@ def test_several_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     seen: list[tuple[bool, str]] = []
     accuracies = {"teacher": (0.6, 0.61), "student": (0.8, 0.81)}
 
-    def evaluate(model: nn.Module, data: EvaluationSet) -> Evaluation:
+    def evaluate(model: nn.Module, data: EvaluationSet, **_: object) -> Evaluation:
         name = next(name for name, other in rig.models.items() if other is model)
         seen.append((data is rig.data.test, name))
         return Evaluation(accuracies[name][data is rig.data.test], 0.0, 0.0, NO_BINS)
@@ -206,12 +207,12 @@ def test_time_of_evaluations_and_checkpoints_is_not_training_time(
         nonlocal now
         now += seconds
 
-    def evaluate(model: nn.Module, data: EvaluationSet) -> Evaluation:
+    def evaluate(model: nn.Module, data: EvaluationSet, **_: object) -> Evaluation:
         pass_time(100.0)
         return Evaluation(0.5, 0.5, 0.5, NO_BINS)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
-    monkeypatch.setattr(loop, "save_checkpoint", lambda path, state: pass_time(50.0))
+    monkeypatch.setattr(Checkpoints, "save", lambda self, state: pass_time(50.0))
     slope.on_step = lambda: pass_time(0.25)
     rig.train(steps=10, eval_every=4, log_every=3, clock=lambda: now)
     assert rig.state.score.train_seconds == 2.5
@@ -316,7 +317,7 @@ def test_numbers_of_a_method_belong_to_the_best_step_if_it_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(tmp_path, Stairs())
-    monkeypatch.setattr(loop, "evaluate", lambda model, data: Evaluation(0.5, 0.5, 0.5, NO_BINS))
+    monkeypatch.setattr(loop, "evaluate", lambda model, data, **_: Evaluation(0.5, 0.5, 0.5, NO_BINS))
     rig.train(steps=9)
     assert rig.state.score.metrics_best == rig.state.score.metrics_last
     assert rig.state.score.metrics_best["diagnostic/stage"] == 1
@@ -335,26 +336,25 @@ def test_pictures_are_shown_at_each_evaluation(tmp_path: Path) -> None:
         np.testing.assert_array_equal(picture, np.full((2, 3, 1), 7, dtype=np.uint8))
 
 
-@pytest.mark.parametrize(("stop", "saved", "begun"), [(3, 2, [1]), (4, 3, [1]), (8, 6, [])])
-def test_a_run_goes_on_in_the_stage_that_it_was_broken_off_in(
-    tmp_path: Path, stop: int, saved: int, begun: list[int]
-) -> None:
-    """Before the first stage's last checkpoint, at that checkpoint, and in the middle of the second stage."""
+@pytest.mark.parametrize("stop", range(2, 10))
+def test_a_run_goes_on_in_the_stage_that_it_was_broken_off_in(tmp_path: Path, stop: int) -> None:
+    saved = stop - 1  # the step that it is broken off in is lost
     folders = [tmp_path / name for name in ("whole", "broken", "broken")]
     folders[0].mkdir()
     folders[1].mkdir()
     stairs = [Stairs() for _ in folders]
     whole, broken, resumed = (Rig(f, stair, MOMENTUM) for f, stair in zip(folders, stairs, strict=True))
+    every = Interval(steps=1)
     whole.train(steps=9, eval_every=2, schedule=halving)
     broken.recorder.stop_at = stop
     with pytest.raises(KeyboardInterrupt):
-        broken.train(steps=9, eval_every=2, schedule=halving)
+        broken.train(steps=9, eval_every=2, schedule=halving, checkpoint_every=every)
 
     state = load_checkpoint(resumed.checkpoint)
     assert (state["step"], state["stage"]) == (saved, int(saved > 3))
     resumed.state.load_state_dict(state)
-    resumed.train(steps=9, eval_every=2, schedule=halving)
-    assert stairs[2].begun == begun
+    resumed.train(steps=9, eval_every=2, schedule=halving, checkpoint_every=every)
+    assert stairs[2].begun == ([] if saved > 3 else [1])
     assert stairs[2].seen == stairs[0].seen[saved:]
     assert stairs[2].drawn == stairs[0].drawn[saved:]
     for name, model in resumed.models.items():

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import copy
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from small_training import MOMENTUM, Rig, Stairs, sum_of
 
-from sslbench.core import Stage, Views
+from sslbench.core import Stage, StepOutput, Views
 from sslbench.engine.state import Score, stage_ends
 from sslbench.errors import UserError
 
@@ -92,6 +94,9 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
     state.step, state.images_seen = 7, 29
     state.score.test_history.append(0.5)
     state.score.metrics_last = {"val/acc": 0.25}
+    state.history = [{"step": 4, "train/low": 0.5, "time/train_seconds": 2.5}]
+    for value in (1.0, 2.0):
+        state.meter.add(StepOutput(torch.tensor(value), {}), torch.tensor(0.0))
     for name, optimizer in zip(("high", "rival"), state.optimizers, strict=True):
         sum_of(rig.models[name]).backward()
         optimizer.step()
@@ -111,6 +116,8 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
     assert stairs.begun == [], "the stage had begun"
     assert (fresh.state.step, fresh.state.stage, fresh.state.images_seen) == (7, 1, 29)
     assert fresh.state.score == state.score
+    assert (fresh.state.history, fresh.state.logged) == (state.history, (4, 2.5))
+    assert fresh.state.meter.means() == {"train/loss": 1.5}
     for batch, other in zip((fresh.state.batches.next() for _ in range(5)), expected, strict=True):
         assert batch.labelled == ()
         assert torch.equal(batch.unlabelled_index, other.unlabelled_index)
@@ -123,16 +130,26 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
         assert mine["param_groups"] == theirs["param_groups"]
 
 
-def test_a_checkpoint_of_another_version_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda saved: saved.pop("stage"),
+        lambda saved: saved["score"].update(unknown=1),
+        lambda saved: saved["models"].clear(),
+        lambda saved: saved.update(models=7),
+        lambda saved: saved["models"].update(student={"1.weight": torch.zeros(3, 3)}),
+        lambda saved: saved.update(optimizers=[{"state": {}, "param_groups": []}]),
+        lambda saved: saved.update(chance=torch.zeros(3)),
+        lambda saved: saved["batches"].update(labelled=None),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path, change: Callable[..., object]) -> None:
     state = Rig(tmp_path).state
-    saved = state.state_dict()
-    del saved["stage"]
-    with pytest.raises(UserError, match="made by another version of sslbench: delete"):
+    saved = copy.deepcopy(state.state_dict())
+    change(saved)
+    with pytest.raises(UserError, match=r"checkpoint does not fit it \(.*\): delete") as caught:
         state.load_state_dict(saved)
-    saved = state.state_dict()
-    saved["score"] = {key: value for key, value in saved["score"].items() if key != "metrics_last"}
-    with pytest.raises(UserError, match="made by another version of sslbench: delete"):
-        state.load_state_dict(saved)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_a_stage_begins_from_holds_no_labels(tmp_path: Path) -> None:

@@ -37,10 +37,12 @@ def test_a_point_is_on_the_disk_before_the_run_ends(make_run: MakeRun, tmp_path:
     assert text == '{"step": 10, "images_seen": 640, "train/loss": 0.25, "val/acc": 0.5}\n'
 
 
-def test_resuming_drops_what_was_logged_after_the_checkpoint(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_resumed_run_begins_with_its_history(make_run: MakeRun, tmp_path: Path) -> None:
     log_steps(make_run(), range(10, 60, 10))
-    log_steps(make_run(first_step=30), range(40, 110, 10))
-    assert steps_in(tmp_path / "metrics.jsonl") == list(range(10, 110, 10))
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    history = tuple(read_metrics(tmp_path / "metrics.jsonl")[:3])
+    log_steps(make_run(first_step=30, history=history), range(40, 60, 10))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
@@ -50,9 +52,13 @@ def test_a_new_run_starts_a_new_file(make_run: MakeRun, tmp_path: Path) -> None:
     assert steps_in(tmp_path / "metrics.jsonl") == [10, 20]
 
 
-def test_resuming_without_a_file_begins_one(make_run: MakeRun, tmp_path: Path) -> None:
-    log_steps(make_run(first_step=30), range(40, 60, 10))
-    assert steps_in(tmp_path / "metrics.jsonl") == [40, 50]
+@pytest.mark.parametrize("left", [None, b"", b'{"step": 10, "train/l', b"\0\0\0", b"no\nmetrics\n"])
+def test_whatever_is_left_of_the_file(make_run: MakeRun, tmp_path: Path, left: bytes | None) -> None:
+    if left is not None:
+        (tmp_path / "metrics.jsonl").write_bytes(left)
+    history = ({"step": 10, "train/loss": 0.5}, {"step": 20, "train/loss": 0.25, "images_seen": 7})
+    log_steps(make_run(first_step=30, history=history), range(40, 60, 10))
+    assert steps_in(tmp_path / "metrics.jsonl") == [10, 20, 40, 50]
 
 
 @pytest.mark.parametrize("torn", ['{"step": 20, "train/l', "\0\0\0", "4"])
@@ -62,8 +68,6 @@ def test_a_torn_last_line_is_left_out(make_run: MakeRun, tmp_path: Path, torn: s
     with path.open("a") as file:
         file.write(torn)
     assert steps_in(path) == [10]
-    log_steps(make_run(first_step=10), range(20, 40, 10))
-    assert steps_in(path) == [10, 20, 30]
 
 
 def test_half_a_character_at_the_end_is_a_torn_line_too(tmp_path: Path) -> None:
@@ -92,11 +96,9 @@ def test_numbers_that_are_not_finite_become_null(make_run: MakeRun, tmp_path: Pa
     assert json.loads(line, parse_constant=refuse) == {"step": 10, "a": None, "b": None, "c": None, "d": 0.5}
 
 
-def test_null_survives_a_resume(make_run: MakeRun, tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 10, "train/loss": null}\n')
-    log_steps(make_run(first_step=10), range(20, 30, 10))
-    assert read_metrics(path)[0] == {"step": 10, "train/loss": None}
+def test_a_number_that_was_not_finite_is_null_after_a_resume_too(make_run: MakeRun, tmp_path: Path) -> None:
+    log_steps(make_run(first_step=10, history=({"step": 10, "train/mask": math.nan},)), range(20, 30, 10))
+    assert read_metrics(tmp_path / "metrics.jsonl")[0] == {"step": 10, "train/mask": None}
 
 
 def test_latest_numbers_near_the_end(tmp_path: Path) -> None:
