@@ -67,6 +67,7 @@ def _command(args: argparse.Namespace, output: Path, algorithms: str) -> list[st
         *(sys.executable, "-m", "sslbench.cli", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2"),
         *(f"algorithm={algorithms}", f"loss={args.losses}", f"seed={seeds}", f"output_root={output}"),
         *("model=mlp", "model.hidden=[64]", f"steps={args.steps}", f"eval_every={args.steps // 10}"),
+        f"checkpoint_every={args.steps // 10}",
         *("logger=none", "device=cpu", "threads=1"),
     ]
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -81,23 +80,40 @@ def test_no_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_content_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_synced_before_it_gets_its_name_and_the_name_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
-    synced: list[int] = []
+    synced: list[tuple[int, bool]] = []
     really = os.fsync
 
     def fsync(descriptor: int) -> None:
-        assert not path.exists()
-        assert stat.S_ISREG(os.fstat(descriptor).st_mode)
-        synced.append(os.fstat(descriptor).st_ino)
+        synced.append((os.fstat(descriptor).st_ino, path.exists()))
         really(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
     write_text_atomically(path, "new")
-    assert synced == [path.stat().st_ino]
+    assert synced == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
 def test_leftovers_of_a_killed_process_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / ".file.1.part").write_text("half")
     write_text_atomically(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "new"
+
+
+def test_what_was_there_before_is_kept_under_another_name(tmp_path: Path) -> None:
+    path, previous = tmp_path / "last", tmp_path / "previous"
+    for text in ("one", "two", "three"):
+        write_atomically(path, lambda part, text=text: part.write_text(text), previous)
+    assert (path.read_text(), previous.read_text()) == ("three", "two")
+    assert names(tmp_path) == ["last", "previous"]
+
+
+def test_a_failing_write_leaves_both(tmp_path: Path) -> None:
+    path, previous = tmp_path / "last", tmp_path / "previous"
+    for text in ("one", "two"):
+        write_atomically(path, lambda part, text=text: part.write_text(text), previous)
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(path, lambda part: 1 / 0, previous)
+    assert (path.read_text(), previous.read_text()) == ("two", "one")

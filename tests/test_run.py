@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from sslbench.config import Settings, load
+from sslbench.engine.checkpoint import load_checkpoint, save_checkpoint
 from sslbench.errors import DivergedError, UserError
 from sslbench.evaluate import evaluate_run
 from sslbench.evaluate import main as evaluate_main
@@ -164,7 +164,7 @@ def test_weights_that_broke_in_the_last_update_are_noticed(settings_of: MakeSett
 def stop_halfway(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(self: JsonlTracker, step: int) -> None:
         if step == 6:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(JsonlTracker, "advance", stop)
@@ -196,7 +196,8 @@ def test_a_run_does_not_go_on_on_another_kind_of_device(
     settings = settings_of()
     stop_halfway(settings, monkeypatch)
     path = settings.directory() / "checkpoint" / "last.pt"
-    torch.save({**torch.load(path, weights_only=True), "device": "cuda"}, path)
+    state = load_checkpoint(path)
+    save_checkpoint(path, {**state, "origin": {**state["origin"], "device": "cuda"}})
     with pytest.raises(UserError, match="set device=cuda to go on"):
         run(settings)
 
@@ -234,6 +235,7 @@ def start(directory: Path, steps: int) -> subprocess.Popen[str]:
         "model.hidden=[16]",
         f"steps={steps}",
         "eval_every=20",
+        "checkpoint_every=10",
         "logger=none",
         "threads=1",
     ]
@@ -257,7 +259,7 @@ def test_a_terminated_run_says_so_and_a_second_process_may_not_enter(tmp_path: P
     finally:
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert err.splitlines() == ["sslbench: interrupted; the same command goes on from the last checkpoint"]
     assert status_of(directory)["status"] == "interrupted"
 

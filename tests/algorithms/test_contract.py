@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from sslbench.building import build
 from sslbench.config import Settings, conf_dir, register
 from sslbench.core import Batch, Progress, StepOutput
 from sslbench.data.batches import BatchSource
+from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.loop import training_step
 from sslbench.engine.state import TrainingState
@@ -54,17 +56,6 @@ def stage_names() -> dict[str, list[str]]:
             node: Any = OmegaConf.to_container(composed.algorithm, resolve=True)
             names[algorithm] = [stage.name for stage in stages_of(build(node, "algorithm"))]
     return names
-
-
-def each_interruption() -> list[Any]:
-    """Where runs of 8 steps are broken off: algorithm, steps between checkpoints, step."""
-    found = []
-    for algorithm, names in STAGES.items():
-        found.append(pytest.param(algorithm, 4, 6, id=algorithm))
-        if len(names) > 1:  # two of the same length: goes on from step 4, the border, and from 3 and 5
-            found.append(pytest.param(algorithm, 3, 4, id=f"{algorithm}-{names[0]}"))
-            found.append(pytest.param(algorithm, 5, 7, id=f"{algorithm}-{names[1]}"))
-    return found
 
 
 STAGES = stage_names()
@@ -288,58 +279,76 @@ def test_every_distance_composes(name: str, settings_of: MakeSettings) -> None:
         assert midway.step().loss.isfinite()
 
 
-@pytest.mark.parametrize(("name", "eval_every", "stop"), each_interruption())
+def ask_at(stop: int) -> None:
+    """A request to end, during the step `stop`: the run ends after it, with a checkpoint."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def break_off(stop: int) -> None:
+    """As a kill does: all since the last checkpoint is lost."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.fault(
+    "every algorithm stopped in each of its steps, by SIGTERM or without warning, and started again",
+    "equal bit for bit to a run that was not: weights, curves, result, pictures",
+)
+@pytest.mark.parametrize("stop_run", [ask_at, break_off])
+@each_algorithm
 def test_resumed_run_equals_an_uninterrupted_one(
     name: str,
-    eval_every: int,
-    stop: int,
+    stop_run: Callable[[int], None],
     settings_of: MakeSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    tried: Callable[[int], None],
 ) -> None:
-    dropout = (f"algorithm={name}", "model.dropout=0.2", "schedule=exponential", "schedule.every=3")
-    often = (*dropout, *OVERRIDES.get(name, []), f"eval_every={eval_every}", "log_every=1")
-    whole = run(settings_of(*often, f"run_dir={tmp_path / 'whole'}"))
+    chance = ("model.dropout=0.2", "schedule=exponential", "schedule.every=3", "deterministic=true")
+    often = (*chance, "steps=9", "eval_every=4", "log_every=3", "checkpoint_every=2")
+    words = (f"algorithm={name}", *often, *OVERRIDES.get(name, []))
+    whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
+    expected = run(whole)
+    lost = stop_run is break_off
+    for stop in range(2 if lost else 1, 10):
 
-    def stop_there(self: JsonlTracker, step: int) -> None:
-        if step == stop:
-            raise KeyboardInterrupt
+        def advance(self: JsonlTracker, step: int, stop: int = stop) -> None:
+            if step == stop:
+                stop_run(stop)
 
-    broken = settings_of(*often, f"run_dir={tmp_path / 'broken'}")
-    with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", stop_there)
-        with pytest.raises(KeyboardInterrupt):
-            run(broken)
-    status = json.loads((tmp_path / "broken" / "status.json").read_text())
-    assert status["status"] == "interrupted"
-    assert not (tmp_path / "broken" / "result.json").exists()
-    left = torch.load(tmp_path / "broken" / "checkpoint" / "last.pt", weights_only=True)
-    assert 0 < left["step"] < stop
+        with monkeypatch.context() as patch:
+            patch.setattr(JsonlTracker, "advance", advance)
+            with pytest.raises(KeyboardInterrupt):
+                run(broken)
+        status = json.loads((tmp_path / "broken" / "status.json").read_text())
+        assert status["status"] == "interrupted"
+        assert not (tmp_path / "broken" / "result.json").exists()
+        left = tmp_path / "broken" / "checkpoint" / "last.pt"
+        reached = load_checkpoint(left)["step"] if left.exists() else 0
+        assert reached == ((stop - 1) // 2 * 2 if lost else stop)
     resumed = run(broken)
+    tried(stop)
 
     timing = ("train_seconds", "steps_per_second", "run_id", "overrides", "git_commit")
     assert {k: v for k, v in resumed.items() if k not in timing} == {
-        k: v for k, v in whole.items() if k not in timing
+        k: v for k, v in expected.items() if k not in timing
     }
-    weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("whole", "broken")]
+    folders = [tmp_path / "whole", tmp_path / "broken"]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert weights[0] == weights[1]
-    last = [
-        torch.load(tmp_path / folder / "checkpoint" / "last.pt", weights_only=True)
-        for folder in ("whole", "broken")
-    ]
-    torch.testing.assert_close(last[0]["models"], last[1]["models"], rtol=0, atol=0)
+    last = [load_checkpoint(folder / "checkpoint" / "last.pt") for folder in folders]
+    for part in ("models", "optimizers", "batches", "chance"):
+        torch.testing.assert_close(last[0][part], last[1][part], rtol=0, atol=0)
     curves = [
-        [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
-        for folder in ("whole", "broken")
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in folders
     ]
     for one, other in zip(*curves, strict=True):
         assert {k: v for k, v in one.items() if not k.startswith("time/")} == {
             k: v for k, v in other.items() if not k.startswith("time/")
         }
-    pictures = [
-        {path.name: path.read_bytes() for path in (tmp_path / folder).glob("pictures/*")}
-        for folder in ("whole", "broken")
-    ]
+    seconds = [point["time/train_seconds"] for point in curves[1]]
+    assert seconds == sorted(seconds)
+    pictures = [{path.name: path.read_bytes() for path in folder.glob("pictures/*")} for folder in folders]
     assert pictures[0] == pictures[1]
 
 

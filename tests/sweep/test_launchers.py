@@ -94,7 +94,7 @@ def worker_of(pid: int) -> int:
 
 def test_a_killed_worker_takes_no_run_along(tmp_path: Path) -> None:
     words = ["launcher=joblib", "hydra.launcher.n_jobs=2", *TINY, "algorithm=pi_model", "seed=0,1,2,3"]
-    words += ["steps=500", "eval_every=50"]
+    words += ["steps=500", "eval_every=50", "checkpoint_every=50"]
     with command(tmp_path, *words) as sweep:
         end, killed = time.monotonic() + PATIENCE, 0
         while not killed:
@@ -119,7 +119,7 @@ def test_a_killed_worker_takes_no_run_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize("launcher", ["none", "joblib"])
 def test_interrupted_by_hand(launcher: str, group: bool, tmp_path: Path) -> None:
     words = [f"launcher={launcher}", *TINY, "algorithm=pi_model", "seed=0,1,2"]
-    words += ["steps=1000000", "eval_every=50"]
+    words += ["steps=1000000", "eval_every=50", "checkpoint_every=50"]
     with command(tmp_path, *words) as sweep:
         end = time.monotonic() + PATIENCE
         while not list((tmp_path / "outputs").glob("*/checkpoint/last.pt")):

@@ -23,7 +23,7 @@ from sslbench.sweep.gpus import Gpu, gpu_slot
 from sslbench.sweep.process import CellError, ElsewhereError, train_cell
 
 MakeSettings = Callable[..., Settings]
-LONG = ("steps=1000000", "eval_every=50", "threads=1")
+LONG = ("steps=1000000", "eval_every=50", "checkpoint_every=50", "threads=1")
 PATIENCE = 120.0
 GPU = Gpu("99", "GPU-made-up")
 
@@ -101,7 +101,7 @@ def test_an_error_before_training(settings_of: MakeSettings, tmp_path: Path) -> 
 
 
 def test_killed_and_finished_afterwards(settings_of: MakeSettings, tmp_path: Path) -> None:
-    overrides = ("steps=3000", "eval_every=300", "threads=1")
+    overrides = ("steps=3000", "eval_every=300", "checkpoint_every=100", "threads=1")
     settings = settings_of(*overrides)
     with ThreadPoolExecutor(1) as pool:
         cell = pool.submit(train_cell, settings, tmp_path)
