@@ -123,6 +123,9 @@ def test_evaluation_of_a_broken_run_is_one_line(
     assert len(str(stop.value.code).splitlines()) == 1
 
 
+@pytest.mark.fault(
+    "a loss that turns NaN", "one line names the term and the step, nothing logged is lost, status failed"
+)
 def test_a_diverging_run_names_step_and_term_and_keeps_its_log(settings_of: MakeSettings) -> None:
     settings = settings_of("algorithm=supervised", "optimizer=sgd", "optimizer.lr=1e30", "log_every=1")
     with pytest.raises(DivergedError, match=r"'supervised' became NaN or infinite at step [23]"):
@@ -249,6 +252,10 @@ def start(directory: Path, steps: int) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.fault(
+    "two processes started on one run folder; the first one terminated (SIGTERM)",
+    "the second says so and leaves; the first is interrupted with exit code 143",
+)
 def test_a_terminated_run_says_so_and_a_second_process_may_not_enter(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     process = start(directory, steps=1_000_000)
@@ -264,6 +271,7 @@ def test_a_terminated_run_says_so_and_a_second_process_may_not_enter(tmp_path: P
     assert status_of(directory)["status"] == "interrupted"
 
 
+@pytest.mark.fault("the command killed with SIGKILL and typed again", "goes on from its checkpoint")
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     process = start(directory, steps=3000)

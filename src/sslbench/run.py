@@ -26,7 +26,15 @@ from sslbench.errors import UserError
 from sslbench.files import sync_file, write_text_atomically
 from sslbench.intervals import Interval
 from sslbench.provenance import git_commit
-from sslbench.rundir import Status, claimed, finished_result, require_space
+from sslbench.rundir import (
+    FINISHED,
+    Status,
+    claimed,
+    finished_result,
+    read_status,
+    require_space,
+    write_status,
+)
 from sslbench.setup import (
     Data,
     build_models,
@@ -95,6 +103,8 @@ def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
     directory, device = settings.directory(), pick_device(settings.device)
     finished = finished_result(directory, settings)
     if finished is not None:
+        if read_status(directory).get("status") != FINISHED:  # killed between the one file and the other
+            write_status(directory, FINISHED, settings.summary())
         return finished
     prepare_process(settings)
     data = prepare_data(settings, device)

@@ -22,6 +22,8 @@ from sslbench.files import write_text_atomically
 _LOCK = ".lock"
 STATUS = "status.json"
 RESULT = "result.json"
+#: The status of a run that has a result.
+FINISHED = "finished"
 #: To be taken aback by who only asks whether the folder is in use would be rash.
 _PATIENCE_SECONDS = 1.0
 
@@ -178,7 +180,7 @@ class Status:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self.outcome = "finished"
+            self.outcome = FINISHED
             self._write()
         elif isinstance(error, KeyboardInterrupt):
             self.outcome = "interrupted"

@@ -92,8 +92,16 @@ def worker_of(pid: int) -> int:
     return parent(parent(pid))
 
 
-def test_a_killed_worker_takes_no_run_along(tmp_path: Path) -> None:
-    words = ["launcher=joblib", "hydra.launcher.n_jobs=2", *TINY, "algorithm=pi_model", "seed=0,1,2,3"]
+@pytest.mark.fault(
+    "a worker of a sweep killed with SIGKILL (joblib, submitit, Ray)",
+    "all runs of the sweep end with their results, the one under way goes on from its checkpoint",
+)
+@pytest.mark.parametrize("launcher", ["joblib", "slurm_local", "ray"])
+def test_a_killed_worker_takes_no_run_along(launcher: str, tmp_path: Path, thorough: bool) -> None:
+    if launcher != "joblib" and not thorough:
+        pytest.skip("only with --thorough (make faults)")
+    words = [f"launcher={launcher}", *TINY, "algorithm=pi_model", "seed=0,1,2,3"]
+    words += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     words += ["steps=500", "eval_every=50", "checkpoint_every=50"]
     with command(tmp_path, *words) as sweep:
         end, killed = time.monotonic() + PATIENCE, 0
@@ -149,6 +157,10 @@ def test_a_sweep_outlives_the_shell_that_it_was_typed_in(launcher: str, tmp_path
     assert len(list((tmp_path / "outputs").glob("*/result.json"))) == 2
 
 
+@pytest.mark.fault(
+    "a sweep killed with SIGKILL and typed again; one in which an algorithm raises and a run is killed",
+    "every run ends once, as in an undisturbed sweep; the failing ones are told and stop nothing",
+)
 def test_kills_on_purpose(tmp_path: Path) -> None:
     """The script of docs/scale.md, on a grid of four."""
     script = conf_dir().parent / "benchmarks" / "sweep_faults.py"

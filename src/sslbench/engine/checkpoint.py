@@ -138,7 +138,7 @@ class Checkpoints:
         for path in (self._last, self._previous):
             try:
                 state = load_checkpoint(path)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 refusals.append(f"{path} cannot be read ({error.strerror})")

@@ -59,11 +59,11 @@ def _single(settings: Settings) -> dict[str, Any]:
     if settings.resume is not None:
         settings = resumed(settings)
     config.check_values(settings)
-    from sslbench.rundir import finished_result
+    from sslbench.rundir import FINISHED, finished_result, read_status
 
     directory = settings.directory()
     result = finished_result(directory, settings)
-    if result is None:
+    if result is None or read_status(directory).get("status") != FINISHED:
         from sslbench.run import run
 
         return run(settings)

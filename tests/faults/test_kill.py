@@ -1,0 +1,86 @@
+"""SIGKILL: at any moment, and between any two steps of writing a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import forked
+import pytest
+
+from sslbench.config import Settings
+
+MakeSettings = Callable[..., Settings]
+Tried = Callable[[int], None]
+
+
+@pytest.mark.fault(
+    "SIGKILL at a random moment of a run, again and again",
+    "the same command goes on, and ends equal bit for bit to an undisturbed run",
+)
+@pytest.mark.parametrize("algorithm", ["mean_teacher", "self_training"])
+def test_killed_at_random_moments(
+    settings_of: MakeSettings, tmp_path: Path, thorough: bool, tried: Tried, algorithm: str
+) -> None:
+    words = (f"algorithm={algorithm}", "model.dropout=0.2", "eval_every=100", "log_every=25")
+    words += ("steps=800" if thorough else "steps=200", "checkpoint_every=10", "threads=1")
+    whole, killed = (settings_of(*words, f"run_dir={tmp_path / name}") for name in ("whole", "killed"))
+    assert forked.run(whole) == (0, "")
+    moments, kills = random.Random(algorithm), 0
+    steps = []
+    while kills < (25 if thorough else 3):
+        process, hears = forked.start(killed)
+        time.sleep(moments.uniform(0, 1.0))
+        if (tmp_path / "killed" / "result.json").exists():
+            break
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        assert forked.finish(process, hears) == (-signal.SIGKILL, "")
+        kills += 1
+        forked.whole_files(tmp_path / "killed")
+        status = tmp_path / "killed" / "status.json"
+        assert not status.exists() or json.loads(status.read_text())["status"] == "running"
+        if (tmp_path / "killed" / "metrics.jsonl").exists():
+            steps.append(forked.plain_curves(tmp_path / "killed")[-1:])
+    assert kills >= (15 if thorough else 1), "the run is too short for this machine"
+    assert forked.run(killed) == (0, "")
+    expected, found = forked.outcome(tmp_path / "whole"), forked.outcome(tmp_path / "killed")
+    expected["result"]["overrides"] = found["result"]["overrides"]
+    assert found == expected
+    tried(kills)
+
+
+@pytest.mark.fault(
+    "SIGKILL between writing a file and renaming it, and right after, for every file that a run writes",
+    "no half-written file under its name; the same command ends equal bit for bit to an undisturbed run",
+)
+@pytest.mark.parametrize("sabotage", [forked.kill_before_renaming, forked.kill_after_renaming])
+def test_killed_at_every_renaming(
+    settings_of: MakeSettings,
+    tmp_path: Path,
+    thorough: bool,
+    tried: Tried,
+    sabotage: Callable[[int], None],
+) -> None:
+    words = ("algorithm=mean_teacher", "steps=6", "eval_every=3", "checkpoint_every=2", "threads=1")
+    whole = settings_of(*words, f"run_dir={tmp_path / 'whole'}")
+    assert forked.run(whole, partial(forked.count_renamings, tmp_path / "count")) == (0, "")
+    expected = forked.outcome(tmp_path / "whole")
+    renamings = int((tmp_path / "count").read_text())
+    assert renamings >= 10
+    numbers = range(1, renamings + 1) if thorough else (2, renamings // 2, renamings - 1)
+    for number in numbers:
+        folder = tmp_path / f"killed at {number}"
+        killed = settings_of(*words, f"run_dir='{folder}'")
+        assert forked.run(killed, partial(sabotage, number)) == (-signal.SIGKILL, "")
+        forked.whole_files(folder)
+        assert forked.run(killed) == (0, "")
+        found = forked.outcome(folder)
+        assert found == expected | {"result": expected["result"] | {"overrides": killed.overrides}}
+    tried(len(numbers))
