@@ -15,7 +15,7 @@ import wandb
 import yaml
 
 import sslbench
-from sslbench.tracking import JsonlTracker, RunInfo, WandbTracker
+from sslbench.tracking import RunInfo, WandbTracker
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -144,21 +144,12 @@ def test_the_page_shows_the_shipped_sweep() -> None:
     assert [block for block in shown if block not in shipped] == []
 
 
-@pytest.mark.parametrize(
-    ("agents_id", "expected"),
-    [(None, [40]), ("of-the-run", [40]), ("another", [20, 30, 40])],
-)
-def test_a_run_that_is_new_to_wandb_gets_its_earlier_points(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents_id: str | None, expected: list[int]
+@pytest.mark.parametrize("agents_id", [None, "of-the-run", "another"])
+def test_a_resumed_run_takes_the_agents_id_before_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents_id: str | None
 ) -> None:
-    def info(first_step: int) -> RunInfo:
-        return RunInfo("id", "name", "group", [], {"loss": {"unit": 1}}, tmp_path, 100, first_step)
-
-    first = JsonlTracker()
-    first.start(info(0))
-    for step in (20, 30, 40, 50):
-        first.log(step, {"train/loss": 0.5})
-    first.close("interrupted", None)
+    history = [{"step": 20, "train/loss": 0.5}, {"step": 30, "train/loss": 0.5}]
+    run = RunInfo("id", "name", "group", [], {"loss": {"unit": 1}}, tmp_path, 100, 30, history)
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "run-id.txt").write_text("of-the-run\n")
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
@@ -169,9 +160,9 @@ def test_a_run_that_is_new_to_wandb_gets_its_earlier_points(
     monkeypatch.setattr(wandb, "init", lambda **asked: real(**asked | {"mode": "offline", "resume": None}))
 
     tracker = WandbTracker(mode="online")
-    tracker.start(info(30))
+    tracker.start(run)
     tracker.log(40, {"train/loss": 0.25})
     tracker.close("finished", None)
     [written] = records_of(tmp_path, "run")
     assert written["run_id"] == (agents_id or "of-the-run")
-    assert [point["item"]["step"] for point in records_of(tmp_path, "history")] == expected
+    assert [point["item"]["step"] for point in records_of(tmp_path, "history")] == [20, 30, 40]

@@ -21,7 +21,7 @@ from wandb.sdk.mailbox import MailboxClosedError
 
 from sslbench.config import conf_dir
 from sslbench.errors import UserError
-from sslbench.tracking import JsonlTracker, NullTracker, RunInfo, WandbTracker
+from sslbench.tracking import NullTracker, RunInfo, WandbTracker
 
 MakeRun = Callable[..., RunInfo]
 
@@ -124,6 +124,7 @@ def test_a_picture_is_logged(make_run: MakeRun, tmp_path: Path, channels: int) -
         np.testing.assert_array_equal(np.asarray(image).reshape(picture.shape), picture)
     assert curve(tmp_path, "generated.path") == [(5, f"media/images/{path.name}")]
     assert curve(tmp_path, "train/loss") == [(5, 0.5)]
+    assert len(records_of(tmp_path, "history")) == 1
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
@@ -217,17 +218,13 @@ def test_a_key_of_the_wrong_form_is_no_reason_to_stop(
 
 
 def test_a_resumed_offline_run_holds_the_whole_curve(make_run: MakeRun, tmp_path: Path) -> None:
-    first = JsonlTracker()
-    first.start(make_run())
-    for step in range(10, 60, 10):
-        first.log(step, {"train/loss": 1 / step if step > 10 else float("nan")})
-    first.close("interrupted", None)
-
+    history = [{"step": step, "train/loss": 1 / step, "images_seen": 64 * step} for step in (10, 20, 30)]
     tracker = WandbTracker(mode="offline")
-    tracker.start(make_run(first_step=30))
+    tracker.start(make_run(first_step=30, history=history))
     tracker.log(40, {"train/loss": 7.0})
     tracker.close("finished", None)
-    assert curve(tmp_path, "train/loss") == [(20, 1 / 20), (30, 1 / 30), (40, 7.0)]
+    assert curve(tmp_path, "train/loss") == [(10, 1 / 10), (20, 1 / 20), (30, 1 / 30), (40, 7.0)]
+    assert curve(tmp_path, "images_seen") == [(10, 640), (20, 1280), (30, 1920)]
 
 
 @pytest.mark.parametrize("pictures", [False, True])
@@ -242,7 +239,7 @@ def test_an_error_of_the_client_ends_only_the_logging(
     tracker = WandbTracker(mode="offline")
     tracker.start(make_run())
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(wandb.run, "log", fail)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from sslbench.errors import UserError, nearest
 from sslbench.tracking.base import RunInfo
-from sslbench.tracking.jsonl import FILE_NAME, read_metrics
 from sslbench.tracking.wandb_id import new_id, save_id, saved_id
 
 if TYPE_CHECKING:
@@ -48,10 +47,15 @@ class WandbTracker:
     W&B is a view of ``metrics.jsonl``: when the client fails during a run, that is said in one line and
     training goes on. All curves are drawn over ``step``.
 
-    A run that is resumed online goes on as the same W&B run; points between the checkpoint and the
-    interruption are then drawn twice. Offline, W&B cannot append: the earlier points are copied from
-    ``metrics.jsonl``, so that the newest offline folder holds all curves; earlier pictures stay in
-    ``pictures/``. The same is done when a resumed run is another one at W&B than before.
+    A resumed run goes on under its id, and W&B has each of its points once. The client takes no step that is
+    not beyond the last one that W&B has. So points are logged under their own step, a resumed run logs its
+    whole history again, and what W&B has is left out. The history mends what was lost: the client sends only
+    every 15 s, the newest point only after the next, and it dies with the run. Points that are trained again
+    and left out are equal to those that W&B has. Offline, and under an id that is new at W&B, the whole
+    history is logged: the newest offline folder holds all curves. Earlier pictures stay in ``pictures/``.
+
+    Offline, the client is not told of the resumption: on an upload it would give the steps that W&B has new
+    numbers instead of leaving them out.
 
     Started by an agent of a W&B sweep, a run takes the id, project and entity that the agent gives it: under
     any other id it would not belong to the sweep.
@@ -121,22 +125,22 @@ class WandbTracker:
         """Do nothing: W&B gets the log points."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Send one log point."""
+        """Hand over one log point; the client sends it after the next has come, or the end."""
         if self._run is None:
             return
         try:
-            self._run.log({"step": step, **metrics})
+            _log(self._run, {"step": step, **metrics})
         except self._client_errors as error:
             self._give_up(error)
 
     def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Send one picture."""
+        """Hand over one picture, which joins the log point of its step."""
         if self._run is None:
             return
         import wandb
 
         try:
-            self._run.log({"step": step, name: wandb.Image(picture)})
+            _log(self._run, {"step": step, name: wandb.Image(picture)})
         except self._client_errors as error:
             self._give_up(error)
 
@@ -206,8 +210,8 @@ class WandbTracker:
         opened.define_metric("*", step_metric="step")
         _keep_nodes(opened, run.config)
         save_id(run, opened.id)
-        if mode == "offline" or opened.id != known:
-            _replay(opened, run)
+        for point in run.history:
+            _log(opened, point)
         return opened
 
     def _give_up(self, error: Exception) -> None:
@@ -229,17 +233,11 @@ def _keep_nodes(opened: wandb.Run, config: Mapping[str, Any]) -> None:
         shown.update({"resolved": displaced}, allow_val_change=True)
 
 
-def _replay(opened: wandb.Run, run: RunInfo) -> None:
-    """Copy what was logged before the checkpoint: an upload replaces an earlier one of the same run id.
-
-    See https://github.com/wandb/wandb/issues/5865.
-    """
-    path = run.run_dir / FILE_NAME
-    if run.first_step == 0 or not path.exists():
-        return
-    for point in read_metrics(path):
-        if point["step"] <= run.first_step:
-            opened.log({key: value for key, value in point.items() if value is not None})
+def _log(opened: wandb.Run, point: Mapping[str, Any]) -> None:
+    """Log `point` unless W&B has its step already: the client would drop it too, with a warning each."""
+    step = int(point["step"])
+    if step >= opened.starting_step:
+        opened.log(dict(point), step=step)
 
 
 def _quiet_client() -> wandb.Settings:
