@@ -328,11 +328,13 @@ def test_the_configuration_gives_the_defaults(name: str, made: type) -> None:
     assert arguments.keys() == {key for key in vars(tracker) if not key.startswith("_")}
 
 
-def test_a_resumed_run_keeps_its_id_and_a_new_one_gets_its_own(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_folder_keeps_its_id_and_a_new_one_gets_its_own(make_run: MakeRun, tmp_path: Path) -> None:
     ids = []
-    for first_step in (0, 10, 0):
+    # The last but one was killed before its first checkpoint.
+    for first_step, folder in ((0, "one"), (10, "one"), (0, "one"), (0, "other")):
+        (tmp_path / folder).mkdir(exist_ok=True)
         tracker = WandbTracker(mode="offline")
-        tracker.start(make_run(first_step=first_step))
-        ids.append((tmp_path / "wandb" / "run-id.txt").read_text())
+        tracker.start(make_run(first_step=first_step, run_dir=tmp_path / folder))
+        ids.append((tmp_path / folder / "wandb" / "run-id.txt").read_text())
         tracker.close("finished", None)
-    assert ids[0] == ids[1] != ids[2]
+    assert ids[0] == ids[1] == ids[2] != ids[3]

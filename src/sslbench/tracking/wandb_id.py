@@ -1,4 +1,4 @@
-"""The id of a run at W&B, kept in the run's folder so that a resumed run goes on under it."""
+"""The id of a run at W&B, kept in the run's folder: as long as that is there, it is the same run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ def new_id(run: RunInfo) -> str:
 
 
 def saved_id(run: RunInfo) -> str | None:
-    """The id that a resumed run had; None for a run that begins, or that W&B has not seen.
+    """The id that the run in this folder had; None where W&B has not seen it.
+
+    Not kept in the checkpoint: a run that was killed before its first one trains the same again, and is not
+    to leave the beginning of its curves behind at W&B.
 
     Raises:
         OSError: the file cannot be read.
     """
     path = _file(run)
-    return path.read_text(encoding="utf-8").strip() if run.first_step > 0 and path.exists() else None
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 
 def save_id(run: RunInfo, used: str) -> None:
