@@ -250,6 +250,7 @@ def test_an_error_of_the_client_ends_only_the_logging(
     tracker.close("finished", None)
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("W&B: stopped (")
+    assert wandb.run is None, "or the next run of this process would not find a login"
 
 
 KILL_THE_CLIENT = """

@@ -266,6 +266,7 @@ def _reset_client(client_errors: tuple[type[Exception], ...]) -> None:
     # Stopping a client that has died raises in its turn, or even exits with the dead process's code.
     with contextlib.suppress(SystemExit, *client_errors):
         wandb.teardown()
+    wandb.run = None  # left behind, it would be taken for an open run, in which no login is looked for
 
 
 def _first_line(error: Exception) -> str:
