@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.report.reading import Count, parse_json, read_fields, read_text
+from sslbench.reading import parse_json
+from sslbench.report.reading import Count, read_fields, read_text
 from sslbench.report.results import RESULT, require_schema
 from sslbench.report.text import printable, relative, short
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
+from sslbench.reading import read_text
 from sslbench.tracking.base import RunInfo
+
+_FORBIDDEN = set("/\\#?%:")
+_LONGEST = 256
 
 
 def new_id(run: RunInfo) -> str:
@@ -19,13 +24,20 @@ def new_id(run: RunInfo) -> str:
 
 
 def saved_id(run: RunInfo) -> str | None:
-    """The id that a resumed run had; None for a run that begins, or that W&B has not seen.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """The id that a resumed run had; None for a run that begins, or if no file holds one."""
     path = _file(run)
-    return path.read_text(encoding="utf-8").strip() if run.first_step > 0 and path.exists() else None
+    if run.first_step == 0:
+        return None
+    try:
+        found = read_text(path).strip()
+    except UserError:
+        return None
+    return found if _is_id(found) else None
+
+
+def _is_id(text: str) -> bool:
+    """Whether W&B takes it as an id, which also becomes part of the name of a folder."""
+    return 0 < len(text) <= _LONGEST and text.isprintable() and not set(text) & _FORBIDDEN
 
 
 def save_id(run: RunInfo, used: str) -> None:
