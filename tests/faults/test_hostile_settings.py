@@ -89,7 +89,10 @@ def test_targets(folder: Path, sentinel: Sentinel, refused: Refused, tried: Trie
 
 
 @pytest.mark.usefixtures("payload")
-@pytest.mark.fault("a config.yaml that is no configuration: tags, aliases, nesting, wrong types", REFUSED)
+@pytest.mark.fault(
+    "a config.yaml that is no configuration: tags, aliases, nesting, wrong types",
+    "refused in one line, or of no effect; nothing of it is executed",
+)
 def test_texts(folder: Path, sentinel: Sentinel, refused: Refused, tried: Tried, thorough: bool) -> None:
     path = folder / "config.yaml"
     good = path.read_text()
