@@ -176,11 +176,15 @@ def test_result_of_the_same_settings(settings_of: MakeSettings, tmp_path: Path) 
     assert finished_result(tmp_path / "absent", settings) is None
     (tmp_path / "config.yaml").write_text(config.save(settings))
     assert finished_result(tmp_path, settings) is None
-    (tmp_path / "result.json").write_text('{"val_acc_best": 0.5}')
-    assert finished_result(tmp_path, settings) == {"val_acc_best": 0.5}
+    names = {"run_id": "a", "algorithm": "vat", "dataset": "digits", "split_hash": "0f", "device": "cpu"}
+    counts = {"num_labels": 20, "seed": 0, "step_best": 8}
+    shares = ("val_acc_best", "test_acc", "test_acc_last", "test_acc_median20", "test_ece")
+    result = {**names, **counts, **dict.fromkeys(shares, 0.5), "train_seconds": 1.5, "steps_per_second": 9}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert finished_result(tmp_path, settings) == result
     # Places and logging are not what a run computes.
     elsewhere = settings_of("threads=1", "log_every=5", "output_root=/elsewhere", "logger=wandb")
-    assert finished_result(tmp_path, elsewhere) == {"val_acc_best": 0.5}
+    assert finished_result(tmp_path, elsewhere) == result
 
 
 @pytest.mark.parametrize(

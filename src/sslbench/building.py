@@ -8,11 +8,13 @@ import pkgutil
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
-from sslbench.config import GROUPS, Node, Settings
-from sslbench.errors import UserError, nearest
+from sslbench.config import GROUPS, Node, Settings, conf_dir
+from sslbench.errors import UserError, nearest, printable
+from sslbench.reading import parse_yaml
 
 
 def check_nodes(settings: Settings) -> None:
@@ -22,12 +24,70 @@ def check_nodes(settings: Settings) -> None:
         UserError: an argument is unknown or of the wrong type; the message names its key.
     """
     for group in GROUPS:
+        _target(getattr(settings, group), group)
         _check_node(getattr(settings, group), group)
-    if "images" not in settings.dataset:
+    if not isinstance(settings.dataset.get("images"), dict):
         raise UserError(
             "dataset.images is not given: the data set's yaml must say how networks see its images, as those "
             "in conf/dataset do"
         )
+
+
+def require_shipped(settings: Settings, source: Path, remedy: str) -> None:
+    """Refuse settings from a file that name a class or function other than those in the shipped ``conf/``.
+
+    Whatever a ``_target_`` names is imported and called. A file that came from somebody else may therefore
+    name what stands at the same key of a shipped file, and nothing more. Imports nothing.
+
+    Args:
+        settings: as `sslbench.config.load` gave them.
+        source: the file, for the message.
+        remedy: what to do if its author is trusted, for the message.
+
+    Raises:
+        UserError: naming the key and its target.
+    """
+    for group in GROUPS:
+        _require_shipped(getattr(settings, group), group, source, remedy)
+
+
+def _require_shipped(value: Any, key: str, source: Path, remedy: str) -> None:
+    if isinstance(value, list):
+        for inner in value:
+            _require_shipped(inner, f"{key}[]", source, remedy)
+    if not isinstance(value, dict):
+        return
+    if "_target_" in value:
+        shipped, target = _shipped().get(key, {}), value["_target_"]
+        known = isinstance(target, str) and target in shipped
+        if not known or value.get("_partial_", False) is not shipped[target]:
+            told = printable(str(target)[:80])
+            raise UserError(
+                f"{source}: {printable(key)}._target_={told} does not come with sslbench, and could run any "
+                f"code; {remedy}"
+            )
+    for name, inner in value.items():
+        _require_shipped(inner, f"{key}.{name}", source, remedy)
+
+
+@cache
+def _shipped() -> dict[str, dict[str, bool]]:
+    """By the key of a node, the targets that shipped files have there, each with its ``_partial_``."""
+    found: dict[str, dict[str, bool]] = {group: {} for group in GROUPS}
+    for group in GROUPS:
+        for path in sorted((conf_dir() / group).glob("*.yaml")):
+            _gather(parse_yaml(path.read_text(encoding="utf-8"), str(path)), group, found)
+    return found
+
+
+def _gather(value: Any, key: str, found: dict[str, dict[str, bool]]) -> None:
+    if isinstance(value, str) and value[2:-1] in GROUPS and value == f"${{{value[2:-1]}}}":
+        found[key] = found[value[2:-1]]  # such as `distance: ${loss}`
+    elif isinstance(value, dict):
+        if "_target_" in value:
+            found.setdefault(key, {})[value["_target_"]] = value.get("_partial_", False)
+        for name, inner in value.items():
+            _gather(inner, f"{key}.{name}", found)
 
 
 def _check_node(node: Node, key: str) -> None:
@@ -56,21 +116,16 @@ def _arguments(node: Node) -> Node:
     }
 
 
-def _instructions(node: Node) -> Node:
-    """What Hydra needs of `node` and of the nodes within."""
-    words = {name: value for name, value in node.items() if name in ("_target_", "_partial_")}
-    arguments = {
-        name: _instructions(value) if isinstance(value, dict) and "_target_" in value else value
-        for name, value in _arguments(node).items()
-    }
-    return {**words, **arguments}
-
-
 def _target(node: Node, key: str) -> Any:
+    if not isinstance(node.get("_target_"), str):
+        raise UserError(f"{key} has no _target_: it must say what to make, as the yaml files in conf/ do")
     try:
-        return pkgutil.resolve_name(node["_target_"])
+        target = pkgutil.resolve_name(node["_target_"])
     except (ImportError, ValueError, AttributeError) as error:
         raise UserError(f"{key}._target_={node['_target_']} cannot be imported ({error})") from error
+    if not callable(target):
+        raise UserError(f"{key}._target_={node['_target_']} is neither a class nor a function")
+    return target
 
 
 @cache
@@ -120,7 +175,10 @@ def blaming(key: str) -> Iterator[None]:
 
 
 def build(node: Node, key: str, **arguments: Any) -> Any:
-    """Make the object that `node` describes: the only caller of Hydra's ``instantiate``.
+    """Make the object that `node` describes.
+
+    This is not Hydra's ``instantiate``: that would resolve once more what the settings hold resolved already,
+    and so read the environment for a text that only looks like an interpolation.
 
     Args:
         node: with ``_target_``, its arguments, and nodes within.
@@ -130,15 +188,22 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
     Raises:
         UserError: the constructor refused a value; the message names the key.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
+    target = _target(node, key)
+    values = {name: _built(value, f"{key}.{name}") for name, value in _arguments(node).items()}
+    values |= arguments
+    if node.get("_partial_"):
+        return partial(target, **values)
     try:
-        return instantiate(_instructions(node), **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from error
-        if isinstance(cause, ValueError | TypeError):
-            raise UserError(f"{key}: {cause}") from error
-        raise
+        return target(**values)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        # RuntimeError is what torch raises for a layer of a negative size, or one that no memory holds.
+        raise UserError(f"{key}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _built(value: Any, key: str) -> Any:
+    """`value` with each node in it as the object that it describes."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            return build(value, key)
+        return {name: _built(inner, f"{key}.{name}") for name, inner in value.items()}
+    return [_built(inner, key) for inner in value] if isinstance(value, list) else value

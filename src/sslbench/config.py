@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from sslbench.errors import UserError, nearest
+from sslbench.errors import UserError, nearest, printable
 from sslbench.intervals import Interval
+from sslbench.reading import parse_yaml, read_text
 
 Node = dict[str, Any]
 
@@ -36,6 +38,7 @@ _PLACE = (
 #: Keys that only a sweep reads.
 _SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
 _SEEDS = ("seed", "split_seed")
+_MOST_THREADS = 1024  # more than a machine has cores; many more bring it down
 
 GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
 
@@ -147,7 +150,8 @@ class Settings(Keys):
         for key in ("root", "download", "typical", "facts"):
             identity["dataset"].pop(key, None)
         for node in (identity.get("loss", {}), identity["algorithm"].get("distance", {})):
-            node.pop("typical", None)  # it has done its work once the weights are resolved
+            if isinstance(node, dict):
+                node.pop("typical", None)  # it has done its work once the weights are resolved
         return identity
 
     def directory(self) -> Path:
@@ -217,26 +221,44 @@ def nested(settings: Settings) -> Node:
 
 def save(settings: Settings) -> str:
     """The settings as YAML."""
-    node = nested(settings)
-    node["overrides"] = [typed.replace("${", "\\${") for typed in settings.overrides]  # resolved long ago
-    return OmegaConf.to_yaml(OmegaConf.create(node))
+    return yaml.safe_dump(nested(settings), sort_keys=False, allow_unicode=True)
 
 
 def load(path: Path) -> Settings:
-    """Read what `save` gave.
+    """Read what `save` gave. It is resolved: what looks like an interpolation in it is text, and stays text.
+
+    Nothing of it is imported; who builds what it describes calls `sslbench.building.require_shipped` first.
 
     Raises:
         UserError: the file is absent or is not a run's configuration.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path))
+        found = parse_yaml(read_text(path), str(path))
+        if not isinstance(found, dict):
+            raise UserError(f"{path} is not a run's configuration (it holds no keys)")
+        merged = OmegaConf.merge(OmegaConf.structured(Settings), _literal(found))
         settings = OmegaConf.to_object(merged)
-    except FileNotFoundError as error:
-        raise UserError(f"{path.parent} is not a run's folder: it has no {path.name}") from error
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise UserError(f"{path.parent} is not a run's folder: it has no {path.name}") from error
+        raise
+    except (OmegaConfBaseException, ValueError) as error:
         raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0]})") from error
     assert isinstance(settings, Settings)
+    if absent := [group for group in GROUPS if group not in settings.choices]:
+        raise UserError(f"{path} is not a run's configuration (choices.{absent[0]} is not given)")
     return settings
+
+
+def _literal(value: Any) -> Any:
+    """`value` written so that OmegaConf resolves nothing in it: neither the environment nor another key."""
+    if isinstance(value, dict):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_literal(inner) for inner in value]
+    if isinstance(value, str):  # a backslash before a dollar sign would escape the escape
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return value
 
 
 def difference(ours: Settings, theirs: Settings) -> str | None:
@@ -244,7 +266,8 @@ def difference(ours: Settings, theirs: Settings) -> str | None:
     mine, other = dict(_flat(ours.identity())), dict(_flat(theirs.identity()))
     for key in sorted({*mine, *other}):
         if mine.get(key) != other.get(key):
-            return f"{key} is {other.get(key)} there and {mine.get(key)} here"
+            there, here = (printable(str(values.get(key))) for values in (other, mine))
+            return f"{printable(key)} is {there} there and {here} here"
     return None
 
 
@@ -277,7 +300,11 @@ def check_values(settings: Settings) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key}={value} must be at least 1")
+    if settings.threads is not None and settings.threads > _MOST_THREADS:
+        raise UserError(f"threads={settings.threads} must be at most {_MOST_THREADS}")
     facts = settings.dataset.get("facts", {})
+    if not isinstance(facts, dict) or not all(isinstance(fact, int) and fact > 0 for fact in facts.values()):
+        raise UserError("dataset.facts must be whole numbers of at least 1, by name")
     if "num_classes" in facts:  # of a well-known set: told before it is loaded, or even downloaded
         from sslbench.data.splits import check_counts
 

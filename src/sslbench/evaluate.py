@@ -7,28 +7,34 @@ import json
 import sys
 from pathlib import Path
 
-from sslbench.errors import UserError
+from sslbench.errors import UserError, printable
+
+_NEEDED = ("device", "split_hash", "val_acc_best", "test_acc", "test_ece")
+_REMEDY = "if you trust whoever wrote it, add --trust"
 
 
 def evaluate_run(
-    directory: Path, device: str | None = None, data_root: str | None = None
+    directory: Path, device: str | None = None, data_root: str | None = None, trust: bool = False
 ) -> dict[str, float]:
     """Evaluate the saved weights of the run in `directory` on its own validation and test images.
 
     Args:
         directory: the folder of a finished run.
         device: auto, cpu or cuda; None for the kind that the run was trained on.
-        data_root: where the data sets are here, if not where they were for the run.
+        data_root: where the data sets are here, if not where they were for the run. Absent files are
+            downloaded only there: where a run's configuration says is for its author to write.
+        trust: whether the run's configuration may name classes and functions that do not come with sslbench.
 
     Returns:
         ``val_acc_best``, ``test_acc`` and ``test_ece``, fractions, under the names of ``result.json``.
 
     Raises:
-        UserError: there is no finished run, or its files or data are absent or damaged.
+        UserError: there is no finished run, its files or data are absent or damaged, or its configuration
+            names what is not trusted.
     """
     from sslbench import config
     from sslbench.algorithms.base import AnyAlgorithm, stages_of
-    from sslbench.building import build, check_nodes
+    from sslbench.building import build, check_nodes, require_shipped
     from sslbench.engine.device import pick_device
     from sslbench.engine.evaluation import evaluate
     from sslbench.engine.weights import load_weights
@@ -36,11 +42,17 @@ def evaluate_run(
     from sslbench.setup import build_models, prepare_data, prepare_process
 
     settings = config.load(directory / "config.yaml")
-    recorded = read_result(directory)
+    if not trust:
+        require_shipped(settings, directory / "config.yaml", _REMEDY)
+    config.check_values(settings)
+    recorded = read_result(directory, _NEEDED)
     if device is None:
         device = "cpu" if recorded["device"] == "cpu" else "cuda"
-    if data_root is not None and "root" in settings.dataset:
-        settings.dataset["root"] = data_root
+    if "root" in settings.dataset:
+        if data_root is None:
+            settings.dataset["download"] = False
+        else:
+            settings.dataset["root"] = data_root
     check_nodes(settings)
     target = pick_device(device)
     prepare_process(settings)
@@ -55,20 +67,21 @@ def evaluate_run(
     return {"val_acc_best": on_valid.acc, "test_acc": on_test.acc, "test_ece": on_test.ece}
 
 
-def _show(directory: Path, device: str | None, data_root: str | None, as_json: bool) -> bool:
+def _show(arguments: argparse.Namespace) -> bool:
     """Evaluate, print, and say whether the numbers are those of ``result.json``."""
     from sslbench.rundir import read_result
 
-    recorded = read_result(directory)
-    evaluated = evaluate_run(directory, device, data_root)
+    recorded = read_result(arguments.run_dir, _NEEDED)
+    evaluated = evaluate_run(arguments.run_dir, arguments.device, arguments.data_root, arguments.trust)
     agrees = all(recorded[key] == value for key, value in evaluated.items())
-    if as_json:
+    if arguments.json:
         print(json.dumps({**evaluated, "agrees": agrees}))
         return agrees
     for key, value in evaluated.items():
         note = "" if recorded[key] == value else f"   but result.json says {recorded[key]!r}"
         print(f"{key:<14}{value!r}{note}")
-    print("equal to result.json" if agrees else f"not equal to result.json, from {recorded['device']}")
+    device = printable(recorded["device"])
+    print("equal to result.json" if agrees else f"not equal to result.json, from {device}")
     return agrees
 
 
@@ -85,9 +98,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--data-root", metavar="DIR", help="where the data are, if not where the run had them"
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the run's config.yaml name classes and functions that do not come with sslbench, such as "
+        "those of a --config-dir: they are imported and called, so add it only to runs of people you trust",
+    )
     arguments = parser.parse_args(argv)
     try:
-        agrees = _show(arguments.run_dir, arguments.device, arguments.data_root, arguments.json)
+        agrees = _show(arguments)
     except UserError as error:
-        sys.exit(f"sslbench-eval: {error}")
+        sys.exit(f"sslbench-eval: {printable(str(error))}")
     sys.exit(0 if agrees else 1)

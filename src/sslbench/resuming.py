@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sslbench import config
+from sslbench.building import require_shipped
 from sslbench.config import Settings
 from sslbench.errors import UserError
 
@@ -23,7 +24,11 @@ def resumed(typed: Settings) -> Settings:
     """
     assert typed.resume is not None
     folder = Path(typed.resume).expanduser().absolute()
-    settings = config.load(folder / "config.yaml")
+    saved = folder / "config.yaml"
+    settings = config.load(saved)
+    require_shipped(settings, saved, "start the command again that began the run")
+    if "root" in settings.dataset:
+        settings.dataset["download"] = False  # it would be written where the author of the file says
     for override in typed.overrides:
         key = override.partition("=")[0].lstrip("+~")
         group, _, argument = key.partition(".")

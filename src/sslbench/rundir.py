@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from traceback import format_exception
@@ -18,6 +18,7 @@ from sslbench import config
 from sslbench.config import Node, Settings
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
+from sslbench.reading import parse_json, read_text
 
 _LOCK = ".lock"
 STATUS = "status.json"
@@ -40,23 +41,52 @@ def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | Non
             f"{directory} holds a run of another configuration ({difference}): "
             f"choose another run_dir or delete it"
         )
-    return read_result(directory) if (directory / RESULT).exists() else None
+    return read_result(directory, _FIELDS) if (directory / RESULT).exists() else None
 
 
-def read_result(directory: Path) -> dict[str, Any]:
+#: What the program itself reads of a result, by kind; the greatest number that each may be.
+_TEXTS = ("run_id", "algorithm", "dataset", "split_hash", "device")
+_WHOLE = dict.fromkeys(("num_labels", "seed", "step_best"), 2**63)
+_FRACTIONS = dict.fromkeys(("val_acc_best", "test_acc", "test_acc_last", "test_acc_median20", "test_ece"), 1)
+_POSITIVE = dict.fromkeys(
+    ("train_seconds", "steps_per_second"), 10**12
+)  # more seconds cannot be told in days
+_FIELDS = (*_TEXTS, *_WHOLE, *_FRACTIONS, *_POSITIVE)
+
+
+def read_result(directory: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
     """The content of ``result.json``.
+
+    Args:
+        directory: of the run.
+        needed: fields that must be there; of those that the program knows, each that is there is checked.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
     path = directory / RESULT
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{directory} holds no finished run: it has no result.json") from error
-    except ValueError as error:
+        result = parse_json(read_text(path, "it"), "it")
+        for name in _FIELDS:
+            if name in result or name in needed:
+                _check_field(name, result.get(name))
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise UserError(f"{directory} holds no finished run: it has no {RESULT}") from error
         raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
     return result
+
+
+def _check_field(name: str, value: Any) -> None:
+    if name in _TEXTS:
+        valid = isinstance(value, str)
+    else:
+        most = {**_WHOLE, **_FRACTIONS, **_POSITIVE}[name]
+        kind = int if name in _WHOLE else int | float
+        # bool is an int to Python; NaN fails the comparison
+        valid = isinstance(value, kind) and not isinstance(value, bool) and 0 <= value <= most
+    if not valid:
+        raise UserError(f"it has no valid '{name}'")
 
 
 class InUseError(UserError):
@@ -85,7 +115,8 @@ def claimed(directory: Path) -> Iterator[None]:
             f"{directory} cannot be written ({error.strerror}): choose another output_root or run_dir"
         ) from error
     for left_by_a_kill in directory.rglob(".*.part"):
-        left_by_a_kill.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder of that name is none of ours
+            left_by_a_kill.unlink(missing_ok=True)
     try:
         yield
     finally:
@@ -142,11 +173,11 @@ def write_status(directory: Path, status: str, summary: Node, **details: Any) ->
 
 def read_status(directory: Path) -> dict[str, Any]:
     """The content of ``status.json``; empty where there is none, or none that can be read."""
+    path = directory / STATUS
     try:
-        found = json.loads((directory / STATUS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return parse_json(read_text(path), str(path))
+    except UserError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def in_words(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from sslbench.errors import UserError
 from sslbench.files import write_atomically
 from sslbench.intervals import Interval
+from sslbench.reading import require_file
 
 #: Raised when a checkpoint of before cannot be gone on from.
 FORMAT = 1
@@ -58,14 +60,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the file is damaged or holds something other than a checkpoint.
-        OSError: it cannot be read.
+        OSError: it is absent, or cannot be read.
     """
+    if path.exists():
+        require_file(path)
     content = path.read_bytes()
     archive = content[: -_DIGEST_BYTES - 2] + b"\0\0"
     if hashlib.sha256(archive).hexdigest().encode() != content[-_DIGEST_BYTES:]:
         raise UserError(f"{path} is damaged: its content does not have the checksum that it was written with")
     try:
-        state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of formats that we do not write
+            warnings.simplefilter("ignore")
+            state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("not a checkpoint")
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sslbench.errors import UserError
 from sslbench.files import write_atomically
+from sslbench.reading import require_file
 
 
 def cpu_copy(model: nn.Module) -> dict[str, Tensor]:
@@ -36,6 +37,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         UserError: the file is absent, damaged, or belongs to another network.
     """
+    require_file(path)
     try:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

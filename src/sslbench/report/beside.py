@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sslbench.errors import UserError
+from sslbench.reading import parse_yaml, read_text
 from sslbench.report.columns import Column, format_spread
 from sslbench.report.commands import commands
 from sslbench.report.groups import Group, spread
@@ -61,15 +60,7 @@ def read_published(path: Path) -> list[Published]:
     Raises:
         UserError: the file cannot be read, or is not a list of such rows.
     """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (
-        yaml.YAMLError,
-        ValueError,
-    ) as error:  # a date such as 2024-13-45 is a ValueError, without its place
-        raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]})") from error
+    found = parse_yaml(read_text(path), str(path))
     if not isinstance(found, list) or not found:
         raise UserError(f"{path} must be a list of rows")
     return [_row(path, number, row) for number, row in enumerate(found, start=1)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.report.reading import Count, parse_json, read_fields, read_text
+from sslbench.reading import parse_json
+from sslbench.report.reading import Count, read_fields, read_text
 from sslbench.report.results import RESULT, require_schema
 from sslbench.report.text import printable, relative, short
 
@@ -118,6 +120,14 @@ def _identity(found: object, where: str) -> Identity:
     return read_fields(Identity, found, where)
 
 
+def _is_path(text: str) -> bool:
+    """Whether a system takes it: not so NUL, nor halves of characters other than Python's for raw bytes."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
     """The run folders that a sweep planned, and warnings about lines that say nothing.
 
@@ -137,7 +147,7 @@ def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
             found = parse_json(line, where)
             require_schema(found.get("schema"), where)
             folder = found.get("folder")
-            if not isinstance(folder, str) or not folder or "\0" in folder:
+            if not isinstance(folder, str) or not _is_path(folder):
                 raise UserError(f"{where}: 'folder' must be the path of a folder")
             cells[path.parent / folder] = _identity(found.get("run"), f"{where}: run")
         except UserError as error:

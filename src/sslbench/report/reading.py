@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sslbench import reading
 from sslbench.errors import UserError
 from sslbench.report.text import printable, relative
 
@@ -21,7 +20,6 @@ Positive = float
 Metrics = dict[str, float]
 
 _LONGEST_TEXT = 4096  # characters
-_LONGEST_FILE = 2**28  # bytes; a file of a run has some thousand
 _LARGEST = 1e15  # of seconds and rates: sums and squares of more would overflow
 
 T = TypeVar("T")
@@ -43,41 +41,12 @@ class Calibration:
 
 
 def read_text(path: Path) -> str:
-    """The content of a text file in UTF-8.
+    """The content of a text file in UTF-8, named in messages as seen from the working directory.
 
     Raises:
         UserError: it cannot be read, is no ordinary file, is larger than 256 MiB, or is not UTF-8.
     """
-    try:
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
-            raise UserError(f"{relative(path)} is a folder, not a file")
-        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
-            raise UserError(f"{relative(path)} is no ordinary file")
-        if found.st_size > _LONGEST_FILE:
-            raise UserError(f"{relative(path)} has {found.st_size} bytes: it is no file of a run")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {relative(path)}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{relative(path)} is not UTF-8 text ({error})") from error
-
-
-def parse_json(text: str, where: str) -> dict[str, Any]:
-    """The JSON object that `text` is; `where` is its file, and its line if it has many.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        found = json.loads(text)
-    except RecursionError as error:
-        raise UserError(f"{where} is nested too deeply") from error
-    except ValueError as error:
-        raise UserError(f"{where} is not valid JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{where} holds no JSON object: is it a file of a run?")
-    return found
+    return reading.read_text(path, relative(path))
 
 
 def _is_number(value: Any) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslbench.errors import UserError
+from sslbench.reading import parse_json
 from sslbench.report.reading import (
     Calibration,
     Count,
     Fraction,
     Metrics,
     Positive,
-    parse_json,
     read_fields,
     read_text,
 )
@@ -109,5 +110,5 @@ def require_schema(schema: object, where: str) -> None:
         UserError: `schema` is not 1.
     """
     if schema != SCHEMA or isinstance(schema, bool):
-        shown = printable(short(repr(schema), 40))
+        shown = printable(short(reprlib.repr(schema), 40))
         raise UserError(f"{where} has schema {shown}, this version reads schema {SCHEMA}")

@@ -90,8 +90,14 @@ def groups_csv(comparison: Comparison) -> str:
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
+    inert = [{name: _inert(value) for name, value in row.items()} for row in rows]
     # As objects: beside an empty cell pandas would make floats of whole numbers.
-    return pd.DataFrame(rows, dtype=object).to_csv(index=False)
+    return pd.DataFrame(inert, dtype=object).to_csv(index=False)
+
+
+def _inert(value: Any) -> Any:
+    """A text that a spreadsheet does not take for a formula, which could start programs."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def latex(comparison: Comparison) -> str:

@@ -5,15 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sslbench.errors import printable
 
-def printable(text: str) -> str:
-    r"""`text` on one line: control characters and unpaired surrogates as escapes such as ``\x1b``.
-
-    An escape sequence in a name must neither move the cursor of a terminal nor break a row of a table.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+__all__ = ["printable", "relative", "short"]
 
 
 def short(text: str, length: int) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sslbench.config import Settings
-from sslbench.errors import UserError
+from sslbench.errors import UserError, printable
 from sslbench.files import write_text_atomically
-from sslbench.rundir import RESULT, STATUS, read_status
+from sslbench.rundir import RESULT, STATUS, read_result, read_status
 
 CELLS_SCHEMA = 1
 CELLS = "cells.jsonl"
@@ -65,7 +65,7 @@ class Cell:
         if self.result():
             return State.FINISHED, ""
         status = read_status(self.folder)
-        error = str(status.get("error", ""))
+        error = printable(str(status.get("error", "")))
         try:
             state = State(status.get("status", ""))
         except ValueError:
@@ -75,10 +75,10 @@ class Cell:
     def result(self) -> dict[str, Any]:
         """The content of the cell's ``result.json``; empty unless it is a result of this very run."""
         try:
-            found = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = read_result(self.folder)
+        except UserError:
             return {}
-        return found if isinstance(found, dict) and found.get("run_id") == self.run_id else {}
+        return found if found.get("run_id") == self.run_id else {}
 
     def stamp(self) -> tuple[int, int]:
         """Changes whenever the result or the status is written."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
+from sslbench.reading import require_file
 from sslbench.tracking.base import RunInfo
 
 FILE_NAME = "metrics.jsonl"
@@ -69,20 +70,35 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         path: the file.
 
     Raises:
-        UserError: a line before the last is not a JSON object.
+        UserError: it is no ordinary file, or a line before the last is not a log point.
     """
+    require_file(path)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     points: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
-        try:
-            point = json.loads(line)
-        except json.JSONDecodeError:
-            point = None
-        if isinstance(point, dict) and "step" in point:
+        point = _point(line)
+        if point is not None:
             points.append(point)
         elif number < len(lines):
             raise UserError(f"{path}, line {number}: not a log point; remove the line, or the run's folder")
     return points
+
+
+def _point(line: str | bytes) -> dict[str, Any] | None:
+    """The log point of a line; None if it is none, because it was torn or somebody else wrote it."""
+    try:
+        point = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(point, dict) or not all(map(_is_number, point.values())):
+        return None
+    return point if isinstance(point.get("step"), int) else None
+
+
+def _is_number(value: object) -> bool:
+    if value is None or isinstance(value, float):
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def latest(path: Path) -> dict[str, Any]:
@@ -91,19 +107,15 @@ def latest(path: Path) -> dict[str, Any]:
     Reads a few kilobytes, however long the file is.
     """
     try:
+        require_file(path)
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             tail = file.read()
-    except OSError:
+    except (OSError, UserError):
         return {}
     found: dict[str, Any] = {}
     for line in tail.splitlines():
-        try:
-            point = json.loads(line)
-        except ValueError:  # cut off in front, or being written
-            continue
-        if isinstance(point, dict):
-            found |= point
+        found |= _point(line) or {}  # none where it is cut off in front, or being written
     return found
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
+from sslbench.reading import read_text
 from sslbench.tracking.base import RunInfo
+
+_FORBIDDEN = set("/\\#?%:")
+_LONGEST = 256
 
 
 def new_id(run: RunInfo) -> str:
@@ -19,16 +24,21 @@ def new_id(run: RunInfo) -> str:
 
 
 def saved_id(run: RunInfo) -> str | None:
-    """The id that the run in this folder had; None where W&B has not seen it.
+    """The id that the run in this folder had; None where W&B has not seen it, or where no file holds one.
 
     Not kept in the checkpoint: a run that was killed before its first one trains the same again, and is not
     to leave the beginning of its curves behind at W&B.
-
-    Raises:
-        OSError: the file cannot be read.
     """
-    path = _file(run)
-    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+    try:
+        found = read_text(_file(run)).strip()
+    except UserError:
+        return None
+    return found if _is_id(found) else None
+
+
+def _is_id(text: str) -> bool:
+    """Whether W&B takes it as an id, which also becomes part of the name of a folder."""
+    return 0 < len(text) <= _LONGEST and text.isprintable() and not set(text) & _FORBIDDEN
 
 
 def save_id(run: RunInfo, used: str) -> None:
