@@ -117,6 +117,22 @@ def test_no_run_there(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> 
     assert not Path("nowhere").exists()
 
 
+def test_a_folder_may_not_choose_what_is_run(
+    sslbench: Sslbench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = stopped(sslbench, monkeypatch, "logger=none", "algorithm=pi_model")
+    saved = folder / "config.yaml"
+    saved.write_text(saved.read_text().replace("sslbench.algorithms.pi_model.PiModel", "planted.PiModel"))
+    (tmp_path / "planted.py").write_text("open('ran', 'w')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    capfd.readouterr()
+    assert sslbench(f"resume={folder}") == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert "algorithm._target_=planted.PiModel does not come with sslbench" in line
+    assert line.endswith("start the command again that began the run")
+    assert not Path("ran").exists()
+
+
 def test_not_in_a_sweep(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
     assert sslbench("-m", "resume=one,other") == 1
     assert "resume takes the folder of one run, and no sweep" in capfd.readouterr().err
