@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
-from sslbench.config import Settings
+from sslbench.config import Settings, conf_dir
 from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
 from sslbench.run import run
 from sslbench.setup import build_models, prepare_data, prepare_process
+from sslbench.tracking.jsonl import JsonlTracker
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -35,6 +38,27 @@ def test_first_loss_on_cuda_is_that_on_the_cpu(settings_of: MakeSettings, model:
         output = algorithm.step(models, batches.next(), Progress(torch.zeros((), device=device), 10))
         losses.append(output.loss.item())
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml")))
+def test_resumed_run_equals_an_uninterrupted_one(
+    settings_of: MakeSettings, algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (f"algorithm={algorithm}", "model=cnn", "device=cuda", "precision=fp32", "deterministic=true")
+    whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
+    run(whole)
+
+    def advance(self: JsonlTracker, step: int) -> None:
+        if step == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            run(broken)
+    run(broken)
+    weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("whole", "broken")]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("algorithm", ["supervised", "pi_model", "vat", "mixmatch", "self_training", "sgan"])
