@@ -22,6 +22,8 @@ def check_nodes(settings: Settings) -> None:
         UserError: an argument is unknown or of the wrong type; the message names its key.
     """
     for group in GROUPS:
+        if "_target_" not in getattr(settings, group):
+            raise UserError(f"{group}._target_ is not given: {group} must be one of its choices")
         _check_node(getattr(settings, group), group)
     if "images" not in settings.dataset:
         raise UserError(
@@ -69,7 +71,7 @@ def _instructions(node: Node) -> Node:
 def _target(node: Node, key: str) -> Any:
     try:
         return pkgutil.resolve_name(node["_target_"])
-    except (ImportError, ValueError, AttributeError) as error:
+    except (ImportError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{key}._target_={node['_target_']} cannot be imported ({error})") from error
 
 

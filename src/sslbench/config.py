@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -179,6 +180,12 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     for key in map(str, config):
         if key not in known:
             raise UserError(f"there is no key '{key}'{nearest(key, known)}")
+    for group in GROUPS:
+        if not isinstance(choices.get(group), str):
+            raise UserError(f"{group} takes one choice: {group}=... (--help lists them)")
+    for entry in fields(Keys):
+        if entry.default is MISSING and entry.name not in config:  # by ~steps
+            raise UserError(f"{entry.name} is not given: add {entry.name}=...")
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
@@ -188,9 +195,24 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
         key = f"{error.full_key}: " if error.full_key else ""
         raise UserError(key + str(error).splitlines()[0]) from error
     assert isinstance(keys, Keys)
+    for group in GROUPS:
+        _check_names(getattr(keys, group), group)
     if isinstance(keys.dataset.get("path"), str):  # so that a later evaluation finds it from any folder
         keys.dataset["path"] = str(Path(keys.dataset["path"]).expanduser().absolute())
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
+
+
+def _check_names(node: Mapping[Any, Any], key: str) -> None:
+    """Refuse names that are not text beside such as are: they could not be sorted, nor be arguments.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, value in node.items():
+        if not isinstance(name, str) and (key in GROUPS or any(isinstance(other, str) for other in node)):
+            raise UserError(f"{key} has a key {name!r} that is not text: put it in quotes")
+        if isinstance(value, Mapping):
+            _check_names(value, f"{key}.{name}")
 
 
 def nested(settings: Settings) -> Node:
@@ -239,12 +261,24 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
+def check_folder(path: str, key: str) -> None:
+    """Refuse what no folder can be called, or only so that a terminal or a line of a file would break.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if any(category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in path):
+        raise UserError(f"{key}={path!r} holds a control character or half of one: choose another folder")
+
+
 def check_values(settings: Settings) -> None:
     """Check the plain keys; imports nothing heavy.
 
     Raises:
         UserError: naming the key and the remedy.
     """
+    for key in ("data_root", "output_root", "run_dir"):
+        check_folder(getattr(settings, key) or "", key)
     positive = {
         "num_labels": settings.num_labels,
         "num_valid": settings.num_valid,

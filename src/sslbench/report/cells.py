@@ -8,7 +8,8 @@ from pathlib import Path
 from sslbench.errors import UserError
 from sslbench.report.reading import Count, parse_json, read_fields, read_text
 from sslbench.report.results import RESULT, require_schema
-from sslbench.report.text import printable, relative, short
+from sslbench.report.text import relative
+from sslbench.text import printable, short
 
 STATUS = "status.json"
 CELLS = "cells.jsonl"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sslbench.errors import UserError
 from sslbench.files import write_atomically
-from sslbench.report.text import printable, relative
+from sslbench.report.text import relative
+from sslbench.text import printable
 
 if TYPE_CHECKING:
     from sslbench.report.comparison import Comparison

@@ -20,7 +20,7 @@ from sslbench.report.commands import commands
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group
 from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_draws
-from sslbench.report.text import short
+from sslbench.text import short
 
 _LONGEST = 1000  # characters of a cell: what went wrong is told in full
 
