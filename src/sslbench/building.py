@@ -68,6 +68,15 @@ def _instructions(node: Node) -> Node:
     return {**words, **arguments}
 
 
+def _looks_unresolved(value: Any) -> bool:
+    """Whether Hydra would resolve `value` once more: text that came out of a resolver, or was escaped."""
+    if isinstance(value, dict):
+        return any(map(_looks_unresolved, value.values()))
+    if isinstance(value, list):
+        return any(map(_looks_unresolved, value))
+    return isinstance(value, str) and "${" in value
+
+
 def _target(node: Node, key: str) -> Any:
     try:
         return pkgutil.resolve_name(node["_target_"])
@@ -130,13 +139,18 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
         arguments: what the run adds (the data's shape, parameters to optimise).
 
     Raises:
-        UserError: the constructor refused a value; the message names the key.
+        UserError: the constructor refused a value, or Hydra could not pass it on; the message names the key.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
+    instructions = _instructions(node)
+    if _looks_unresolved(instructions):
+        raise UserError(
+            f"{key}: a value with '${{' in it would be taken for an interpolation: write it without"
+        )
     try:
-        return instantiate(_instructions(node), **arguments)
+        return instantiate(instructions, **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):

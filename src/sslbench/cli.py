@@ -59,7 +59,7 @@ def _check_flags() -> None:
             _say(told.getvalue().splitlines()[-1].partition("error: ")[2] + " (--hydra-help lists the flags)")
         raise
     if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
-        raise UserError("--experimental-rerun: type the command again; sslbench-report shows those of its runs")
+        raise UserError("--experimental-rerun is not supported: type the run's command again")
 
 
 def _is_hydras(error: Exception) -> bool:

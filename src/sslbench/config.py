@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from unicodedata import category
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from sslbench.errors import UserError, nearest
+from sslbench.names import check_folder, file_name
 
 Node = dict[str, Any]
 
@@ -25,6 +26,9 @@ _PLACE = ("device", "threads", "data_root", "output_root", "run_dir", "logger", 
 #: Keys that only a sweep reads.
 _SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
 _SEEDS = ("seed", "split_seed")
+
+#: Of steps and the like: the last whole number that a float holds exactly.
+_LARGEST = 2**53
 
 GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
 
@@ -93,7 +97,7 @@ class Settings(Keys):
     @property
     def _stem(self) -> str:
         parts = (self.choices["algorithm"], self.loss_name, self.choices["dataset"], str(self.num_labels))
-        return "-".join(part.replace("/", "_") for part in parts if part)
+        return file_name("-".join(part for part in parts if part))
 
     @property
     def run_id(self) -> str:
@@ -220,11 +224,18 @@ def nested(settings: Settings) -> Node:
     return asdict(settings)
 
 
+def _verbatim(value: Any) -> Any:
+    """`value` so that OmegaConf, given it, returns it: what looks like an interpolation was resolved long ago."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    if isinstance(value, dict):
+        return {key: _verbatim(inner) for key, inner in value.items()}
+    return [_verbatim(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def save(settings: Settings) -> str:
     """The settings as YAML."""
-    node = nested(settings)
-    node["overrides"] = [typed.replace("${", "\\${") for typed in settings.overrides]  # resolved long ago
-    return OmegaConf.to_yaml(OmegaConf.create(node))
+    return OmegaConf.to_yaml(OmegaConf.create(_verbatim(nested(settings))))
 
 
 def load(path: Path) -> Settings:
@@ -261,16 +272,6 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def check_folder(path: str, key: str) -> None:
-    """Refuse what no folder can be called, or only so that a terminal or a line of a file would break.
-
-    Raises:
-        UserError: naming the key.
-    """
-    if any(category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in path):
-        raise UserError(f"{key}={path!r} holds a control character or half of one: choose another folder")
-
-
 def check_values(settings: Settings) -> None:
     """Check the plain keys; imports nothing heavy.
 
@@ -294,6 +295,8 @@ def check_values(settings: Settings) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key}={value} must be at least 1")
+        if value > _LARGEST:
+            raise UserError(f"{key} must be at most {_LARGEST}")
     facts = settings.dataset.get("facts", {})
     if "num_classes" in facts:  # of a well-known set: told before it is loaded, or even downloaded
         from sslbench.data.splits import check_counts

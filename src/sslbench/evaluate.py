@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from sslbench.errors import UserError
+from sslbench.text import printable
 
 
 def evaluate_run(
@@ -68,7 +69,8 @@ def _show(directory: Path, device: str | None, data_root: str | None, as_json: b
     for key, value in evaluated.items():
         note = "" if recorded[key] == value else f"   but result.json says {recorded[key]!r}"
         print(f"{key:<14}{value!r}{note}")
-    print("equal to result.json" if agrees else f"not equal to result.json, from {recorded['device']}")
+    device_there = printable(str(recorded["device"]))
+    print("equal to result.json" if agrees else f"not equal to result.json, from {device_there}")
     return agrees
 
 
@@ -89,5 +91,5 @@ def main(argv: list[str] | None = None) -> None:
     try:
         agrees = _show(arguments.run_dir, arguments.device, arguments.data_root, arguments.json)
     except UserError as error:
-        sys.exit(f"sslbench-eval: {error}")
+        sys.exit(f"sslbench-eval: {printable(str(error))}")
     sys.exit(0 if agrees else 1)

@@ -170,7 +170,7 @@ def _report(args: argparse.Namespace) -> None:
     for path, content in files.items():
         _write(path, content)
     for line in warnings:
-        print(f"sslbench-report: warning: {line}", file=sys.stderr)
+        print(f"sslbench-report: warning: {printable(line)}", file=sys.stderr)
     show(comparison, seeds=args.seeds)
     for path in files:
         print(f"wrote {relative(path)}")
@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UserError as error:
-        print(f"sslbench-report: {error}", file=sys.stderr)
+        print(f"sslbench-report: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -23,8 +23,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sslbench import config
 from sslbench.composition_errors import composing
-from sslbench.config import Settings, check_folder
+from sslbench.config import Settings
 from sslbench.errors import SweepError, UserError
+from sslbench.names import check_folder
 from sslbench.run import check
 from sslbench.rundir import in_use
 from sslbench.signals import terminable
@@ -163,7 +164,8 @@ def _composed(
     for overrides in combinations:
         try:
             with composing(overrides):
-                keys, choices = _merged(overrides, parser.parse_overrides(overrides), master, loader, composed)
+                parsed = parser.parse_overrides(overrides)
+                keys, choices = _merged(overrides, parsed, master, loader, composed)
             yield overrides, config.from_config(keys, choices, list(overrides))
         except UserError as error:
             yield overrides, str(error)
