@@ -146,9 +146,7 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
 
     instructions = _instructions(node)
     if _looks_unresolved(instructions):
-        raise UserError(
-            f"{key}: a value with '${{' in it would be taken for an interpolation: write it without"
-        )
+        raise UserError(f"{key}: a value with '${{' in it is taken for an interpolation: leave it out")
     try:
         return instantiate(instructions, **arguments)
     except InstantiationException as error:

@@ -17,10 +17,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from hydra_plugins.sslbench_sweeper import GridSweeper
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.sslbench_sweeper import GridSweeper
 from sslbench import config
 from sslbench.composition_errors import in_one_line
 from sslbench.errors import SweepError, UserError

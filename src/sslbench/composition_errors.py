@@ -52,7 +52,8 @@ def in_one_line(error: Exception, arguments: Sequence[str]) -> str:
         return "a group cannot be null: leave it out, or give one of its choices (--help lists them)"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         told = " ".join(str(error).split()) or type(error).__name__
-        return f"Hydra cannot read this command line or a file that it names ({told})"
+        where = "this command line or a file that it names"
+        return f"Hydra cannot read {where} ({told}); HYDRA_FULL_ERROR=1 says more"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         if extra := _EXTRAS.get(error.missing_cfg_file):
             return f"{error.missing_cfg_file} is not installed: pip install 'sslbench[{extra}]'"

@@ -207,13 +207,13 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
 
 
 def _check_names(node: Mapping[Any, Any], key: str) -> None:
-    """Refuse names that are not text beside such as are: they could not be sorted, nor be arguments.
+    """Refuse names that are not text beside such as are: they could not be sorted.
 
     Raises:
         UserError: naming the first.
     """
     for name, value in node.items():
-        if not isinstance(name, str) and (key in GROUPS or any(isinstance(other, str) for other in node)):
+        if not isinstance(name, str) and any(isinstance(other, str) for other in node):
             raise UserError(f"{key} has a key {name!r} that is not text: put it in quotes")
         if isinstance(value, Mapping):
             _check_names(value, f"{key}.{name}")
@@ -225,7 +225,7 @@ def nested(settings: Settings) -> Node:
 
 
 def _verbatim(value: Any) -> Any:
-    """`value` so that OmegaConf, given it, returns it: what looks like an interpolation was resolved long ago."""
+    """`value` so that OmegaConf, given it, gives it back: interpolations were resolved long ago."""
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     if isinstance(value, dict):

@@ -83,8 +83,8 @@ class WandbTracker:
         for key, name in named.items():
             if not _is_name(name):
                 raise ValueError(
-                    f"logger.{key}={name!r}: use a name of at most {_LONGEST_NAME} characters, without control "
-                    f"characters and any of / \\ # ? % :"
+                    f"logger.{key}={name!r}: use a name of at most {_LONGEST_NAME} printable "
+                    f"characters, without any of / \\ # ? % :"
                 )
         if isinstance(tags, str):
             raise ValueError(f"logger.tags={tags!r}: write a list, logger.tags=[{tags}]")
