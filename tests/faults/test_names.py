@@ -127,7 +127,7 @@ _TYPED = [
 
 @pytest.mark.fault(
     "choices of the user's own called ..x, -rf, <b>x, a newline, an escape sequence and the like",
-    "single run and sweep: a folder in the output folder, and a report that is whole",
+    "a run of each: a folder in the output folder, and no control character on the terminal",
 )
 def test_own_choices_of_any_name(
     sslbench: Sslbench,
