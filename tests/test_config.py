@@ -92,3 +92,15 @@ def test_a_saved_run_keeps_its_weight_and_its_id(tmp_path: Path, settings_of: Ma
     again = load(path)
     assert again.algorithm["weight"] == 2.0
     assert again.run_id == settings.run_id
+
+
+@pytest.mark.parametrize(
+    "text", ["${seed}", "\\${seed}", "\\\\${", "x${oc.env:HOME}y", "'${a}'", "$", "a\nb\x1b", "\\"]
+)
+def test_text_is_saved_as_it_is(text: str, settings_of: MakeSettings, tmp_path: Path) -> None:
+    settings = settings_of()
+    settings.choices["model"] = settings.logger["tags"] = text
+    settings.overrides.append(text)
+    settings.dataset["facts"] = {"names": [text]}
+    (tmp_path / "config.yaml").write_text(save(settings), encoding="utf-8")
+    assert load(tmp_path / "config.yaml") == settings

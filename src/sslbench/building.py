@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sslbench.config import GROUPS, Node, Settings, conf_dir
-from sslbench.errors import UserError, nearest, printable
+from sslbench.errors import UserError, nearest
 from sslbench.reading import parse_yaml
+from sslbench.text import printable
 
 
 def check_nodes(settings: Settings) -> None:
@@ -121,7 +122,7 @@ def _target(node: Node, key: str) -> Any:
         raise UserError(f"{key} has no _target_: it must say what to make, as the yaml files in conf/ do")
     try:
         target = pkgutil.resolve_name(node["_target_"])
-    except (ImportError, ValueError, AttributeError) as error:
+    except (ImportError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{key}._target_={node['_target_']} cannot be imported ({error})") from error
     if not callable(target):
         raise UserError(f"{key}._target_={node['_target_']} is neither a class nor a function")
@@ -186,7 +187,7 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
         arguments: what the run adds (the data's shape, parameters to optimise).
 
     Raises:
-        UserError: the constructor refused a value; the message names the key.
+        UserError: the constructor refused a value, or Hydra could not pass it on; the message names the key.
     """
     target = _target(node, key)
     values = {name: _built(value, f"{key}.{name}") for name, value in _arguments(node).items()}

@@ -5,24 +5,31 @@ Nothing here imports torch before a run starts: help, completion and ``--cfg job
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
+from contextlib import redirect_stderr
+from traceback import walk_tb
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.sslbench_sweeper import GridSweeper
 from sslbench import config
 from sslbench.composition_errors import in_one_line
 from sslbench.errors import SweepError, UserError
 from sslbench.signals import exit_code
 from sslbench.sweep.task import task
+from sslbench.text import printable, short
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_LONGEST = 2000  # characters of what is told; what was typed may have more
 _failures: list[UserError] = []
 
 
@@ -39,7 +46,27 @@ def _task(composed: DictConfig) -> float:
 
 
 def _say(message: str) -> None:
-    print(f"sslbench: {message}", file=sys.stderr, flush=True)
+    print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)
+
+
+def _check_flags() -> None:
+    """Refuse in one line what Hydra's parser would refuse with its whole usage."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            flags = get_args_parser().parse_args()
+    except SystemExit as stop:
+        if stop.code:
+            _say(told.getvalue().splitlines()[-1].partition("error: ")[2] + " (--hydra-help lists the flags)")
+        raise
+    if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
+        raise UserError("--experimental-rerun is not supported: type the run's command again")
+
+
+def _is_hydras(error: Exception) -> bool:
+    """Whether Hydra raised it, and not what it hands a composed configuration to."""
+    ours = _task.__code__, GridSweeper.sweep.__code__
+    return not any(frame.f_code in ours for frame, _ in walk_tb(error.__traceback__))
 
 
 def main() -> None:
@@ -49,22 +76,20 @@ def main() -> None:
         sys.exit(1 if _failures else 0)
     os.environ[_FULL_ERROR] = "1"  # Hydra hands errors up instead of printing them over many lines
     try:
+        _check_flags()
         _hydra_main()
     except SweepError:  # told already
         sys.exit(1)
     except UserError as error:  # in a sweep
         _say(str(error))
         sys.exit(1)
-    except (HydraException, OmegaConfBaseException) as error:
-        _say(in_one_line(error, sys.argv[1:]))
-        sys.exit(1)
-    except ValueError as error:
-        if not str(error).startswith("Config group override must be"):  # all that Hydra raises this way
-            raise
-        _say("a group cannot be null: leave it out, or give one of its choices (--help lists them)")
-        sys.exit(1)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if not (_is_hydras(error) or isinstance(error, HydraException | OmegaConfBaseException)):
+            raise
+        _say(in_one_line(error, sys.argv[1:]))
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
         _say("interrupted; the same command goes on from the last checkpoint")

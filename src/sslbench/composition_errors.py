@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from sslbench.config import GROUPS, conf_dir
-from sslbench.errors import nearest
+from sslbench.errors import UserError, nearest
 
 #: Launchers that come with an extra of this package.
 _EXTRAS = {
@@ -24,13 +25,35 @@ _EXTRAS = {
 }
 
 
-def in_one_line(error: HydraException | OmegaConfBaseException, arguments: Sequence[str]) -> str:
+@contextmanager
+def composing(arguments: Sequence[str]) -> Iterator[None]:
+    """Around Hydra's work alone, none of ours: whatever it raises is a mistake in what was typed.
+
+    Args:
+        arguments: the command line.
+
+    Raises:
+        UserError: in one line.
+    """
+    try:
+        yield
+    except Exception as error:  # its parser and OmegaConf raise nearly every kind that Python has
+        raise UserError(in_one_line(error, arguments)) from error
+
+
+def in_one_line(error: Exception, arguments: Sequence[str]) -> str:
     """Say what is wrong with the command line and what to type instead.
 
     Args:
         error: what composing the configuration raised.
         arguments: the command line, from which the other choices are taken to find near keys.
     """
+    if str(error).startswith("Config group override must be"):
+        return "a group cannot be null: leave it out, or give one of its choices (--help lists them)"
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        told = " ".join(str(error).split()) or type(error).__name__
+        where = "this command line or a file that it names"
+        return f"Hydra cannot read {where} ({told}); HYDRA_FULL_ERROR=1 says more"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         if extra := _EXTRAS.get(error.missing_cfg_file):
             return f"{error.missing_cfg_file} is not installed: pip install 'sslbench[{extra}]'"
@@ -70,7 +93,7 @@ def _known_keys(arguments: Sequence[str]) -> list[str]:
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = compose("config", overrides=choices)
-    except HydraException:  # a second mistake: hint with what is certain
+    except Exception:  # a second mistake, of any kind (see `composing`): hint with what is certain
         return list(GROUPS)
     return [*GROUPS, *_keys(composed)]
 

@@ -16,9 +16,11 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sslbench.errors import UserError, nearest, printable
+from sslbench.errors import UserError, nearest
 from sslbench.intervals import Interval
+from sslbench.names import check_folder, file_name
 from sslbench.reading import parse_yaml, read_text
+from sslbench.text import printable
 
 Node = dict[str, Any]
 
@@ -39,6 +41,9 @@ _PLACE = (
 _SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
 _SEEDS = ("seed", "split_seed")
 _MOST_THREADS = 1024  # more than a machine has cores; many more bring it down
+
+#: Of steps and the like: the last whole number that a float holds exactly.
+_LARGEST = 2**53
 
 GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
 
@@ -110,7 +115,7 @@ class Settings(Keys):
     @property
     def _stem(self) -> str:
         parts = (self.choices["algorithm"], self.loss_name, self.choices["dataset"], str(self.num_labels))
-        return "-".join(part.replace("/", "_") for part in parts if part)
+        return file_name("-".join(part for part in parts if part))
 
     @property
     def run_id(self) -> str:
@@ -198,6 +203,12 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     for key in map(str, config):
         if key not in known:
             raise UserError(f"there is no key '{key}'{nearest(key, known)}")
+    for group in GROUPS:
+        if not isinstance(choices.get(group), str):
+            raise UserError(f"{group} takes one choice: {group}=... (--help lists them)")
+    for entry in fields(Keys):
+        if entry.default is MISSING and entry.name not in config:  # by ~steps
+            raise UserError(f"{entry.name} is not given: add {entry.name}=...")
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
@@ -207,11 +218,26 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
         key = f"{error.full_key}: " if error.full_key else ""
         raise UserError(key + str(error).splitlines()[0]) from error
     assert isinstance(keys, Keys)
+    for group in GROUPS:
+        _check_names(getattr(keys, group), group)
     if isinstance(keys.dataset.get("path"), str):  # so that a later evaluation finds it from any folder
         keys.dataset["path"] = str(Path(keys.dataset["path"]).expanduser().absolute())
     if isinstance(keys.dataset.get("root"), str):
         keys.dataset["root"] = str(Path(keys.dataset["root"]).expanduser().absolute())
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
+
+
+def _check_names(node: Mapping[Any, Any], key: str) -> None:
+    """Refuse names that are not text beside such as are: they could not be sorted.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, value in node.items():
+        if not isinstance(name, str) and any(isinstance(other, str) for other in node):
+            raise UserError(f"{key} has a key {name!r} that is not text: put it in quotes")
+        if isinstance(value, Mapping):
+            _check_names(value, f"{key}.{name}")
 
 
 def nested(settings: Settings) -> Node:
@@ -285,6 +311,8 @@ def check_values(settings: Settings) -> None:
     Raises:
         UserError: naming the key and the remedy.
     """
+    for key in ("data_root", "output_root", "run_dir"):
+        check_folder(getattr(settings, key) or "", key)
     positive = {
         "num_labels": settings.num_labels,
         "num_valid": settings.num_valid,
@@ -300,6 +328,8 @@ def check_values(settings: Settings) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key}={value} must be at least 1")
+        if value > _LARGEST:
+            raise UserError(f"{key} must be at most {_LARGEST}")
     if settings.threads is not None and settings.threads > _MOST_THREADS:
         raise UserError(f"threads={settings.threads} must be at most {_MOST_THREADS}")
     facts = settings.dataset.get("facts", {})

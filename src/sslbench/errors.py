@@ -25,13 +25,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'vat'?``, or an empty string when nothing is close."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""
-
-
-def printable(text: str) -> str:
-    r"""`text` on one line: control characters and unpaired surrogates as escapes such as ``\x1b``.
-
-    An escape sequence in a name must neither move the cursor of a terminal nor break a row of a table.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from sslbench.errors import UserError, printable
+from sslbench.errors import UserError
+from sslbench.text import printable
 
 _NEEDED = ("device", "split_hash", "val_acc_best", "test_acc", "test_ece")
 _REMEDY = "if you trust whoever wrote it, add --trust"

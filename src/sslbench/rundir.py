@@ -36,12 +36,17 @@ def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | Non
         UserError: the folder holds a run of other settings, or its result cannot be read.
     """
     saved = directory / "config.yaml"
-    if saved.exists() and (difference := config.difference(settings, config.load(saved))):
+    if _exists(saved) and (difference := config.difference(settings, config.load(saved))):
         raise UserError(
             f"{directory} holds a run of another configuration ({difference}): "
             f"choose another run_dir or delete it"
         )
-    return read_result(directory, _FIELDS) if (directory / RESULT).exists() else None
+    return read_result(directory, _FIELDS) if _exists(directory / RESULT) else None
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; that a name is too long, or a folder closed, is told by who writes."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises there
 
 
 #: What the program itself reads of a result, by kind; the greatest number that each may be.
@@ -101,7 +106,7 @@ def claimed(directory: Path) -> Iterator[None]:
         InUseError: another process trains in it.
         UserError: the folder cannot be made or written.
     """
-    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    made = [folder for folder in (directory, *directory.parents) if not _exists(folder)]
     lock = FileLock(directory / _LOCK, timeout=_PATIENCE_SECONDS)
     try:
         while not lock.is_locked:
@@ -131,7 +136,7 @@ def claimed(directory: Path) -> Iterator[None]:
 
 def in_use(directory: Path) -> bool:
     """Whether a process holds the folder. Asking takes the lock for a moment, for which `claimed` waits."""
-    if not (directory / _LOCK).exists():
+    if not _exists(directory / _LOCK):
         return False
     lock = FileLock(directory / _LOCK, timeout=0)
     try:

@@ -52,6 +52,14 @@ def test_an_accuracy_turns_into_an_error(make_run: MakeRun) -> None:
     assert line_of(beside(row), "Self-training")[4] == "10.00 (n=1: no spread)"
 
 
+def test_what_was_typed_and_a_remark_of_several_lines_stay_in_their_cells(make_run: MakeRun) -> None:
+    make_run("vat", 0, overrides=["algorithm=vat", "logger.tags=[`a`,<b>]"])
+    row = ROW | {"metric": "test_acc", "runs": {"algorithm": "vat"}, "remark": "one\ntwo\u2028three"}
+    cells = line_of(beside(row), "Self-training")
+    assert cells[7] == "one two three"
+    assert cells[8] == "<code>sslbench algorithm=vat 'logger.tags=\\[\\`a\\`,&lt;b&gt;\\]' seed=0</code>"
+
+
 def test_groups_are_told_apart_by_what_was_typed(make_run: MakeRun) -> None:
     for form in ("a", "b"):
         make_run("vat", 0, group=f"vat-{form}", overrides=["algorithm=vat", f"form={form}"])

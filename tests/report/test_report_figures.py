@@ -20,7 +20,7 @@ from sslbench.report.figures.heat_map import _axes
 from sslbench.report.figures.palette import Palette, best_variants, labels, style
 from sslbench.report.figures.sections import Section, figure_sections
 from sslbench.report.reading import Calibration
-from sslbench.report.text import short
+from sslbench.text import short
 
 SVG = "{http://www.w3.org/2000/svg}"
 BINS = {"counts": [0, 40, 60], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.25, 0.8]}

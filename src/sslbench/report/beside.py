@@ -12,7 +12,7 @@ from sslbench.reading import parse_yaml, read_text
 from sslbench.report.columns import Column, format_spread
 from sslbench.report.commands import commands
 from sslbench.report.groups import Group, spread
-from sslbench.report.markdown import table
+from sslbench.report.markdown import plain, table
 from sslbench.report.results import RunResult
 from sslbench.report.text import relative
 
@@ -73,6 +73,7 @@ def _row(path: Path, number: int, row: Any) -> Published:
     for name in _TEXTS:
         if not isinstance(row[name], str):
             raise UserError(f"{path}, row {number}: '{name}' must be text")
+        row[name] = " ".join(row[name].splitlines())  # a cell of a table is one line
     known = {entry.name for entry in fields(RunResult)} | {"typed"}
     if not isinstance(row["runs"], dict) or not set(row["runs"]) <= known:
         raise UserError(f"{path}, row {number}: 'runs' must name fields of result.json, or typed")
@@ -106,6 +107,10 @@ def _value(run: RunResult, metric: str) -> float:
     return 1 - value if inverted else value
 
 
+def _code(line: str) -> str:
+    return f"<code>{plain(line)}</code>" if "`" in line else f"`{line}`"
+
+
 def _cells(row: Published, groups: Sequence[Group]) -> list[str]:
     found = [group for group in groups if group.runs and _matches(group, row.runs)]
     if len(found) != 1:
@@ -121,7 +126,7 @@ def _cells(row: Published, groups: Sequence[Group]) -> list[str]:
         str(number.n),
         str(group.number),
         row.remark,
-        "<br>".join(f"`{line}`" for line in commands(group)),
+        "<br>".join(map(_code, commands(group))),
     ]
 
 

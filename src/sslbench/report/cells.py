@@ -10,7 +10,8 @@ from sslbench.errors import UserError
 from sslbench.reading import parse_json
 from sslbench.report.reading import Count, read_fields, read_text
 from sslbench.report.results import RESULT, require_schema
-from sslbench.report.text import printable, relative, short
+from sslbench.report.text import relative
+from sslbench.text import printable, short
 
 STATUS = "status.json"
 CELLS = "cells.jsonl"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sslbench.errors import UserError
 from sslbench.files import write_atomically
-from sslbench.report.text import printable, relative
+from sslbench.report.text import relative
+from sslbench.text import printable
 
 if TYPE_CHECKING:
     from sslbench.report.comparison import Comparison
@@ -169,7 +170,7 @@ def _report(args: argparse.Namespace) -> None:
     for path, content in files.items():
         _write(path, content)
     for line in warnings:
-        print(f"sslbench-report: warning: {line}", file=sys.stderr)
+        print(f"sslbench-report: warning: {printable(line)}", file=sys.stderr)
     show(comparison, seeds=args.seeds)
     for path in files:
         print(f"wrote {relative(path)}")
@@ -195,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UserError as error:
-        print(f"sslbench-report: {error}", file=sys.stderr)
+        print(f"sslbench-report: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

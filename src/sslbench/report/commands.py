@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sslbench.report.groups import Group
 from sslbench.report.results import RunResult
-from sslbench.report.text import printable
+from sslbench.text import printable
 
 # Left out of commands: seeds, which are listed together, the folders of one person's machine, and how a
 # sweep was run.

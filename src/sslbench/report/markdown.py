@@ -20,7 +20,7 @@ from sslbench.report.commands import commands
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group
 from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_draws
-from sslbench.report.text import short
+from sslbench.text import short
 
 _LONGEST = 1000  # characters of a cell: what went wrong is told in full
 
@@ -37,11 +37,11 @@ def table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) ->
 
 
 _ESCAPES = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{letter: f"\\{letter}" for letter in "\\[]*_$`"}}
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{letter: f"\\{letter}" for letter in "\\[]*_$`~#"}}
 )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A name or a path of any kind, of a length that fits, which stays text to whoever renders the page."""
     return short(text, _LONGEST).translate(_ESCAPES)
 
@@ -57,7 +57,7 @@ def _table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:
         columns,
         [
             [
-                cell.text if column.right else _plain(cell.text)
+                cell.text if column.right else plain(cell.text)
                 for cell, column in zip(row, columns, strict=True)
             ]
             for row in rows
@@ -70,7 +70,7 @@ def _command_section(group: Group) -> str:
     loss = f", {head.loss}" if head.loss else ""
     title = f"{head.dataset}, {head.num_labels} labels, {head.algorithm}{loss}, {head.model}"
     return (
-        f"Row {group.number}: {_plain(title)} (group `{_code(head.group)}`)\n\n```sh\n"
+        f"Row {group.number}: {plain(title)} (group `{_code(head.group)}`)\n\n```sh\n"
         + "\n".join(commands(group))
         + "\n```"
     )
@@ -82,7 +82,7 @@ def _difference_section(comparison: Comparison) -> list[str]:
         rows = map(difference_cells, comparison.differences)
         parts += [ON_DIFFERENCES, _table(DIFFERENCE_COLUMNS, rows)]
     if comparison.alone:
-        names = ", ".join(f"{_plain(group.label)} (row {group.number})" for group in comparison.alone)
+        names = ", ".join(f"{plain(group.label)} (row {group.number})" for group in comparison.alone)
         parts.append(f"No supervised group with the same data set, labels, steps and splits: {names}.")
     if not comparison.differences and not comparison.alone:
         parts.append("There is no other method than supervised training.")
@@ -99,7 +99,7 @@ def _missing_section(comparison: Comparison) -> list[str]:
             _table(MISSING_COLUMNS, missing_rows(comparison)),
         ]
     if comparison.warnings:
-        lines = "\n".join(f"- {_plain(line)}" for line in comparison.warnings)
+        lines = "\n".join(f"- {plain(line)}" for line in comparison.warnings)
         parts += ["## Files that could not be used", lines]
     return parts
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from sslbench import reading
 from sslbench.errors import UserError
-from sslbench.report.text import printable, relative
+from sslbench.report.text import relative
+from sslbench.text import printable
 
 # Names of their own, so that the annotations of a dataclass say which range a number must lie in.
 Count = int

@@ -17,7 +17,8 @@ from sslbench.report.reading import (
     read_fields,
     read_text,
 )
-from sslbench.report.text import printable, relative, short
+from sslbench.report.text import relative
+from sslbench.text import printable, short
 
 SCHEMA = 1
 RESULT = "result.json"

@@ -13,7 +13,8 @@ from sslbench.report.columns import SUMMARY_COLUMNS, format_interval, summary_ce
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group, spread
 from sslbench.report.notes import ON_BOOTSTRAP, on_draws
-from sslbench.report.text import relative, short
+from sslbench.report.text import relative
+from sslbench.text import short
 
 _AS_JSON = ("overrides", "metrics_best", "metrics_last", "test_calibration")
 _T = "Student's t 95 %"

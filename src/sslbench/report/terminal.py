@@ -22,7 +22,8 @@ from sslbench.report.columns import (
 )
 from sslbench.report.comparison import Comparison
 from sslbench.report.notes import ON_BOOTSTRAP, ON_CHOICE, on_draws
-from sslbench.report.text import relative, short
+from sslbench.report.text import relative
+from sslbench.text import short
 
 _WIDTH_WITHOUT_TERMINAL = 220  # characters: a pipe has no width, and 80 would break the table's cells
 _LONGEST = 60  # characters of a cell; a name may have thousands

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sslbench.config import Settings
-from sslbench.errors import UserError, printable
+from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 from sslbench.rundir import RESULT, STATUS, read_result, read_status
+from sslbench.text import printable
 
 CELLS_SCHEMA = 1
 CELLS = "cells.jsonl"

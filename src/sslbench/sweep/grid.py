@@ -18,15 +18,14 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from sslbench import config
-from sslbench.composition_errors import in_one_line
+from sslbench.composition_errors import composing
 from sslbench.config import Settings
 from sslbench.errors import SweepError, UserError
+from sslbench.names import check_folder
 from sslbench.run import check
 from sslbench.rundir import in_use
 from sslbench.signals import terminable
@@ -34,10 +33,12 @@ from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.launching import Launching, settle, wait_until_free
 from sslbench.sweep.overview import Overview, say, show_outcome
 from sslbench.sweep.process import DRIVER, STOP, terminate_cells
+from sslbench.text import printable, short
 
 _KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
+_LONGEST = 2000  # characters of one
 #: For runs to end after an interrupt; those of another sweep go on.
 _GRACE_SECONDS = 20.0
 
@@ -60,12 +61,14 @@ def sweep(
 
     Raises:
         SweepError: a configuration is wrong, and nothing was run; or not every run is finished.
-        UserError: the sweep's folder cannot be written, or two runs were given one folder.
+        UserError: the sweep's folder cannot be written, two runs were given one folder, or there is none.
         KeyboardInterrupt: asked for by a signal.
     """
     head, planned = _planned(arguments, master, loader)
     cells = without_repeats(planned)
-    folder = Path(str(master.hydra.sweep.dir)).absolute()
+    with composing(arguments):
+        folder = Path(str(master.hydra.sweep.dir)).absolute()
+    check_folder(str(folder), "hydra.sweep.dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STOP).unlink(missing_ok=True)  # of an earlier sweep, where the folder was typed
@@ -110,6 +113,7 @@ def _planned(
 
     Raises:
         SweepError: a configuration is wrong.
+        UserError: there is no combination.
     """
     head: Settings | None = None
     planned: list[Cell] = []
@@ -140,7 +144,8 @@ def _planned(
         count = wrong.total() + len(planned)
         _complain(f"nothing was started: {wrong.total()} of {count} configurations are wrong")
         raise SweepError("wrong configurations")
-    assert head is not None, "there is at least one combination"
+    if head is None:
+        raise UserError("there is nothing to run: a range or a list of values is empty")
     return head, planned
 
 
@@ -153,29 +158,41 @@ def _composed(
     their values are set one after the other in the same configuration, as Hydra does in the end.
     """
     parser = OverridesParser.create(config_loader=loader)
-    [combinations] = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+    with composing(arguments):
+        [combinations] = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
     composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
     for overrides in combinations:
-        parsed = parser.parse_overrides(overrides)
-        times = Counter(override.key_or_group for override in parsed)
-        # Of a key that is given twice (seed=1 ++seed=2), Hydra takes the last.
-        values = [o for o in parsed if _is_value(o) and times[o.key_or_group] == 1]
-        rest = tuple(text for text, o in zip(overrides, parsed, strict=True) if o not in values)
         try:
-            if rest not in composed:
-                found = loader.load_sweep_config(master, list(overrides))
-                choices = dict(found.hydra.runtime.choices)
-                with open_dict(found):
-                    del found["hydra"]
-                composed[rest] = found, choices
-            keys, choices = composed[rest]
-            for override in values:  # the same keys in every combination: nothing is left of the last one
-                OmegaConf.update(keys, override.key_or_group, override.value())
+            with composing(overrides):
+                parsed = parser.parse_overrides(overrides)
+                keys, choices = _merged(overrides, parsed, master, loader, composed)
             yield overrides, config.from_config(keys, choices, list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            yield overrides, in_one_line(error, overrides)
         except UserError as error:
             yield overrides, str(error)
+
+
+def _merged(
+    overrides: Sequence[str],
+    parsed: Sequence[Override],
+    master: DictConfig,
+    loader: ConfigLoader,
+    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]],
+) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration of one combination and its choices, from `composed` where it has the same choices."""
+    times = Counter(override.key_or_group for override in parsed)
+    # Of a key that is given twice (seed=1 ++seed=2), Hydra takes the last.
+    values = [o for o in parsed if _is_value(o) and times[o.key_or_group] == 1]
+    rest = tuple(text for text, o in zip(overrides, parsed, strict=True) if o not in values)
+    if rest not in composed:
+        found = loader.load_sweep_config(master, list(overrides))
+        choices = dict(found.hydra.runtime.choices)
+        with open_dict(found):
+            del found["hydra"]
+        composed[rest] = found, choices
+    keys, choices = composed[rest]
+    for override in values:  # the same keys in every combination: nothing is left of the last one
+        OmegaConf.update(keys, override.key_or_group, override.value())
+    return keys, choices
 
 
 def _is_value(override: Override) -> bool:
@@ -221,4 +238,4 @@ def _plan(combinations: int, cells: int, finished: int, failed: int, todo: int) 
 
 
 def _complain(message: str) -> None:
-    print(f"sslbench: {message}", file=sys.stderr, flush=True)
+    print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from sslbench.sweep.cells import Cell, State
 from sslbench.sweep.process import LOG
+from sslbench.text import printable
 from sslbench.tracking.console import clock, percent, stdout
 from sslbench.tracking.jsonl import FILE_NAME, latest
 
@@ -167,7 +168,7 @@ class Overview:
         for cell in running[:_SHOWN]:
             point = latest(cell.folder / FILE_NAME)
             grid.add_row(
-                Text(str(cell)),
+                Text(printable(str(cell))),
                 Text(f"step {point.get('step', 0)}/{cell.summary['steps']}"),
                 Text(f"val acc {percent(point.get('val/acc'))}" if "val/acc" in point else ""),
             )
@@ -208,5 +209,8 @@ def show_outcome(
 
 
 def say(console: Console, line: str) -> None:
-    """Print a line as it is: names may hold brackets, and paths are to be copied."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    """Print a line as it is: names may hold brackets, and paths are to be copied.
+
+    Control characters, which a name or an error read from a file may hold, are shown as escapes.
+    """
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from sslbench.text import printable
 from sslbench.tracking.base import RunInfo
 
 _REFRESH_SECONDS = 0.5
@@ -119,7 +121,7 @@ class ConsoleTracker:
 
     def _say(self, line: str) -> None:
         # Soft-wrapped: a log file has no width, and a path that is cut cannot be copied.
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | None = None) -> None:
@@ -148,9 +150,9 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(name, Text(printable(str(value))))  # a bracket in a name is no markup
     console.print(table)
-    console.print(str(run_dir), markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(str(run_dir)), markup=False, highlight=False, soft_wrap=True)
 
 
 def stdout() -> Console:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslbench.errors import UserError, nearest
+from sslbench.text import printable, short
 from sslbench.tracking.base import RunInfo
 from sslbench.tracking.wandb_id import new_id, save_id, saved_id
 
@@ -38,6 +39,9 @@ _SUMMARY = {
 _INIT_SECONDS = 30.0
 #: The client's own limit is none: a network lost at the end would hold up the sweep for ever.
 _FINISH_SECONDS = 300.0
+
+#: Characters that W&B takes.
+_LONGEST_NAME, _LONGEST_TAG = 128, 64
 
 
 @final
@@ -79,12 +83,17 @@ class WandbTracker:
             raise ValueError(
                 f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{nearest(str(mode), _MODES)}"
             )
-        if not project or set(project) & set("/\\#?%:"):
-            raise ValueError(f"logger.project={project!r}: use a name without any of / \\ # ? % :")
+        named = {"project": project} if entity is None else {"project": project, "entity": entity}
+        for key, name in named.items():
+            if not _is_name(name):
+                raise ValueError(
+                    f"logger.{key}={name!r}: use a name of at most {_LONGEST_NAME} printable "
+                    f"characters, without any of / \\ # ? % :"
+                )
         if isinstance(tags, str):
             raise ValueError(f"logger.tags={tags!r}: write a list, logger.tags=[{tags}]")
-        if wrong := [tag for tag in tags if not 1 <= len(tag) <= 64]:
-            raise ValueError(f"logger.tags={wrong}: a W&B tag has 1 to 64 characters")
+        if wrong := [tag for tag in tags if not tag.strip() or len(tag) > _LONGEST_TAG]:
+            raise ValueError(f"logger.tags={wrong}: a W&B tag has 1 to {_LONGEST_TAG} characters")
         self.project = project
         self.entity = entity
         self.mode = mode
@@ -198,7 +207,7 @@ class WandbTracker:
             name=run.name,
             group=run.group,
             job_type="train",
-            tags=list(dict.fromkeys([*run.tags, *self.tags])),
+            tags=list(dict.fromkeys(short(printable(tag), _LONGEST_TAG) for tag in (*run.tags, *self.tags))),
             config=dict(run.config),
             dir=run.run_dir,
             mode=mode,
@@ -218,6 +227,15 @@ class WandbTracker:
         self._run = None
         print(f"W&B: stopped ({_first_line(error)}); training and metrics.jsonl go on", flush=True)
         _reset_client(self._client_errors)
+
+
+def _is_name(text: str) -> bool:
+    """Whether W&B takes it for a project or an entity, which are parts of addresses."""
+    return (
+        0 < len(text.strip()) <= len(text) <= _LONGEST_NAME
+        and text.isprintable()
+        and not set(text) & set("/\\#?%:")
+    )
 
 
 def _keep_nodes(opened: wandb.Run, config: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from sslbench.report.figures.palette import (
     style,
 )
 from sslbench.report.groups import BASELINE, Group, Task
-from sslbench.report.text import short
+from sslbench.text import short
 
 RISE = 0.25  # share of a run in which accuracy climbs from chance; the vertical axis need not show it
 _POINTS = 120  # of a curve in the page; more cannot be told apart at its width

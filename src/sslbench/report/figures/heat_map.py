@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from sslbench.report.figures.drawing import WIDTH, Panel, look, to_svg
 from sslbench.report.groups import Group, Task, best_by_validation
-from sslbench.report.text import short
+from sslbench.text import short
 
 _NO_LOSS = "none"
 _MOST_ROWS = 40

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import MOST_CURVES, Palette
 from sslbench.report.groups import BASELINE, Group, best_by_validation
-from sslbench.report.text import short
+from sslbench.text import short
 
 _Setting = tuple[str, str, int, int]  # data set, model, validation images, steps
 

@@ -14,7 +14,7 @@ from sslbench.report.figures.curves import RISE, curve_labels, draw_curve, finis
 from sslbench.report.figures.drawing import legend_columns, look
 from sslbench.report.figures.palette import Style, style
 from sslbench.report.groups import Group
-from sslbench.report.text import short
+from sslbench.text import short
 
 _ALL_POINTS = 2000  # of a curve: a file of its own may be large
 

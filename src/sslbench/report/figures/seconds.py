@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import Palette
 from sslbench.report.groups import Group, Task, spread
-from sslbench.report.text import short
+from sslbench.text import short
 
 _LOG_FROM = 5.0  # ratio of the longest to the shortest time from which the axis is logarithmic
 _NAMED = 8  # points of a panel up to which each says its distance

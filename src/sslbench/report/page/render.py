@@ -34,7 +34,8 @@ from sslbench.report.differences import Difference
 from sslbench.report.figures.sections import figure_sections
 from sslbench.report.groups import Group
 from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_draws
-from sslbench.report.text import relative, short
+from sslbench.report.text import relative
+from sslbench.text import short
 
 # What is looked for first, so that it is seen without scrolling.
 _FIRST = (

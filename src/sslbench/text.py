@@ -1,0 +1,21 @@
+"""Text from people and files, made fit to be shown."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    r"""`text` on one line: control characters and unpaired surrogates as escapes such as ``\x1b``.
+
+    An escape sequence in a name must neither move the cursor of a terminal nor break a row of a table.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def short(text: str, length: int) -> str:
+    """`text`, cut in the middle to at most `length` characters (at least 3) if it is longer."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
