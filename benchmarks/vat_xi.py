@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sslbench import config
+from sslbench import config_file
 from sslbench.algorithms.base import Algorithm
 from sslbench.algorithms.vat import unit_length
 from sslbench.building import build
@@ -41,7 +41,7 @@ def direction(model: nn.Module, images: Tensor, start: Tensor, xi: float) -> Ten
 def main() -> None:
     """Measure and print."""
     directory = Path(sys.argv[1])
-    settings = config.load(directory / "config.yaml")
+    settings = config_file.load(directory / "config.yaml")
     prepare_process(settings)
     device = torch.device("cpu")
     data = prepare_data(settings, device)

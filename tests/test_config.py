@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sslbench.building import build, check_nodes
-from sslbench.config import Settings, load, save
+from sslbench.config import Settings
+from sslbench.config_file import load, save
 from sslbench.losses import ce, js, kl, l1, mse
 
 MakeSettings = Callable[..., Settings]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sslbench import config
+from sslbench import config_file
 from sslbench.engine import loop
 
 Sslbench = Callable[..., int]
@@ -70,7 +70,7 @@ def test_what_says_where_and_on_what_may_be_changed(
     folder = stopped(sslbench, monkeypatch, "logger=wandb", "logger.mode=offline", "logger.project=mine")
     changes = ["logger.tags=[again]", "threads=2", "log_every=3", "checkpoint_every=2", "data_root=elsewhere"]
     assert sslbench(f"resume={folder}", *changes) == 0
-    settings = config.load(folder / "config.yaml")
+    settings = config_file.load(folder / "config.yaml")
     assert (settings.logger["project"], settings.logger["tags"]) == ("mine", ["again"])
     assert (settings.threads, settings.log_every, settings.checkpoint_every) == (2, 3, "2")
     assert settings.overrides == [*TINY, "logger=wandb", "logger.mode=offline", "logger.project=mine"]
@@ -80,7 +80,7 @@ def test_what_says_where_and_on_what_may_be_changed(
 def test_another_logger(sslbench: Sslbench, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = stopped(sslbench, monkeypatch, "logger=none")
     assert sslbench(f"resume={folder}", "logger=wandb", "logger.mode=offline") == 0
-    assert config.load(folder / "config.yaml").choices["logger"] == "wandb"
+    assert config_file.load(folder / "config.yaml").choices["logger"] == "wandb"
     assert list((folder / "wandb").glob("offline-run-*"))
 
 

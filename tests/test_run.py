@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sslbench.config import Settings, load
+from sslbench.config import Settings
+from sslbench.config_file import load
 from sslbench.engine.checkpoint import load_checkpoint, save_checkpoint
 from sslbench.errors import DivergedError, UserError
 from sslbench.evaluate import evaluate_run

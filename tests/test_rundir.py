@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sslbench import config
+from sslbench import config_file
 from sslbench.config import Settings
 from sslbench.errors import UserError
 from sslbench.rundir import (
@@ -174,7 +174,7 @@ def test_status_that_cannot_be_written_does_not_hide_the_error(tmp_path: Path) -
 def test_result_of_the_same_settings(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of()
     assert finished_result(tmp_path / "absent", settings) is None
-    (tmp_path / "config.yaml").write_text(config.save(settings))
+    (tmp_path / "config.yaml").write_text(config_file.save(settings))
     assert finished_result(tmp_path, settings) is None
     names = {"run_id": "a", "algorithm": "vat", "dataset": "digits", "split_hash": "0f", "device": "cpu"}
     counts = {"num_labels": 20, "seed": 0, "step_best": 8}
@@ -199,7 +199,7 @@ def test_result_of_the_same_settings(settings_of: MakeSettings, tmp_path: Path) 
 def test_folder_of_other_settings(
     settings_of: MakeSettings, tmp_path: Path, override: str, named: str
 ) -> None:
-    (tmp_path / "config.yaml").write_text(config.save(settings_of()))
+    (tmp_path / "config.yaml").write_text(config_file.save(settings_of()))
     ours, message = settings_of(override), rf"another configuration \({named}\): choose another run_dir"
     with pytest.raises(UserError, match=message):
         finished_result(tmp_path, ours)
@@ -210,7 +210,7 @@ def test_folder_of_other_settings(
 
 def test_damaged_result(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of()
-    (tmp_path / "config.yaml").write_text(config.save(settings))
+    (tmp_path / "config.yaml").write_text(config_file.save(settings))
     for content in (b"", b'{"val_acc_best": 0.', b"\xff\xfe\x00"):
         (tmp_path / "result.json").write_bytes(content)
         with pytest.raises(UserError, match=r"result\.json is damaged \(.+\): delete it and run again"):

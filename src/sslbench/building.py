@@ -41,7 +41,7 @@ def require_shipped(settings: Settings, source: Path, remedy: str) -> None:
     name what stands at the same key of a shipped file, and nothing more. Imports nothing.
 
     Args:
-        settings: as `sslbench.config.load` gave them.
+        settings: as `sslbench.config_file.load` gave them.
         source: the file, for the message.
         remedy: what to do if its author is trusted, for the message.
 
@@ -118,8 +118,10 @@ def _arguments(node: Node) -> Node:
 
 
 def _target(node: Node, key: str) -> Any:
-    if not isinstance(node.get("_target_"), str):
+    if "_target_" not in node:
         raise UserError(f"{key} has no _target_: it must say what to make, as the yaml files in conf/ do")
+    if not isinstance(node["_target_"], str):
+        raise UserError(f"{key}._target_={node['_target_']} cannot be imported (it is no text)")
     try:
         target = pkgutil.resolve_name(node["_target_"])
     except (ImportError, ValueError, TypeError, AttributeError) as error:

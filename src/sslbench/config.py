@@ -5,22 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslbench.errors import UserError, nearest
-from sslbench.intervals import Interval
-from sslbench.names import check_folder, file_name
-from sslbench.reading import parse_yaml, read_text
-from sslbench.text import printable
+from sslbench.names import file_name
 
 Node = dict[str, Any]
 
@@ -39,11 +34,7 @@ _PLACE = (
 )
 #: Keys that only a sweep reads.
 _SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
-_SEEDS = ("seed", "split_seed")
-_MOST_THREADS = 1024  # more than a machine has cores; many more bring it down
-
-#: Of steps and the like: the last whole number that a float holds exactly.
-_LARGEST = 2**53
+SEEDS = ("seed", "split_seed")
 
 GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
 
@@ -125,7 +116,7 @@ class Settings(Keys):
     @property
     def group(self) -> str:
         """The id without the seeds: runs that differ in nothing else share it."""
-        identity = {key: value for key, value in self.identity().items() if key not in _SEEDS}
+        identity = {key: value for key, value in self.identity().items() if key not in SEEDS}
         return f"{self._stem}-{_digest(identity)}"
 
     def summary(self) -> Node:
@@ -243,114 +234,3 @@ def _check_names(node: Mapping[Any, Any], key: str) -> None:
 def nested(settings: Settings) -> Node:
     """The settings as plain nested mappings."""
     return asdict(settings)
-
-
-def save(settings: Settings) -> str:
-    """The settings as YAML."""
-    return yaml.safe_dump(nested(settings), sort_keys=False, allow_unicode=True)
-
-
-def load(path: Path) -> Settings:
-    """Read what `save` gave. It is resolved: what looks like an interpolation in it is text, and stays text.
-
-    Nothing of it is imported; who builds what it describes calls `sslbench.building.require_shipped` first.
-
-    Raises:
-        UserError: the file is absent or is not a run's configuration.
-    """
-    try:
-        found = parse_yaml(read_text(path), str(path))
-        if not isinstance(found, dict):
-            raise UserError(f"{path} is not a run's configuration (it holds no keys)")
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), _literal(found))
-        settings = OmegaConf.to_object(merged)
-    except UserError as error:
-        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-            raise UserError(f"{path.parent} is not a run's folder: it has no {path.name}") from error
-        raise
-    except (OmegaConfBaseException, ValueError) as error:
-        raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0]})") from error
-    assert isinstance(settings, Settings)
-    if absent := [group for group in GROUPS if group not in settings.choices]:
-        raise UserError(f"{path} is not a run's configuration (choices.{absent[0]} is not given)")
-    return settings
-
-
-def _literal(value: Any) -> Any:
-    """`value` written so that OmegaConf resolves nothing in it: neither the environment nor another key."""
-    if isinstance(value, dict):
-        return {key: _literal(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_literal(inner) for inner in value]
-    if isinstance(value, str):  # a backslash before a dollar sign would escape the escape
-        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    return value
-
-
-def difference(ours: Settings, theirs: Settings) -> str | None:
-    """The first key in which two runs would compute something else, with both values, or None."""
-    mine, other = dict(_flat(ours.identity())), dict(_flat(theirs.identity()))
-    for key in sorted({*mine, *other}):
-        if mine.get(key) != other.get(key):
-            there, here = (printable(str(values.get(key))) for values in (other, mine))
-            return f"{printable(key)} is {there} there and {here} here"
-    return None
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def check_values(settings: Settings) -> None:
-    """Check the plain keys; imports nothing heavy.
-
-    Raises:
-        UserError: naming the key and the remedy.
-    """
-    for key in ("data_root", "output_root", "run_dir"):
-        check_folder(getattr(settings, key) or "", key)
-    positive = {
-        "num_labels": settings.num_labels,
-        "num_valid": settings.num_valid,
-        "steps": settings.steps,
-        "eval_every": settings.eval_every,
-        "log_every": settings.log_every,
-        "batch.labelled": settings.batch.labelled,
-        "batch.unlabelled": settings.batch.unlabelled,
-        "jobs_per_gpu": settings.jobs_per_gpu,
-    }
-    if settings.threads is not None:
-        positive["threads"] = settings.threads
-    for key, value in positive.items():
-        if value < 1:
-            raise UserError(f"{key}={value} must be at least 1")
-        if value > _LARGEST:
-            raise UserError(f"{key} must be at most {_LARGEST}")
-    if settings.threads is not None and settings.threads > _MOST_THREADS:
-        raise UserError(f"threads={settings.threads} must be at most {_MOST_THREADS}")
-    facts = settings.dataset.get("facts", {})
-    if not isinstance(facts, dict) or not all(isinstance(fact, int) and fact > 0 for fact in facts.values()):
-        raise UserError("dataset.facts must be whole numbers of at least 1, by name")
-    if "num_classes" in facts:  # of a well-known set: told before it is loaded, or even downloaded
-        from sslbench.data.splits import check_counts
-
-        check_counts(settings.num_labels, settings.num_valid, facts["num_classes"], facts.get("num_train"))
-    for key in _SEEDS:
-        if not 0 <= getattr(settings, key) < 2**32:
-            raise UserError(f"{key}={getattr(settings, key)} must be from 0 to {2**32 - 1}")
-    try:
-        Interval.parse(settings.checkpoint_every)
-    except ValueError as error:
-        raise UserError(f"checkpoint_every={error}") from error
-    if settings.resume is not None:
-        raise UserError(
-            "resume takes the folder of one run, and no sweep: the sweep's own command again completes it"
-        )
-    for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
-        value = getattr(settings, key)
-        if value not in allowed:
-            raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{nearest(value, allowed)}")

@@ -33,19 +33,20 @@ def evaluate_run(
         UserError: there is no finished run, its files or data are absent or damaged, or its configuration
             names what is not trusted.
     """
-    from sslbench import config
+    from sslbench import config_file
     from sslbench.algorithms.base import AnyAlgorithm, stages_of
     from sslbench.building import build, check_nodes, require_shipped
+    from sslbench.config_checks import check_values
     from sslbench.engine.device import pick_device
     from sslbench.engine.evaluation import evaluate
     from sslbench.engine.weights import load_weights
     from sslbench.rundir import read_result
     from sslbench.setup import build_models, prepare_data, prepare_process
 
-    settings = config.load(directory / "config.yaml")
+    settings = config_file.load(directory / "config.yaml")
     if not trust:
         require_shipped(settings, directory / "config.yaml", _REMEDY)
-    config.check_values(settings)
+    check_values(settings)
     recorded = read_result(directory, _NEEDED)
     if device is None:
         device = "cpu" if recorded["device"] == "cpu" else "cuda"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sslbench import config
+from sslbench import config_file
 from sslbench.building import require_shipped
 from sslbench.config import Settings
 from sslbench.errors import UserError
@@ -25,7 +25,7 @@ def resumed(typed: Settings) -> Settings:
     assert typed.resume is not None
     folder = Path(typed.resume).expanduser().absolute()
     saved = folder / "config.yaml"
-    settings = config.load(saved)
+    settings = config_file.load(saved)
     require_shipped(settings, saved, "start the command again that began the run")
     if "root" in settings.dataset:
         settings.dataset["download"] = False  # it would be written where the author of the file says

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from sslbench import config
+from sslbench import config, config_file
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import blaming, build, check_nodes
 from sslbench.config import Settings
+from sslbench.config_checks import check_values
 from sslbench.data.batches import BatchSource, check_views
 from sslbench.engine.checkpoint import Checkpoints, Origin
 from sslbench.engine.device import device_name, pick_device, pick_precision
@@ -64,7 +65,7 @@ def check(settings: Settings) -> Parts:
     Raises:
         UserError: something the user can mend.
     """
-    config.check_values(settings)
+    check_values(settings)
     check_nodes(settings)
     algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     schedule: Schedule = build(settings.schedule, "schedule")
@@ -160,7 +161,7 @@ def _train(
         if told:
             print(f"sslbench: {told}", file=sys.stderr, flush=True)
         state.load_state_dict(saved)
-    write_text_atomically(directory / "config.yaml", config.save(settings))
+    write_text_atomically(directory / "config.yaml", config_file.save(settings))
     data.split.save(directory / "split.npz")
     result = None
     status = Status(directory, settings.summary())

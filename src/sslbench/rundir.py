@@ -14,7 +14,7 @@ from typing import Any, final
 
 from filelock import FileLock, Timeout
 
-from sslbench import config
+from sslbench import config_file
 from sslbench.config import Node, Settings
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
@@ -36,7 +36,7 @@ def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | Non
         UserError: the folder holds a run of other settings, or its result cannot be read.
     """
     saved = directory / "config.yaml"
-    if _exists(saved) and (difference := config.difference(settings, config.load(saved))):
+    if _exists(saved) and (difference := config_file.difference(settings, config_file.load(saved))):
         raise UserError(
             f"{directory} holds a run of another configuration ({difference}): "
             f"choose another run_dir or delete it"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hostile import NOT_JSON, REFUSED, SECRET, Sentinel, odd_files, one_line, remove
 
-from sslbench import config
+from sslbench import config_file
 from sslbench.config import GROUPS, Settings
 from sslbench.evaluate import main as evaluate
 
@@ -184,8 +184,8 @@ def test_interpolations(
 def test_what_looks_like_an_interpolation_is_kept(trained: Settings, tmp_path: Path) -> None:
     texts = ["${a}", "\\${a}", "\\\\${a}", "split_seed=${seed}", "${", "a: 'b'", "\ud800", "1e-3", "a\nb\x1b"]
     settings = Settings(**{**vars(trained), "overrides": texts})
-    (tmp_path / "config.yaml").write_text(config.save(settings))
-    assert config.load(tmp_path / "config.yaml") == settings
+    (tmp_path / "config.yaml").write_text(config_file.save(settings))
+    assert config_file.load(tmp_path / "config.yaml") == settings
 
 
 def test_targets_of_our_own_are_built_when_trusted(

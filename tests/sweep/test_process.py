@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from small_sweeps import BROKEN, read
 
-from sslbench import config
+from sslbench import config_file
 from sslbench.config import Settings
 from sslbench.rundir import claimed, in_use
 from sslbench.sweep import process
@@ -270,19 +270,19 @@ def test_the_cell_sees_its_gpu_alone(
 PARENT = """
 import sys
 from pathlib import Path
-from sslbench import config
+from sslbench import config, config_file
 from sslbench.sweep.process import train_cell
 
 if __name__ == "__main__":
     config.register()
-    train_cell(config.load(Path(sys.argv[1])), Path(sys.argv[2]))
+    train_cell(config_file.load(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
 def test_a_cell_does_not_outlive_its_parent(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of(*LONG)
     saved = tmp_path / "settings.yaml"
-    saved.write_text(config.save(settings))
+    saved.write_text(config_file.save(settings))
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     with subprocess.Popen([sys.executable, str(script), str(saved), str(tmp_path)]) as parent:

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sslbench import config
 from sslbench.composition_errors import composing
 from sslbench.config import Settings
+from sslbench.config_checks import check_values
 from sslbench.errors import SweepError, UserError
 from sslbench.names import check_folder
 from sslbench.run import check
@@ -124,7 +125,7 @@ def _planned(
         try:
             if isinstance(found, str):
                 raise UserError(found)
-            config.check_values(found)
+            check_values(found)
             group = repr(replace(found, seed=0, split_seed=0, overrides=[]))
             if group not in right:  # seeds make no difference to what is built
                 check(found)

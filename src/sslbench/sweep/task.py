@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sslbench import config
 from sslbench.config import Settings
+from sslbench.config_checks import check_values
 from sslbench.resuming import resumed
 from sslbench.sweep.gpus import workers
 
@@ -58,7 +59,7 @@ def task(composed: DictConfig) -> float:
 def _single(settings: Settings) -> dict[str, Any]:
     if settings.resume is not None:
         settings = resumed(settings)
-    config.check_values(settings)
+    check_values(settings)
     from sslbench.rundir import FINISHED, finished_result, read_status
 
     directory = settings.directory()
