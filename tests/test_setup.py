@@ -245,7 +245,7 @@ def test_space_is_enough_for_three_checkpoints_with_adam_and_the_weights() -> No
     checkpoint = {"models": weights, "optimizer": optimizer.state_dict(), "best_weights": weights}
     needed = sum(tensor.nbytes for state in (*3 * [checkpoint], weights) for tensor in tensors_in(state))
     # Without the allowance for all else, which must not hide that a copy is not counted.
-    assert checkpoint_bytes({"student": model}) - 2**24 == pytest.approx(needed, abs=2**14)
+    assert checkpoint_bytes({"student": model}) - 2**24 == pytest.approx(needed, abs=2**15)
 
 
 def test_threads(settings_of: MakeSettings) -> None:
