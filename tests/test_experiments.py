@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sslbench.building import build, check_nodes
-from sslbench.config import Settings, check_values, conf_dir
+from sslbench.config import Settings, conf_dir
+from sslbench.config_checks import check_values
 from sslbench.run import run
 
 EXPERIMENTS = sorted(

@@ -57,7 +57,8 @@ def _ends_well(code: int, out: str, err: str) -> None:
     assert "Traceback" not in out + err
     assert all(letter.isprintable() or letter == "\n" for letter in err)
     lines = err.splitlines()
-    assert all(line.startswith("sslbench: ") for line in lines)
+    # The one line that Hydra prints by itself is that of --package.
+    assert all(line.startswith(("sslbench: ", "package '")) for line in lines)
     if code == 0 or out.startswith("sweep: "):  # a sweep tells on stdout which of its runs have failed
         assert lines == []
     elif lines and lines[-1].startswith("sslbench: nothing was started: "):
@@ -133,6 +134,7 @@ _FOUND = {
     "seed=1 --multirun --run": "Only one of --run, --multirun",
     "--unknown": "unrecognized arguments: --unknown (--hydra-help lists the flags)",
     "--cfg x": "argument --cfg/-c: invalid choice",
+    "--cfg job --package nope": "package 'nope' not found in config",
     "--experimental-rerun x": "--experimental-rerun is not supported",
 }
 
