@@ -92,6 +92,7 @@ def test_another_logger(sslbench: Sslbench, monkeypatch: pytest.MonkeyPatch) -> 
         (["algorithm.weight=2"], "leave out algorithm.weight=2"),
         (["++dataset.images.noise=0.5"], "leave out ++dataset.images.noise=0.5"),
         (["run_dir=other"], "leave out run_dir=other"),
+        (["logger=wandb", "+logger.a.b=1"], "takes no argument 'a'"),
         (["logger.mode=offline"], "the run began with logger=none: logger.mode needs logger=... before it"),
     ],
 )
@@ -108,6 +109,11 @@ def test_what_would_make_it_another_run_is_refused(
     [line] = capfd.readouterr().err.splitlines()
     assert told in line
     assert not (folder / "result.json").exists()
+
+
+def test_an_empty_name_is_not_this_folder(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    assert sslbench("resume=") == 1
+    assert "resume= names no folder" in capfd.readouterr().err
 
 
 def test_no_run_there(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:

@@ -268,7 +268,7 @@ def test_a_terminated_run_says_so_and_a_second_process_may_not_enter(tmp_path: P
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert err.splitlines() == ["sslbench: interrupted; the same command goes on from the last checkpoint"]
+    assert err.splitlines() == ["sslbench: interrupted; the same command goes on"]
     assert status_of(directory)["status"] == "interrupted"
 
 

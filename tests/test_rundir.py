@@ -262,3 +262,30 @@ def test_a_status_that_cannot_be_read(tmp_path: Path, content: str | None) -> No
     if content is not None:
         (tmp_path / "status.json").write_bytes(content.encode("latin-1"))
     assert read_status(tmp_path) == {}
+
+
+def test_space_that_the_run_holds_already_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(UserError):
+        require_space(tmp_path, 1500)
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "last.pt").write_bytes(bytes(500))
+    require_space(tmp_path, 1500)
+
+
+def test_other_files_below_the_folder_are_let_alone(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "checkpoint" / ".last.pt.1.part", tmp_path / "other" / ".last.pt.2.part"
+    for path in (ours, theirs):
+        path.parent.mkdir()
+        path.touch()
+    with claimed(tmp_path):
+        assert (ours.exists(), theirs.exists()) == (False, True)
+
+
+def test_asked_to_end_when_all_is_done(tmp_path: Path) -> None:
+    (tmp_path / "result.json").touch()
+    with pytest.raises(KeyboardInterrupt), Status(tmp_path, RUN):
+        raise KeyboardInterrupt
+    assert read_status(tmp_path)["status"] == "finished"

@@ -50,14 +50,15 @@ def test_once_and_for_good() -> None:
     assert (done.returncode, done.stdout) == (0, "ends in order\n")
 
 
-def test_a_lost_terminal_that_is_ignored_stays_ignored() -> None:
-    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT])
+def test_what_is_ignored_stays_ignored(ignored: signal.Signals) -> None:
+    previous = signal.signal(ignored, signal.SIG_IGN)
     try:
-        with terminable():
-            signal.raise_signal(signal.SIGHUP)
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        with terminable(), held():
+            signal.raise_signal(ignored)
+        assert signal.getsignal(ignored) == signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, previous)
+        signal.signal(ignored, previous)
 
 
 def test_only_the_main_thread_sets_handlers() -> None:
@@ -135,3 +136,20 @@ def test_without_handlers_around_it_a_request_kills_as_ever() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "finished\n")
+
+
+def test_a_process_that_heeds_one_request_is_not_hurried_by_a_second() -> None:
+    script = (
+        "import signal\n"
+        "from sslbench.signals import exit_code, held, terminable\n"
+        "try:\n"
+        "    with terminable(once=True), held() as request:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "        print('finished', request.number, flush=True)\n"
+        "except KeyboardInterrupt as interrupt:\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    print(exit_code(interrupt))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "finished 2\n130\n"), done.stderr

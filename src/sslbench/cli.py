@@ -9,7 +9,7 @@ import io
 import math
 import os
 import sys
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from traceback import walk_tb
 
 import hydra
@@ -46,7 +46,8 @@ def _task(composed: DictConfig) -> float:
 
 
 def _say(message: str) -> None:
-    print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # of a terminal that is gone
+        print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
 def _check_flags() -> None:
@@ -72,7 +73,10 @@ def _is_hydras(error: Exception) -> bool:
 def main() -> None:
     """Run the command; a mistake that the user can mend is one line and exit code 1."""
     if os.environ.get(_FULL_ERROR) == "1":  # asked for by the user
-        _hydra_main()
+        try:
+            _hydra_main()
+        except KeyboardInterrupt as interrupt:
+            sys.exit(exit_code(interrupt))
         sys.exit(1 if _failures else 0)
     os.environ[_FULL_ERROR] = "1"  # Hydra hands errors up instead of printing them over many lines
     try:
@@ -92,7 +96,7 @@ def main() -> None:
         _say(in_one_line(error, sys.argv[1:]))
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        _say("interrupted; the same command goes on from the last checkpoint")
+        _say("interrupted; the same command goes on")
         sys.exit(exit_code(interrupt))
     finally:
         del os.environ[_FULL_ERROR]

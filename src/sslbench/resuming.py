@@ -22,7 +22,8 @@ def resumed(typed: Settings) -> Settings:
     Raises:
         UserError: the folder holds no run, or something was typed that would make it another run.
     """
-    assert typed.resume is not None
+    if not typed.resume:
+        raise UserError("resume= names no folder: give that of a run")
     folder = Path(typed.resume).expanduser().absolute()
     saved = folder / "config.yaml"
     settings = config_file.load(saved)
@@ -31,8 +32,8 @@ def resumed(typed: Settings) -> Settings:
         settings.dataset["download"] = False  # it would be written where the author of the file says
     for override in typed.overrides:
         key = override.partition("=")[0].lstrip("+~")
-        group, _, argument = key.partition(".")
-        if key == "resume" or group == "hydra":
+        group, _, rest = key.partition(".")
+        if key == "resume":
             continue
         if group not in _FREE:
             raise UserError(
@@ -40,7 +41,7 @@ def resumed(typed: Settings) -> Settings:
                 f"{override}, or start another run"
             )
         if group == "logger":
-            _take_logger(settings, typed, argument)
+            _take_logger(settings, typed, rest.partition(".")[0])
         else:
             setattr(settings, key, getattr(typed, key))
         if key == "data_root" and "root" in settings.dataset:
@@ -54,7 +55,7 @@ def _take_logger(settings: Settings, typed: Settings, argument: str) -> None:
     if not argument:
         settings.logger, settings.choices["logger"] = typed.logger, typed.choices["logger"]
     elif settings.choices["logger"] == typed.choices["logger"]:
-        settings.logger[argument] = typed.logger[argument]
+        settings.logger[argument] = typed.logger.get(argument)
     else:
         logger = settings.choices["logger"]
         raise UserError(f"the run began with logger={logger}: logger.{argument} needs logger=... before it")

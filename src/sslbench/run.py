@@ -129,7 +129,7 @@ def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
     except OSError as error:
         raise UserError(
             f"the run in {directory} stopped ({error.strerror or error}); what was written is kept, and "
-            f"the same command goes on from the last checkpoint"
+            f"the same command goes on"
         ) from error
 
 
@@ -160,7 +160,7 @@ def _train(
         saved, told = found
         if told:
             print(f"sslbench: {told}", file=sys.stderr, flush=True)
-        state.load_state_dict(saved)
+        state.load_state_dict(saved, settings.steps)
     write_text_atomically(directory / "config.yaml", config_file.save(settings))
     data.split.save(directory / "split.npz")
     result = None

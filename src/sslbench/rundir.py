@@ -21,6 +21,8 @@ from sslbench.files import write_text_atomically
 from sslbench.reading import parse_json, read_text
 
 _LOCK = ".lock"
+#: Folders in a run's folder in which it writes files of its own.
+_PLACES = ("checkpoint", "pictures", "wandb")
 STATUS = "status.json"
 RESULT = "result.json"
 #: The status of a run that has a result.
@@ -119,9 +121,10 @@ def claimed(directory: Path) -> Iterator[None]:
         raise UserError(
             f"{directory} cannot be written ({error.strerror}): choose another output_root or run_dir"
         ) from error
-    for left_by_a_kill in directory.rglob(".*.part"):
-        with suppress(OSError):  # a folder of that name is none of ours
-            left_by_a_kill.unlink(missing_ok=True)
+    for place in (directory, *(directory / name for name in _PLACES)):
+        for left_by_a_kill in place.glob(".*.part"):
+            with suppress(OSError):  # a folder of that name is none of ours
+                left_by_a_kill.unlink(missing_ok=True)
     try:
         yield
     finally:
@@ -156,6 +159,7 @@ def require_space(directory: Path, needed: int) -> None:
         UserError: the disk is too full.
     """
     free = shutil.disk_usage(directory).free
+    needed -= sum(path.stat().st_size for path in directory.glob("checkpoint/*.pt"))  # they are replaced
     if free < needed:
         raise UserError(
             f"{directory} has {free / 2**20:.0f} MiB free and the run needs about {needed / 2**20:.0f} MiB: "
@@ -219,11 +223,12 @@ class Status:
             self.outcome = FINISHED
             self._write()
         elif isinstance(error, KeyboardInterrupt):
-            self.outcome = "interrupted"
+            # Asked to end when all was done, it is done.
+            self.outcome = FINISHED if (self._directory / RESULT).exists() else "interrupted"
             self._write()
         else:
             # A full disk is not the run's fault: the same run would go on elsewhere, or later.
-            self.outcome = "interrupted" if isinstance(error, OSError) else "failed"
+            self.outcome = "interrupted" if isinstance(error, OSError | SystemExit) else "failed"
             # A disk may be so full that not even this fits; the error itself is on its way up.
             with suppress(OSError):
                 self._write(error=in_words(error), traceback="".join(format_exception(error)))

@@ -13,6 +13,10 @@ from typing import final
 REQUESTS = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
+#: Whether `terminable` was told that one request is all that this process heeds.
+_once = False
+
+
 class Stopped(KeyboardInterrupt):
     """Raised by `Request.check`, at a place that was chosen for it."""
 
@@ -47,15 +51,17 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
 def terminable(before: Callable[[], object] = lambda: None, *, once: bool = False) -> Iterator[None]:
     """Let a request to end raise `KeyboardInterrupt` in this block, as Ctrl-C does, with the signal's number.
 
-    SIGHUP is left alone where it is ignored (``nohup``). In another thread than the main one, which alone
-    may set handlers, nothing is done.
+    SIGHUP and SIGINT are left alone where they are ignored (``nohup``, a command that a script has put into
+    the background). In another thread than the main one, which alone may set handlers, nothing is done.
 
     Args:
         before: called first, Ctrl-C included. A second request while it runs is not waited for.
         once: whether further requests are ignored, from then on and for good: for a process that ends
             after this block, and whose parent kills it if that takes too long.
     """
+    global _once
     kept = _heeded()
+    _once = _once or (once and bool(kept))
 
     def end(number: int, frame: FrameType | None) -> None:
         for request in kept:
@@ -79,7 +85,8 @@ def held() -> Iterator[Request]:
     """Only note a request to end in this block, which looks for it where it can stop in good order.
 
     Then, at the end of the block, the request is handed to the handlers from around it. A second request is
-    handed to them at once. In another thread than the main one, nothing is done.
+    handed to them at once, but for a process that heeds one only (`terminable`). In another thread than the
+    main one, nothing is done.
 
     Yields:
         Whether there has been a request.
@@ -91,8 +98,10 @@ def held() -> Iterator[Request]:
             signal.signal(request, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
-        noted.number = number
-        restore()
+        if noted.number is None:
+            noted.number = number
+        if not _once:
+            restore()
 
     for request in kept:
         signal.signal(request, note)
@@ -112,5 +121,5 @@ def _heeded() -> dict[signal.Signals, Callable[[int, FrameType | None], object] 
     return {
         request: signal.getsignal(request)
         for request in (signal.SIGINT, *REQUESTS)
-        if request != signal.SIGHUP or signal.getsignal(request) != signal.SIG_IGN
+        if request not in (signal.SIGHUP, signal.SIGINT) or signal.getsignal(request) != signal.SIG_IGN
     }

@@ -234,9 +234,12 @@ def test_of_something_else(kept: Checkpoints, path: Path, origin: Origin, told: 
         found(path, origin)
 
 
-@pytest.mark.parametrize("form", [None, FORMAT + 1, "1"])
-def test_of_another_version(kept: Checkpoints, path: Path, form: object) -> None:
-    save_checkpoint(path, {"step": 3, "format": form, "origin": vars(ORIGIN)})
+@pytest.mark.parametrize(
+    ("form", "origin"),
+    [*((form, vars(ORIGIN)) for form in (None, FORMAT + 1, "1", True, torch.zeros(3))), (FORMAT, 5)],
+)
+def test_of_another_version(kept: Checkpoints, path: Path, form: object, origin: object) -> None:
+    save_checkpoint(path, {"step": 3, "format": form, "origin": origin})
     step, told = found(path) or (0, "")
     assert step == 1
     assert "last.pt was written by another version of sslbench; going on from the one before" in told

@@ -247,7 +247,7 @@ def test_checkpoint_is_that_of_the_last_evaluation_and_goes_on_from_there(tmp_pa
     with torch.no_grad():
         for parameter in resumed.models["student"].parameters():
             parameter.zero_()
-    resumed.state.load_state_dict(saved)
+    resumed.state.load_state_dict(saved, 1000)
     resumed.train(steps=10, schedule=halving)
     assert resumed.recorder.advanced == [5, 6, 7, 8, 9, 10]
     assert slopes[2].seen_steps == [4, 5, 6, 7, 8, 9]
@@ -352,7 +352,7 @@ def test_a_run_goes_on_in_the_stage_that_it_was_broken_off_in(tmp_path: Path, st
 
     state = load_checkpoint(resumed.checkpoint)
     assert (state["step"], state["stage"]) == (saved, int(saved > 3))
-    resumed.state.load_state_dict(state)
+    resumed.state.load_state_dict(state, 1000)
     resumed.train(steps=9, eval_every=2, schedule=halving, checkpoint_every=every)
     assert stairs[2].begun == ([] if saved > 3 else [1])
     assert stairs[2].seen == stairs[0].seen[saved:]

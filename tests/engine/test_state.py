@@ -111,7 +111,7 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
     content.seek(0)
     stairs = Stairs()
     fresh = Rig(tmp_path, stairs, MOMENTUM)
-    fresh.state.load_state_dict(torch.load(content, weights_only=True))
+    fresh.state.load_state_dict(torch.load(content, weights_only=True), 1000)
     assert torch.equal(torch.rand(3), chance)
     assert stairs.begun == [], "the stage had begun"
     assert (fresh.state.step, fresh.state.stage, fresh.state.images_seen) == (7, 1, 29)
@@ -141,6 +141,17 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
         lambda saved: saved.update(optimizers=[{"state": {}, "param_groups": []}]),
         lambda saved: saved.update(chance=torch.zeros(3)),
         lambda saved: saved["batches"].update(labelled=None),
+        lambda saved: saved.update(step=-5),
+        lambda saved: saved.update(step="7"),
+        lambda saved: saved.update(step=1001),
+        lambda saved: saved.update(images_seen="x"),
+        lambda saved: saved["meter"].update(count="x"),
+        lambda saved: saved.update(history=[5]),
+        lambda saved: saved.update(history=[{"step": 1}]),
+        lambda saved: saved.update(history=[{"step": 1, "time/train_seconds": "1"}]),
+        lambda saved: saved.update(history=[{"step": 1000, "time/train_seconds": 1.0}]),
+        lambda saved: saved["score"].update(test_history=["x"]),
+        lambda saved: saved["score"].update(test_acc="x"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path, change: Callable[..., object]) -> None:
@@ -148,7 +159,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path, change: Call
     saved = copy.deepcopy(state.state_dict())
     change(saved)
     with pytest.raises(UserError, match=r"checkpoint does not fit it \(.*\): delete") as caught:
-        state.load_state_dict(saved)
+        state.load_state_dict(saved, 1000)
     assert "\n" not in str(caught.value)
 
 

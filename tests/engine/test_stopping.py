@@ -93,7 +93,7 @@ def test_asked_at_every_event_and_gone_on(
         assert [point["step"] for point in saved["history"]] == [step for step, _ in broken.recorder.logged]
 
         resumed = rig(f"asked at {event}")
-        resumed.state.load_state_dict(saved)
+        resumed.state.load_state_dict(saved, 1000)
         resumed.train(**settings, checkpoint_every=NEVER)
         torch.testing.assert_close(outcome(resumed), expected, rtol=0, atol=0)
         assert curve(broken) + curve(resumed) == curve(whole), "no point twice, none missing"
@@ -118,8 +118,10 @@ def test_asked_twice_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_diverged_state_is_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path, Slope(bad_step=5))
     watched(rig, AskedAt(5), monkeypatch)
-    with pytest.raises(DivergedError, match="step 5"), terminable():
+    with pytest.raises((DivergedError, KeyboardInterrupt)) as error, terminable():
         rig.train(steps=20, eval_every=20, log_every=20, checkpoint_every=NEVER)
+    assert isinstance(error.value, DivergedError)
+    assert "step 5" in str(error.value)
     assert not rig.checkpoint.exists()
 
 

@@ -17,6 +17,7 @@ import pytest
 from small_sweeps import TINY, add_broken, read
 
 from sslbench.config import conf_dir
+from sslbench.engine.checkpoint import load_checkpoint
 
 PATIENCE = 200.0
 
@@ -123,21 +124,40 @@ def test_a_killed_worker_takes_no_run_along(launcher: str, tmp_path: Path, thoro
     assert any(", from step " in log for log in logs)
 
 
-@pytest.mark.parametrize("group", [True, False], ids=["terminal", "kill"])
+@pytest.mark.fault(
+    "a sweep interrupted by Ctrl-C (every process of it gets SIGINT), by kill -INT and by kill -TERM",
+    "each run under way stops after its step and leaves a checkpoint of there; exit code 130 or 143",
+)
+@pytest.mark.parametrize("end", ["terminal", "kill -INT", "group -TERM"])
 @pytest.mark.parametrize("launcher", ["none", "joblib"])
-def test_interrupted_by_hand(launcher: str, group: bool, tmp_path: Path) -> None:
-    words = [f"launcher={launcher}", *TINY, "algorithm=pi_model", "seed=0,1,2"]
-    words += ["steps=1000000", "eval_every=50", "checkpoint_every=50"]
+def test_interrupted_by_hand(launcher: str, end: str, tmp_path: Path) -> None:
+    # Slow steps, more workers than runs, and no checkpoint but that of the interrupt.
+    words = [f"launcher={launcher}", "model=wrn_28_2", "logger=none", "device=cpu", "threads=1"]
+    words += [
+        "algorithm=pi_model",
+        "seed=0,1",
+        "steps=1000000",
+        "eval_every=1000000",
+        "log_every=1",
+        "checkpoint_every=1000s",
+    ]
+    words += ["hydra.launcher.n_jobs=3"] if launcher == "joblib" else []
     with command(tmp_path, *words) as sweep:
-        end = time.monotonic() + PATIENCE
-        while not list((tmp_path / "outputs").glob("*/checkpoint/last.pt")):
-            assert time.monotonic() < end
+        patience = time.monotonic() + PATIENCE
+        while not any(path.stat().st_size for path in (tmp_path / "outputs").glob("*/metrics.jsonl")):
+            assert time.monotonic() < patience
             assert sweep.poll() is None
             time.sleep(0.05)
-        (os.killpg if group else os.kill)(sweep.pid, signal.SIGINT)
+        number = signal.SIGTERM if end == "group -TERM" else signal.SIGINT
+        (os.kill if end == "kill -INT" else os.killpg)(sweep.pid, number)
         out = sweep.communicate()[0]
-    assert sweep.returncode == 130, out
-    assert out.endswith("sslbench: interrupted; the same command goes on from the last checkpoint\n")
+    assert sweep.returncode == 128 + number, out
+    for path in (tmp_path / "outputs").glob("*/metrics.jsonl"):
+        logged = len(path.read_text().splitlines())
+        if logged:
+            state = load_checkpoint(path.parent / "checkpoint" / "last.pt")
+            assert state["step"] == len(state["history"]) == logged, "nothing is lost"
+    assert out.endswith("sslbench: interrupted; the same command goes on\n")
     statuses = [read(path) for path in (tmp_path / "outputs").glob("*/status.json")]
     assert statuses
     assert {status["status"] for status in statuses} == {"interrupted"}

@@ -67,7 +67,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     archive = content[: -_DIGEST_BYTES - 2] + b"\0\0"
     if hashlib.sha256(archive).hexdigest().encode() != content[-_DIGEST_BYTES:]:
-        raise UserError(f"{path} is damaged: its content does not have the checksum that it was written with")
+        raise UserError(f"{path} is damaged, or of an earlier version: it does not end with its checksum")
     try:
         with warnings.catch_warnings():  # of formats that we do not write
             warnings.simplefilter("ignore")
@@ -95,9 +95,9 @@ class Origin:
 
     def refusal(self, state: Mapping[str, Any]) -> str | None:
         """Why a run of this origin cannot go on from `state`, or None."""
-        if state.get("format") != FORMAT:
+        form, origin = state.get("format"), state.get("origin")
+        if type(form) is not int or form != FORMAT or not isinstance(origin, dict):
             return "was written by another version of sslbench"
-        origin = state.get("origin", {})
         if origin.get("run_id") != self.run_id:
             return f"is of another run ({origin.get('run_id')}, not {self.run_id})"
         if origin.get("split") != self.split:

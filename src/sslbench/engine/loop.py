@@ -95,7 +95,8 @@ def evaluate_all(
         metrics |= {f"{part}/{key}": value for key, value in evaluations[first][position].metrics.items()}
     best = _score(state, *evaluations[first])
     if end_of_stage and isinstance(state.algorithm, Examined):
-        metrics |= state.algorithm.examine(state.models, state.stage, data)
+        numbers = state.algorithm.examine(state.models, state.stage, data)
+        metrics |= {name: float(value) for name, value in numbers.items()}  # NumPy's have no place in a file
     if best:
         state.score.metrics_best = metrics
     state.score.metrics_last = metrics
@@ -232,7 +233,7 @@ class _Loop:
         self._unsaved = True
 
     def _save(self) -> None:
-        """Write a checkpoint if there is something new; never of a state that has diverged."""
+        """Write a checkpoint if there is something new; never after a loss that was not finite."""
         if self._unsaved:
             self._state.meter.check()
             self._plan.checkpoints.save(self._state.state_dict())

@@ -126,13 +126,14 @@ class TrainingState:
             "chance_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken, on a device of the same kind.
+    def load_state_dict(self, state: Mapping[str, Any], steps: int) -> None:
+        """Go on where `state` was taken, on a device of the same kind, in a run of `steps` steps.
 
         Raises:
             UserError: it does not fit this run.
         """
         try:
+            _check_plain(state, steps)
             self._load(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split()[:20])
@@ -156,6 +157,42 @@ class TrainingState:
         torch.set_rng_state(state["chance"])
         if state["chance_cuda"] is not None and self.batches.device.type == "cuda":
             torch.cuda.set_rng_state(state["chance_cuda"])
+
+
+def _check_plain(state: Mapping[str, Any], steps: int) -> None:
+    """Check what is used as plain numbers; tensors are checked where they are loaded.
+
+    Raises:
+        ValueError: naming what is not as it should be.
+        LookupError: something is absent.
+    """
+
+    def number(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    def numbers(value: object) -> bool:
+        return isinstance(value, dict) and all(isinstance(k, str) and number(v) for k, v in value.items())
+
+    def whole(value: object, most: int) -> bool:
+        return type(value) is int and 0 <= value <= most
+
+    score, history = Score(**state["score"]), state["history"]
+    plain = (score.val_acc_best, score.test_acc, score.test_ece, score.train_seconds)
+    right = {
+        "step": whole(state["step"], steps) and whole(score.step_best, steps),
+        "images_seen": whole(state["images_seen"], 2**63),
+        "meter": whole(state["meter"]["count"], steps) and whole(state["meter"]["first_step"], steps),
+        "score": all(map(number, plain)) and all(map(numbers, (score.metrics_best, score.metrics_last))),
+        "test_history": isinstance(score.test_history, list) and all(map(number, score.test_history)),
+        "history": isinstance(history, list)
+        and all(numbers(p) and whole(p["step"], steps) and "time/train_seconds" in p for p in history),
+    }
+    # The last evaluation is that of the last step, unless it is still to be done.
+    evaluated = bool(history) and history[-1].get("step") == steps if right["history"] else False
+    right["score"] &= not evaluated or bool(score.test_history)
+    for name, fits in right.items():
+        if not fits:
+            raise ValueError(name)
 
 
 def stage_ends(stages: Sequence[Stage], steps: int) -> list[int]:

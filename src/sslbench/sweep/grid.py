@@ -33,15 +33,15 @@ from sslbench.signals import terminable
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.launching import Launching, settle, wait_until_free
 from sslbench.sweep.overview import Overview, say, show_outcome
-from sslbench.sweep.process import DRIVER, STOP, terminate_cells
+from sslbench.sweep.process import DRIVER, GRACE_SECONDS, STOP, terminate_cells
 from sslbench.text import printable, short
 
 _KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
 _LONGEST = 2000  # characters of one
-#: For runs to end after an interrupt; those of another sweep go on.
-_GRACE_SECONDS = 20.0
+#: For runs to end after an interrupt, or to be killed by their workers; those of another sweep go on.
+_GRACE_SECONDS = GRACE_SECONDS + 5
 
 
 def sweep(

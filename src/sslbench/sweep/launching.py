@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ class Launching:
         self._size = size
         self._console = console
         self._number = 0
+        self._joblib: dict[str, int] = getattr(launcher, "joblib", {})
+        self._workers = self._joblib.get("n_jobs")
 
     def run(self, todo: Sequence[Cell]) -> None:
         """Run the cells; those that another process trains are come back to in the end."""
@@ -95,6 +98,10 @@ class Launching:
             f"hydra.sweep.dir={_quoted(self._sweep)}",
             f"+hydra.job.env_set.{FOLDER}={_quoted(Path.cwd())}",
         ]
+        if self._workers is not None:
+            # A worker that never had a job would die of Ctrl-C, and joblib then kills those that have one.
+            wanted = self._workers if self._workers > 0 else os.cpu_count() or 1
+            self._joblib["n_jobs"] = min(len(batch), wanted)
         try:
             jobs = self._launcher.launch([[*cell.overrides, *pinned] for cell in batch], self._number)
         except Exception as error:  # whatever the engine behind the plugin raises
@@ -147,5 +154,5 @@ def settle(cells: Iterable[Cell]) -> None:
         # Another sweep may take it in this moment, and a full disk takes no word.
         with contextlib.suppress(UserError, OSError), claimed(cell.folder):
             if cell.state()[0] == State.RUNNING:
-                error = "killed, or its machine was lost (the same command goes on from the last checkpoint)"
+                error = "killed, or its machine was lost (the same command goes on)"
                 write_status(cell.folder, "interrupted", cell.summary, error=error)

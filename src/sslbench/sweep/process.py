@@ -30,7 +30,7 @@ DRIVER = "SSLBENCH_SWEEP_PID"
 
 _POLL_SECONDS = 0.5
 #: Time for a cell to write down that it was interrupted, and to close its loggers, before it is killed.
-_GRACE_SECONDS = 60.0
+GRACE_SECONDS = 60.0
 #: What takes seconds to import is imported once for all cells of a worker, which are forked from there.
 _PRELOADED = [
     "sslbench.sweep.fork_server",
@@ -72,6 +72,9 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
             the last case, its ``status.json`` says so too.
     """
     driver, stop = _driver(), sweep / STOP
+    if driver is not None and threading.current_thread() is threading.main_thread():
+        # What Ctrl-C means is for the sweep to say. A worker that dies of it takes all others along.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     ours = os.environ.get(DRIVER) == str(os.getpid()) or driver is not None
     gpus = visible_gpus() if ours and settings.device != "cpu" else ()
     if in_use(settings.directory()):  # before a place on a GPU is taken for it
@@ -164,7 +167,7 @@ def _run(settings: Settings, gpu: Gpu | None, driver: int | None, stop: Path) ->
         # A cell that lives on, since the server died that would have told its end, notices this and ends.
         process.close()
     if slow:
-        error = f"it did not end within {_GRACE_SECONDS:.0f} s of being asked to, and was killed"
+        error = f"it did not end within {GRACE_SECONDS:.0f} s of being asked to, and was killed"
     return code, error
 
 
@@ -172,7 +175,7 @@ def _end(process: ForkServerProcess) -> bool:
     """End the process if it has not ended; returns whether it had to be killed."""
     if process.is_alive():
         process.terminate()
-        process.join(_GRACE_SECONDS)
+        process.join(GRACE_SECONDS)
     if process.is_alive():
         process.kill()
         process.join()
@@ -196,7 +199,7 @@ def _outcome(settings: Settings, code: int, error: str) -> dict[str, Any]:
     if not error:
         error = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         error += "; out of memory?" if code == -signal.SIGKILL else ""
-    error += " (the same command goes on from the last checkpoint)"
+    error += " (the same command goes on)"
     with suppress(UserError, OSError), claimed(directory):
         write_status(directory, "interrupted", settings.summary(), error=error)
     raise CellError(error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Any, final
+from typing import IO, Any, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,10 +156,38 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
     console.print(printable(str(run_dir)), markup=False, highlight=False, soft_wrap=True)
 
 
+class _Stream:
+    """The process's stdout of the moment, for which a lost terminal is what a closed pipe is."""
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stdout.write(text)
+        except OSError as error:
+            raise BrokenPipeError from error
+
+    def flush(self) -> None:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise BrokenPipeError from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+
+class _Stdout(Console):
+    """Falls silent when whoever read it has gone; rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what others print
+
+
 def stdout() -> Console:
-    """The process's stdout, interactive on a terminal only."""
+    """The process's stdout, interactive on a terminal only; silent once nobody reads it."""
     # FORCE_COLOR makes rich take a pipe for a terminal; colours may go there, a redrawn bar may not.
-    return Console(force_interactive=None if sys.stdout.isatty() else False)
+    stream = cast("IO[str]", _Stream())
+    return _Stdout(file=stream, force_interactive=None if sys.stdout.isatty() else False)
 
 
 def percent(fraction: float | None) -> str:
