@@ -31,6 +31,7 @@ _PLACE = (
     "logger",
     "log_every",
     "checkpoint_every",
+    "profile",
 )
 #: Keys that only a sweep reads.
 _SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
@@ -71,6 +72,7 @@ class Keys:
     device: str = "auto"
     precision: str = "auto"
     deterministic: bool = False
+    profile: bool = False
     threads: int | None = None
     data_root: str = MISSING
     output_root: str = "outputs"

@@ -10,7 +10,10 @@ from sslbench.config import Settings
 from sslbench.errors import UserError
 
 #: What may differ from the run as it began: where and on what it goes on, and what it tells meanwhile.
-_FREE = ("device", "deterministic", "threads", "data_root", "logger", "log_every", "checkpoint_every")
+_FREE = (
+    *("device", "deterministic", "threads", "data_root", "logger"),
+    *("log_every", "checkpoint_every", "profile"),
+)
 
 
 def resumed(typed: Settings) -> Settings:

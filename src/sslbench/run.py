@@ -153,6 +153,7 @@ def _train(
             Origin(settings.run_id, data.split.digest, device.type),
             Interval.parse(settings.checkpoint_every),
         ),
+        profile=directory / "profile" if settings.profile else None,
     )
     examined = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
     tracker = Fanout([JsonlTracker(), PictureTracker(), ConsoleTracker(), parts.logger])

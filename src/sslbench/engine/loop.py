@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 import torch
@@ -15,6 +16,7 @@ from sslbench.core import Batch, Progress, StepOutput
 from sslbench.engine.checkpoint import Checkpoints
 from sslbench.engine.evaluation import Evaluation, evaluate
 from sslbench.engine.examination import LabelledParts
+from sslbench.engine.profiling import profiled
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import TrainingState, stage_ends
 from sslbench.engine.weights import cpu_copy
@@ -33,6 +35,7 @@ class Plan:
         log_every: steps between readings of the training losses.
         autocast: the type of the forward passes, or None for float32.
         checkpoints: where the state of the run is saved, and how often.
+        profile: where a profile of some steps is written; None for none.
     """
 
     steps: int
@@ -40,6 +43,7 @@ class Plan:
     log_every: int
     autocast: torch.dtype | None
     checkpoints: Checkpoints
+    profile: Path | None = None
 
 
 def training_step(
@@ -136,8 +140,8 @@ def train(
     ends = stage_ends(stages_of(state.algorithm), plan.steps)
     for model in state.models.values():
         model.train()
-    with held() as request:
-        loop = _Loop(state, plan, schedule, data, tracker, clock, request)
+    with held() as request, profiled(plan.profile, state.batches.device) as stepped:
+        loop = _Loop(state, plan, schedule, data, tracker, clock, request, stepped)
         for stage in range(state.stage, len(ends)):
             if stage != state.stage:
                 state.begin_stage(stage, data.visible)
@@ -157,9 +161,11 @@ class _Loop:
         tracker: Tracker,
         clock: Callable[[], float],
         request: Request,
+        stepped: Callable[[], None],
     ) -> None:
         self._state, self._plan, self._schedule = state, plan, schedule
         self._data, self._tracker, self._clock, self._request = data, tracker, clock, request
+        self._stepped = stepped
         self._unsaved = False
 
     def run(self, start: int, end: int) -> None:
@@ -205,6 +211,7 @@ class _Loop:
         state.step += 1
         state.images_seen += state.batches.images_per_step
         self._unsaved = True
+        self._stepped()
         self._tracker.advance(state.step)
 
     def _log(self, look_up: bool, end: int) -> None:

@@ -1,0 +1,89 @@
+"""Where the time of a step goes: a trace of some steps, and the ten parts that take most of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sslbench.files import write_atomically, write_text_atomically
+
+if TYPE_CHECKING:
+    from torch.profiler import profile
+
+#: Steps that are let go by (kernels are chosen, caches are filled), then profiled unseen, then profiled.
+_SKIPPED, _WARM_UP, _PROFILED = 10, 5, 10
+_NEEDED = _SKIPPED + _WARM_UP + _PROFILED
+_PARTS = 10
+
+
+@contextmanager
+def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[], None]]:
+    """Profile some of the steps that are done in this block, the sixteenth to the twenty-fifth.
+
+    Writes ``trace.json``, or says that there were too few steps. The trace is what chrome://tracing and
+    https://ui.perfetto.dev show; beside it ``parts.md`` has a table. What is computed stays the same; the
+    steps that are profiled take longer.
+
+    Args:
+        folder: where to write; None for no profile.
+        device: of the training, whose own time is what counts where it is a GPU.
+
+    Yields:
+        To be called after each step.
+    """
+    if folder is None:
+        yield lambda: None
+        return
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells of every start, and of GPUs that are not there
+    from torch.profiler import ProfilerActivity, profile, schedule
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    steps = 0
+
+    def stepped() -> None:
+        nonlocal steps
+        steps += 1
+        profiler.step()
+
+    def write(done: profile) -> None:
+        if steps >= _NEEDED:
+            _write(done, folder, device)
+
+    with profile(
+        activities=activities,
+        schedule=schedule(wait=_SKIPPED, warmup=_WARM_UP, active=_PROFILED, repeat=1),
+        on_trace_ready=write,
+    ) as profiler:
+        yield stepped
+    if steps < _NEEDED:
+        print(f"sslbench: no profile was written: it takes {_NEEDED} steps", file=sys.stderr, flush=True)
+
+
+def _write(profiler: profile, folder: Path, device: torch.device) -> None:
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / "trace.json", lambda part: profiler.export_chrome_trace(str(part)))
+    on_gpu = device.type == "cuda"
+    seconds = {
+        event.key: (event.count, event.self_device_time_total if on_gpu else event.self_cpu_time_total)
+        for event in profiler.key_averages()
+        if not event.key.startswith("ProfilerStep")
+    }
+    total = sum(time for _, time in seconds.values()) or 1.0
+    longest = sorted(seconds.items(), key=lambda entry: -entry[1][1])[:_PARTS]
+    lines = [
+        f"What took most of {_PROFILED} steps, by its own time on the {'GPU' if on_gpu else 'CPU'}.",
+        "",
+        "| part | calls a step | ms a step | share |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| `{key}` | {count / _PROFILED:g} | {time / _PROFILED / 1e3:.3f} | {time / total:.1%} |"
+            for key, (count, time) in longest
+        ),
+    ]
+    write_text_atomically(folder / "parts.md", "\n".join(lines) + "\n")
