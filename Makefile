@@ -1,10 +1,10 @@
-# make run: a first look; make test: the tests; make faults: what a run survives; make lint: style, types, import rules. Each sets up .venv itself.
+# make run: a first look; make test: the tests; make faults: what a run survives; make bench: speed; make lint: style, types, import rules. Each sets up .venv itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup run test faults lint format clean
+.PHONY: help setup run test faults bench lint format clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -29,6 +29,10 @@ test: $(READY)
 # What a run must survive, thoroughly; the table of what was tried goes into docs/reliability.md.
 faults: $(READY)
 	$(BIN)/python -m pytest tests -n 2 -m fault --thorough --fault-table=docs/reliability.md
+
+# Quarter of an hour on 2 cores; leave the machine alone meanwhile.
+bench: $(READY)
+	$(BIN)/python benchmarks/speed.py --out docs/results/speed.md
 
 lint: $(READY)
 	$(BIN)/ruff check .
