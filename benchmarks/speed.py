@@ -6,8 +6,8 @@
 `make bench` does all of it and writes docs/results/speed.md. Both sides train the same network with the same
 algorithm, batch sizes and views, in this one process, and take turns, round by round, so that a busy machine
 is busy for both. Ours is the run's own step at default settings. The other is that of `ordinary.py`, in
-float32, with the number of DataLoader workers that is best for it. The images are random numbers in the sizes of MNIST
-and CIFAR-10: what is in them makes no difference to speed, and nothing need be there.
+float32, with the number of DataLoader workers that is best for it. The images are random numbers in the sizes
+of MNIST and CIFAR-10: what is in them makes no difference to speed, and nothing need be there.
 
 The share of the machine's rate is the arithmetic of a step's matrix products and convolutions, times steps a
 second, over the rate of one large matrix product measured in the same run: of the whole step, so what the
