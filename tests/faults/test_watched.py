@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import shlex
+import signal
 import subprocess
 import sys
 import termios
@@ -37,6 +38,7 @@ def test_the_terminal_is_lost(tmp_path: Path) -> None:
     ours, its = pty.openpty()
 
     def take_the_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may themselves run under nohup
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
@@ -51,11 +53,14 @@ def test_the_terminal_is_lost(tmp_path: Path) -> None:
     )
     os.close(its)
     curves, end = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 100
-    while not (curves.exists() and curves.stat().st_size):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    os.close(ours)
-    assert process.wait(60) == 129
+    try:
+        while not (curves.exists() and curves.stat().st_size):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.close(ours)
+        assert process.wait(60) == 129
+    finally:
+        process.kill()
     assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "interrupted"
     state = load_checkpoint(tmp_path / "run" / "checkpoint" / "last.pt")
     assert len(state["history"]) == len(curves.read_text().splitlines())
