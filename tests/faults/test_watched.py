@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import shlex
-import signal
 import subprocess
 import sys
 import termios
@@ -38,7 +37,6 @@ def test_the_terminal_is_lost(tmp_path: Path) -> None:
     ours, its = pty.openpty()
 
     def take_the_terminal() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may themselves run under nohup
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 

@@ -150,7 +150,7 @@ def test_interrupted_by_hand(launcher: str, end: str, tmp_path: Path) -> None:
             time.sleep(0.05)
         number = signal.SIGTERM if end == "group -TERM" else signal.SIGINT
         (os.kill if end == "kill -INT" else os.killpg)(sweep.pid, number)
-        out = sweep.communicate()[0]
+        out = sweep.communicate(timeout=PATIENCE)[0]
     assert sweep.returncode == 128 + number, out
     for path in (tmp_path / "outputs").glob("*/metrics.jsonl"):
         logged = len(path.read_text().splitlines())

@@ -43,6 +43,9 @@ _LONGEST = 2000  # characters of one
 #: For runs to end after an interrupt, or to be killed by their workers; those of another sweep go on.
 _GRACE_SECONDS = GRACE_SECONDS + 5
 
+#: For what was killed to be gone.
+_KILLED_SECONDS = 5.0
+
 
 def sweep(
     arguments: Sequence[str],
@@ -98,6 +101,8 @@ def sweep(
         stop()
         raise
     finally:
+        # What a launcher has just killed holds its folder for a moment longer.
+        wait_until_free(todo, _KILLED_SECONDS)
         settle(todo)
         states = [(cell, *cell.state()) for cell in [*failed, *todo]]
         rest = [(cell, state, error or launching.errors.get(cell, "")) for cell, state, error in states]
