@@ -42,7 +42,6 @@ _TOLD = 10
 _LONGEST = 2000  # characters of one
 #: For runs to end after an interrupt, or to be killed by their workers; those of another sweep go on.
 _GRACE_SECONDS = GRACE_SECONDS + 5
-
 #: For what was killed to be gone.
 _KILLED_SECONDS = 5.0
 
