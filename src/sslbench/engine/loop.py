@@ -85,9 +85,8 @@ def evaluate_all(
     for name in state.plan.predictors:
         model = state.models[name]
         evaluations[name] = evaluate(model, data.valid, pause=pause), evaluate(model, data.test, pause=pause)
-        if not math.isfinite(
-            evaluations[name][0].loss
-        ):  # the last update broke them, after its loss was fine
+        # The last update may have broken the weights after its loss was fine.
+        if not math.isfinite(evaluations[name][0].loss):
             raise DivergedError(
                 f"the weights of '{name}' became NaN or infinite by step {state.step}: lower optimizer.lr"
             )
