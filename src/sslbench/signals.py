@@ -114,6 +114,25 @@ def held() -> Iterator[Request]:
         signal.raise_signal(noted.number)
 
 
+@contextmanager
+def withheld() -> Iterator[None]:
+    """Processes that are started in this block are never reached by a request to end, unless they ask for it.
+
+    They inherit that it is blocked. This process is reached by way of another thread, which must have been
+    started before; its handlers run in the main one, as ever.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *REQUESTS))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def reachable() -> None:
+    """Let requests reach this process, whoever started it."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, *REQUESTS))
+
+
 def _heeded() -> dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None]:
     """The handlers of the requests that this thread may handle."""
     if threading.current_thread() is not threading.main_thread():

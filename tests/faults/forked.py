@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sslbench.config import Settings
+from sslbench.sweep.process import PRELOADED
 
 Sabotage = Callable[[], object]
 TIMES = ("train_seconds", "steps_per_second")
@@ -33,9 +34,7 @@ def nothing() -> None:
 def start(settings: Settings, sabotage: Sabotage = nothing) -> tuple[ForkServerProcess, Connection]:
     """Begin the run; the connection tells its error, if it ends with one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["sslbench.run", "torchmetrics.functional.classification", "sklearn.datasets"]
-    )
+    context.set_forkserver_preload(PRELOADED)  # a process has one fork server, which sweeps use, too
     hears, tells = context.Pipe(duplex=False)
     process = context.Process(target=_main, args=(settings, sabotage, tells))
     process.start()
@@ -71,6 +70,7 @@ def _main(settings: Settings, sabotage: Sabotage, tells: Connection) -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         sabotage()
         train(settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from sslbench.errors import UserError
 from sslbench.rundir import claimed, in_use, in_words, write_status
+from sslbench.signals import withheld
 from sslbench.sweep.cells import Cell, State
 from sslbench.sweep.overview import say
 from sslbench.sweep.process import STOP, ElsewhereError
@@ -54,8 +54,8 @@ class Launching:
         self._size = size
         self._console = console
         self._number = 0
-        self._joblib: dict[str, int] = getattr(launcher, "joblib", {})
-        self._workers = self._joblib.get("n_jobs")
+        # A worker of joblib that dies of Ctrl-C takes all others along.
+        self._start = withheld if hasattr(launcher, "joblib") else contextlib.nullcontext
 
     def run(self, todo: Sequence[Cell]) -> None:
         """Run the cells; those that another process trains are come back to in the end."""
@@ -98,12 +98,9 @@ class Launching:
             f"hydra.sweep.dir={_quoted(self._sweep)}",
             f"+hydra.job.env_set.{FOLDER}={_quoted(Path.cwd())}",
         ]
-        if self._workers is not None:
-            # A worker that never had a job would die of Ctrl-C, and joblib then kills those that have one.
-            wanted = self._workers if self._workers > 0 else os.cpu_count() or 1
-            self._joblib["n_jobs"] = min(len(batch), wanted)
         try:
-            jobs = self._launcher.launch([[*cell.overrides, *pinned] for cell in batch], self._number)
+            with self._start():
+                jobs = self._launcher.launch([[*cell.overrides, *pinned] for cell in batch], self._number)
         except Exception as error:  # whatever the engine behind the plugin raises
             return in_words(error)
         finally:

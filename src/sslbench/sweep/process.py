@@ -19,7 +19,7 @@ from typing import Any
 from sslbench.config import Settings
 from sslbench.errors import UserError
 from sslbench.rundir import InUseError, claimed, in_use, in_words, read_result, read_status, write_status
-from sslbench.signals import REQUESTS, terminable
+from sslbench.signals import REQUESTS, reachable, terminable
 from sslbench.sweep.gpus import VISIBLE, Gpu, gpu_slot, visible_gpus
 
 LOG = "job.log"
@@ -32,7 +32,7 @@ _POLL_SECONDS = 0.5
 #: Time for a cell to write down that it was interrupted, and to close its loggers, before it is killed.
 GRACE_SECONDS = 60.0
 #: What takes seconds to import is imported once for all cells of a worker, which are forked from there.
-_PRELOADED = [
+PRELOADED = [
     "sslbench.sweep.fork_server",
     "sslbench.run",
     "torchmetrics.functional.classification",
@@ -72,9 +72,6 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
             the last case, its ``status.json`` says so too.
     """
     driver, stop = _driver(), sweep / STOP
-    if driver is not None and threading.current_thread() is threading.main_thread():
-        # What Ctrl-C means is for the sweep to say. A worker that dies of it takes all others along.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     ours = os.environ.get(DRIVER) == str(os.getpid()) or driver is not None
     gpus = visible_gpus() if ours and settings.device != "cpu" else ()
     if in_use(settings.directory()):  # before a place on a GPU is taken for it
@@ -135,7 +132,7 @@ def _context() -> ForkServerContext:
     if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("forkserver", force=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 
@@ -210,6 +207,7 @@ def _main(settings: Settings, environment: dict[str, str], folder: Path, tell: C
     for request in REQUESTS:  # which the server ignores
         if request != signal.SIGHUP:  # what a lost terminal means is for the sweep to say (nohup)
             signal.signal(request, signal.SIG_DFL)
+    reachable()
     os.environ.update(environment)
     os.chdir(folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
