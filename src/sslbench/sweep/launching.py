@@ -6,7 +6,8 @@ import contextlib
 import io
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import final
 
@@ -54,8 +55,7 @@ class Launching:
         self._size = size
         self._console = console
         self._number = 0
-        # A worker of joblib that dies of Ctrl-C takes all others along.
-        self._start = withheld if hasattr(launcher, "joblib") else contextlib.nullcontext
+        self._start = _deaf_workers if hasattr(launcher, "joblib") else contextlib.nullcontext
 
     def run(self, todo: Sequence[Cell]) -> None:
         """Run the cells; those that another process trains are come back to in the end."""
@@ -112,6 +112,17 @@ class Launching:
             elif told is not None:
                 self.errors[cell] = in_words(told)
         return ""
+
+
+@contextlib.contextmanager
+def _deaf_workers() -> Iterator[None]:
+    """Workers of joblib, started here, hear of no request to end: one that dies of it takes all along."""
+    from joblib.externals.loky.backend import resource_tracker as of_joblib
+
+    for tracker in (resource_tracker, of_joblib):
+        tracker.ensure_running()  # now: where it starts its process, it unblocks signals
+    with withheld():
+        yield
 
 
 def _quoted(path: Path) -> str:
