@@ -19,7 +19,7 @@ from typing import Any
 from sslbench.config import Settings
 from sslbench.errors import UserError
 from sslbench.rundir import InUseError, claimed, in_use, in_words, read_result, read_status, write_status
-from sslbench.signals import REQUESTS, reachable, terminable
+from sslbench.signals import REQUESTS, reachable, terminable, withheld
 from sslbench.sweep.gpus import VISIBLE, Gpu, gpu_slot, visible_gpus
 
 LOG = "job.log"
@@ -204,10 +204,14 @@ def _outcome(settings: Settings, code: int, error: str) -> dict[str, Any]:
 
 def _main(settings: Settings, environment: dict[str, str], folder: Path, tell: Connection) -> None:
     """The cell's process; an error goes to its files, and in one line to who started it."""
+    with withheld():  # until it can end in order
+        _main_withheld(settings, environment, folder, tell)
+
+
+def _main_withheld(settings: Settings, environment: dict[str, str], folder: Path, tell: Connection) -> None:
     for request in REQUESTS:  # which the server ignores
         if request != signal.SIGHUP:  # what a lost terminal means is for the sweep to say (nohup)
             signal.signal(request, signal.SIG_DFL)
-    reachable()
     os.environ.update(environment)
     os.chdir(folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -217,6 +221,7 @@ def _main(settings: Settings, environment: dict[str, str], folder: Path, tell: C
     code = 0
     try:
         with terminable(once=True), claimed(directory), _logged(directory / LOG), _recorded(settings):
+            reachable()
             run_claimed(settings, check(settings))
     except KeyboardInterrupt:
         code = _INTERRUPTED
