@@ -110,6 +110,7 @@ def test_help_names_everything_and_never_imports_torch() -> None:
         for choice in folder.rglob("*.yaml"):
             assert choice.stem in done.stdout
     assert done.stdout.count("  sslbench ") >= 5
+    assert max(map(len, done.stdout.splitlines())) <= 110
     script = (
         "import sys; from sslbench import cli; sys.argv = ['sslbench', {!r}]; cli.main()\n"
         "assert 'torch' not in sys.modules"
@@ -119,6 +120,17 @@ def test_help_names_everything_and_never_imports_torch() -> None:
             [sys.executable, "-c", script.format(question)], capture_output=True, check=False
         )
         assert checked.returncode == 0, checked.stderr
+
+
+def test_help_lists_the_groups_of_a_config_dir(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "my_net.yaml").touch()
+    done = command("--help", "--config-dir", str(tmp_path / "conf"))
+    assert done.returncode == 0
+    assert "my_net, noisy_mlp" in done.stdout
+    done = command("--help", "--config-dir", str(tmp_path / "absent"))
+    assert done.returncode == 1
+    assert done.stderr == f"sslbench: --config-dir {tmp_path / 'absent'}: there is no such folder\n"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import sys
+from argparse import Namespace
 from contextlib import redirect_stderr, suppress
 from traceback import walk_tb
 
@@ -24,6 +25,7 @@ from hydra_plugins.sslbench_sweeper import GridSweeper
 from sslbench import config
 from sslbench.composition_errors import in_one_line
 from sslbench.errors import SweepError, UserError
+from sslbench.help import help_text
 from sslbench.signals import exit_code
 from sslbench.sweep.task import task
 from sslbench.text import printable, short
@@ -50,8 +52,8 @@ def _say(message: str) -> None:
         print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
-def _check_flags() -> None:
-    """Refuse in one line what Hydra's parser would refuse with its whole usage."""
+def _flags() -> Namespace:
+    """The flags; refuses in one line what Hydra's parser would refuse with its whole usage."""
     told = io.StringIO()
     try:
         with redirect_stderr(told):
@@ -62,6 +64,7 @@ def _check_flags() -> None:
         raise
     if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
         raise UserError("--experimental-rerun is not supported: type the run's command again")
+    return flags
 
 
 def _is_hydras(error: Exception) -> bool:
@@ -74,14 +77,13 @@ def main() -> None:
     """Run the command; a mistake that the user can mend is one line and exit code 1."""
     if os.environ.get(_FULL_ERROR) == "1":  # asked for by the user
         try:
-            _hydra_main()
+            _answer()
         except KeyboardInterrupt as interrupt:
             sys.exit(exit_code(interrupt))
         sys.exit(1 if _failures else 0)
     os.environ[_FULL_ERROR] = "1"  # Hydra hands errors up instead of printing them over many lines
     try:
-        _check_flags()
-        _hydra_main()
+        _answer()
     except SweepError:  # told already
         sys.exit(1)
     except UserError as error:  # in a sweep
@@ -104,7 +106,11 @@ def main() -> None:
         sys.exit(1)
 
 
-def _hydra_main() -> None:
+def _answer() -> None:
+    flags = _flags()
+    if flags.help:
+        print(help_text(flags.config_dir), end="", flush=True)
+        return
     hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_task)()
 
 

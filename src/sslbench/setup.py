@@ -58,7 +58,8 @@ def prepare_process(settings: Settings) -> None:
     if settings.deterministic:
         # What cuBLAS needs for it (its manual, "Results reproducibility"); read when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(settings.deterministic)
+    if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # the setting takes 2 s
+        torch.use_deterministic_algorithms(settings.deterministic)
     # fp32 is to be fp32: TensorFloat-32 keeps 10 bits of mantissa.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

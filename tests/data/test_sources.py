@@ -82,6 +82,12 @@ def test_digits() -> None:
     assert data.y_test[-3:].tolist() == [8, 9, 8]
 
 
+def test_digits_are_those_that_the_library_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = sources._digits_table()
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as if it kept its file elsewhere
+    np.testing.assert_array_equal(table, sources._digits_table())
+
+
 # --- npz ------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
 from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.engine.evaluation import EvaluationSet, evaluate
@@ -91,6 +92,15 @@ def test_numbers_are_those_of_numpy(case: Case) -> None:
     assert result.loss == pytest.approx(-np.log(shares[np.arange(137), case.targets]).mean(), rel=1e-5)
     assert result.ece == pytest.approx(calibration_error(shares, case.targets), rel=1e-4)
     assert result.ece > 0.01
+
+
+def test_numbers_are_those_of_torchmetrics(case: Case) -> None:
+    logits, targets = torch.from_numpy(case.logits[case.index]).float(), torch.from_numpy(case.targets)
+    result = evaluate(Table(case.logits), case.data)
+    share = multiclass_accuracy(logits, targets, CLASSES, average="micro")
+    assert result.acc == pytest.approx(float(share), abs=1e-7)
+    error = multiclass_calibration_error(logits.softmax(dim=1), targets, CLASSES, 15)
+    assert result.ece == pytest.approx(float(error), abs=1e-6)
 
 
 def test_accuracy_counts_images_and_not_classes() -> None:

@@ -15,7 +15,7 @@ from sslbench.engine.state import Score
 from sslbench.errors import DivergedError
 from sslbench.intervals import Interval
 
-NO_BINS = Calibration((), (), ())
+NO_GAP = Calibration((1,), (0.5,), (0.5,))
 
 
 def bins_of(acc: float) -> Calibration:
@@ -34,7 +34,7 @@ class Evaluations:
         acc = next(self.coming[id(data)])
         if data is self.rig.data.valid:
             self.weights.append(first_weight(model))
-        return Evaluation(acc, ece=1 - acc, loss=2 * acc, calibration=bins_of(acc))
+        return Evaluation(acc, loss=2 * acc, calibration=bins_of(acc))
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_several_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def evaluate(model: nn.Module, data: EvaluationSet, **_: object) -> Evaluation:
         name = next(name for name, other in rig.models.items() if other is model)
         seen.append((data is rig.data.test, name))
-        return Evaluation(accuracies[name][data is rig.data.test], 0.0, 0.0, NO_BINS)
+        return Evaluation(accuracies[name][data is rig.data.test], 0.0, NO_GAP)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     rig.train(steps=2)
@@ -209,7 +209,7 @@ def test_time_of_evaluations_and_checkpoints_is_not_training_time(
 
     def evaluate(model: nn.Module, data: EvaluationSet, **_: object) -> Evaluation:
         pass_time(100.0)
-        return Evaluation(0.5, 0.5, 0.5, NO_BINS)
+        return Evaluation(0.5, 0.5, NO_GAP)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     monkeypatch.setattr(Checkpoints, "save", lambda self, state: pass_time(50.0))
@@ -317,7 +317,7 @@ def test_numbers_of_a_method_belong_to_the_best_step_if_it_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(tmp_path, Stairs())
-    monkeypatch.setattr(loop, "evaluate", lambda model, data, **_: Evaluation(0.5, 0.5, 0.5, NO_BINS))
+    monkeypatch.setattr(loop, "evaluate", lambda model, data, **_: Evaluation(0.5, 0.5, NO_GAP))
     rig.train(steps=9)
     assert rig.state.score.metrics_best == rig.state.score.metrics_last
     assert rig.state.score.metrics_best["diagnostic/stage"] == 1

@@ -5,6 +5,7 @@ torchvision is imported only by the functions that need it, as its import takes 
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,25 @@ def digits() -> ImageArrays:
     Returns:
         1,297 training and 500 test images, ``[8, 8, 1]``, 10 classes.
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = bunch.target.astype(np.int64)
+    table = _digits_table()  # 64 grey levels and the class in a row
+    images = np.rint(table[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    labels = table[:, -1].astype(np.int64)
     split = len(labels) - _DIGITS_TEST
     return ImageArrays(images[:split], labels[:split], images[split:], labels[split:], 10, "digits")
+
+
+def _digits_table() -> NDArray[np.float64]:
+    """scikit-learn's file, read where it lies: to import the library for it takes longer than a short run."""
+    library = importlib.util.find_spec("sklearn")
+    assert library is not None
+    assert library.origin is not None
+    path = Path(library.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.exists():
+        return np.loadtxt(path, delimiter=",")
+    from sklearn.datasets import load_digits  # of a version that keeps it elsewhere
+
+    bunch = load_digits()
+    return np.column_stack([bunch.data, bunch.target])
 
 
 def mnist(root: str, download: bool = True) -> ImageArrays:

@@ -35,8 +35,7 @@ GRACE_SECONDS = 60.0
 PRELOADED = [
     "sslbench.sweep.fork_server",
     "sslbench.run",
-    "torchmetrics.functional.classification",
-    "sklearn.datasets",
+    "torch._dynamo",  # torch's optimizers ask for it when they are made
 ]
 _INTERRUPTED, _ELSEWHERE = 130, 75
 #: Characters of an error that a worker is told: a pipe that nobody reads yet takes no more than 64 KiB.
