@@ -19,7 +19,8 @@ from torchvision import transforms
 
 from sslbench.config import Settings
 from sslbench.core import Batch, Views
-from sslbench.data.splits import Indices, Split
+from sslbench.data.arrays import ImageArrays
+from sslbench.data.splits import Indices, make_split
 from sslbench.data.views import ImageTransform
 
 
@@ -71,9 +72,7 @@ def _endless(dataset: PerImageViews, size: int, workers: int) -> Iterator[tuple[
 
 
 def loader_batches(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    split: Split,
+    arrays: ImageArrays,
     look: ImageTransform,
     views: Views,
     settings: Settings,
@@ -81,6 +80,8 @@ def loader_batches(
     device: torch.device,
 ) -> Callable[[], Batch]:
     """A function that gives the next batch on `device`, from loaders with `workers` processes each."""
+    images, labels = arrays.x_train, arrays.y_train
+    split = make_split(labels, arrays.num_classes, settings.num_labels, settings.num_valid, 0, True)
 
     def of(positions: Indices, names: tuple[str, ...], size: int) -> Iterator[tuple[list[Tensor], Tensor]]:
         return _endless(PerImageViews(images, labels, positions, names, look), size, workers)

@@ -1,30 +1,29 @@
-"""The two sides that `speed.py` compares, over the same random images."""
+"""The two ways to do a step that `speed.py` compares, over the same random images."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
+from compose import settings_from
 from ordinary import loader_batches, ordinary_models
 from torch.utils.flop_counter import FlopCounterMode
 
-from sslbench import config
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
 from sslbench.config import Settings
-from sslbench.core import Progress
+from sslbench.core import Batch, Progress
+from sslbench.data.arrays import ImageArrays
 from sslbench.data.batches import BatchSource
-from sslbench.engine.device import pick_device, pick_precision
-from sslbench.engine.loop import training_step
+from sslbench.engine.device import autocast_type, pick_device
 from sslbench.engine.state import TrainingState
-from sslbench.setup import build_models, prepare_data, prepare_process
+from sslbench.engine.step import forward_and_backward, training_step
+from sslbench.setup import Data, build_models, prepare_data, prepare_process
 
-Side = Callable[[int], float]
 #: Network, and the images that it is measured on.
 NETWORKS = {"mlp": "mnist", "cnn": "mnist", "wrn_28_2": "cifar10"}
 SIZES = {"mnist": (60_000, 28, 28, 1), "cifar10": (50_000, 32, 32, 3)}
@@ -35,6 +34,7 @@ LOOKS = {
         *("crop=2", "flip=true", "noise=0.0"),
     ],
 }
+_VALID = 1000
 
 
 def synthetic(folder: Path, dataset: str, count: int | None = None) -> Path:
@@ -55,91 +55,104 @@ def synthetic(folder: Path, dataset: str, count: int | None = None) -> Path:
     return path
 
 
-def settings_of(data: Path, dataset: str, network: str, algorithm: str, device: str) -> Settings:
-    """The default settings of the measured run."""
-    config.register()
+def settings_of(data: Path, network: str, algorithm: str, device: str, *more: str) -> Settings:
+    """The default settings of the measured run, with `more` overrides."""
     words = [f"algorithm={algorithm}", f"model={network}", "dataset=npz", f"dataset.path={data}"]
-    words += [f"dataset.images.{look}" for look in LOOKS[dataset]]
-    words += ["batch.labelled=50", "batch.unlabelled=50", "num_labels=1000", "num_valid=1000", "logger=none"]
-    words += [f"device={device}"]
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        composed = compose("config", overrides=words, return_hydra_config=True)
-    choices = composed.hydra.runtime.choices
-    with open_dict(composed):
-        del composed["hydra"]
-    return config.from_config(composed, choices, words)
+    words += [f"dataset.images.{look}" for look in LOOKS[NETWORKS[network]]]
+    words += ["batch.labelled=50", "batch.unlabelled=50", "num_labels=1000", f"num_valid={_VALID}"]
+    return settings_from([*words, "logger=none", f"device={device}", *more])
 
 
-class Sides:
-    """Our step and the ordinary one, over the same data.
+@dataclass(frozen=True)
+class Way:
+    """One way to do the step.
 
-    Args:
-        settings: of the run.
+    Attributes:
+        state: what is trained.
+        following: gives the next batch.
+        autocast: the type of the forward passes, or None for float32.
+        flush: whether numbers too small for full precision count as 0, as they do in a run.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.device = settings, pick_device(settings.device)
-        prepare_process(settings)
-        self.data = prepare_data(settings, self.device)
-        with np.load(settings.dataset["path"], allow_pickle=False) as arrays:
-            self.images, self.labels = arrays["x_train"], arrays["y_train"]
+    state: TrainingState
+    following: Callable[[], Batch]
+    autocast: torch.dtype | None
+    flush: bool
 
-    def _state(self, ordinary: bool) -> TrainingState:
-        algorithm: AnyAlgorithm = build(self.settings.algorithm, "algorithm")
-        models = build_models(self.settings, algorithm, self.data, self.device)
-        if ordinary:
-            models = ordinary_models(models)
-        node = {k: v for k, v in self.settings.optimizer.items() if not (ordinary and k == "fused")}
-        source = BatchSource(
-            self.data.train,
-            self.data.targets,
-            self.data.split,
-            stages_of(algorithm)[0].views,
-            self.settings.batch.labelled,
-            self.settings.batch.unlabelled,
-            self.settings.seed,
-            self.device,
-        )
-        return TrainingState(algorithm, models, build(node, "optimizer"), source)
+    def measure(self, steps: int) -> float:
+        """Do so many steps; returns steps a second."""
+        device = self.state.batches.device
+        torch.set_flush_denormal(self.flush)
+        progress = Progress(torch.zeros((), device=device), 1000)
+        _wait(device)
+        began = time.perf_counter()
+        for _ in range(steps):
+            training_step(self.state, self.following(), progress, self.autocast)
+        _wait(device)
+        return steps / (time.perf_counter() - began)
 
-    def side(self, workers: int | None) -> tuple[Side, TrainingState]:
-        """Does so many steps, and returns steps a second; the ordinary way if `workers` are given."""
-        ordinary = workers is not None
-        state = self._state(ordinary)
-        progress = Progress(torch.zeros((), device=self.device), self.settings.steps)
-        autocast = None if ordinary else pick_precision(self.settings.precision, self.device)
-        following = state.batches.next
-        if workers is not None:
-            views = stages_of(state.algorithm)[0].views
-            following = loader_batches(
-                self.images,
-                self.labels,
-                self.data.split,
-                self.data.transform,
-                views,
-                self.settings,
-                workers,
-                self.device,
-            )
-
-        def measure(steps: int) -> float:
-            torch.set_flush_denormal(not ordinary)
-            self._wait()
-            began = time.perf_counter()
-            for _ in range(steps):
-                training_step(state, following(), progress, autocast)
-            self._wait()
-            return steps / (time.perf_counter() - began)
-
-        return measure, state
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+    def passes(self, steps: int) -> float:
+        """Do the forward and backward passes of so many steps on one batch; returns such a second."""
+        device, state, batch = self.state.batches.device, self.state, self.following()
+        torch.set_flush_denormal(self.flush)
+        progress = Progress(torch.zeros((), device=device), 1000)
+        _wait(device)
+        began = time.perf_counter()
+        for _ in range(steps):
+            forward_and_backward(state, batch, progress, self.autocast)
+        _wait(device)
+        return steps / (time.perf_counter() - began)
 
     def gflop(self) -> float:
-        """Arithmetic of one step, in 10^9 operations; 0 where torch cannot count it."""
-        measure, _ = self.side(None)
+        """Arithmetic of the matrix products and convolutions of one step, in 10^9 operations."""
         with FlopCounterMode(display=False) as counter:
-            measure(1)
+            self.measure(1)
         return float(counter.get_total_flops()) / 1e9
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _state(settings: Settings, data: Data, device: torch.device, ordinary: bool) -> TrainingState:
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
+    models = build_models(settings, algorithm, data, device)
+    if ordinary:
+        models = ordinary_models(models)
+    node = {key: value for key, value in settings.optimizer.items() if not (ordinary and key == "fused")}
+    source = BatchSource(
+        data.train,
+        data.targets,
+        data.split,
+        stages_of(algorithm)[0].views,
+        settings.batch.labelled,
+        settings.batch.unlabelled,
+        settings.seed,
+        device,
+    )
+    state = TrainingState(algorithm, models, build(node, "optimizer"), source)
+    if settings.compile and not ordinary:
+        state.compile()
+    return state
+
+
+def ours(settings: Settings) -> Way:
+    """The step of a run with `settings`."""
+    device = pick_device(settings.device)
+    prepare_process(settings)
+    state = _state(settings, prepare_data(settings, device), device, ordinary=False)
+    return Way(state, state.batches.next, autocast_type(settings.precision, device), flush=True)
+
+
+def ordinary(settings: Settings, workers: int) -> Way:
+    """The same step as tutorials do it, in float32, with so many processes for each loader."""
+    device = pick_device(settings.device)
+    # What the networks need to know of the data comes from a few of its images: one copy of all is kept.
+    path = Path(settings.dataset["path"])
+    few = synthetic(path.parent, path.stem.partition("_")[0], 5000)
+    data = prepare_data(replace(settings, dataset={**settings.dataset, "path": str(few)}), device)
+    state = _state(settings, data, device, ordinary=True)
+    arrays: ImageArrays = build(settings.dataset, "dataset")
+    following = loader_batches(arrays, data.transform, state.plan.views, settings, workers, device)
+    return Way(state, following, None, flush=False)

@@ -1,17 +1,13 @@
 """How fast the steps are, against the ordinary way to do them, and against what the machine can do.
 
     python benchmarks/speed.py
-    python benchmarks/speed.py --networks mlp --algorithms vat,pi_model --rounds 5
+    python benchmarks/speed.py --networks mlp --algorithms vat,pi_model --rounds 5 --parts steps
 
-`make bench` does all of it and writes docs/results/speed.md. Both sides train the same network with the same
-algorithm, batch sizes and views, in this one process, and take turns, round by round, so that a busy machine
-is busy for both. Ours is the run's own step at default settings. The other is that of `ordinary.py`, in
-float32, with the number of DataLoader workers that is best for it. The images are random numbers in the sizes
-of MNIST and CIFAR-10: what is in them makes no difference to speed, and nothing need be there.
-
-The share of the machine's rate is the arithmetic of a step's matrix products and convolutions, times steps a
-second, over the rate of one large matrix product measured in the same run: of the whole step, so what the
-forward and backward passes reach is higher.
+`make bench` does all of it and writes docs/results/speed.md. Both ways train the same network with the same
+algorithm, batch sizes and views, in this one process, and take turns, round by round, so that a busy machine is
+busy for both. Ours is the run's own step. The other is that of `ordinary.py`, in float32, with the number of
+DataLoader workers that is best for it. The images are random numbers in the sizes of MNIST and CIFAR-10: what is
+in them makes no difference to speed, and nothing need be there.
 """
 
 from __future__ import annotations
@@ -19,50 +15,38 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
-from sides import NETWORKS, Sides, settings_of, synthetic
+from footprint import growth_rows, memory_rows
+from sides import NETWORKS, Way, ordinary, ours, settings_of, synthetic
+from together import together_rows
+from whole_runs import overhead_rows, start_rows
 
-from sslbench.config import Settings
-from sslbench.engine.device import device_name, pick_device, pick_precision
+from sslbench.engine.device import device_name, pick_device
 
 ALGORITHMS = "supervised,pi_model,vat,mean_teacher,ict,mixmatch"
+PARTS = "steps,together,memory,growth,overhead,start"
+_LEAST_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Row:
-    """One cell of the table: medians over the rounds, and the least and greatest ratio of a round."""
+class Measured:
+    """One round: steps a second both ways, and what our step reaches of the matrix rate of that moment."""
 
-    network: str
-    algorithm: str
     ours: float
     ordinary: float
-    ratios: tuple[float, ...]
-    images: int
-    workers: int
-    gflop: float
-    peak: float
-
-    def __str__(self) -> str:
-        rate = f"{self.gflop * self.ours / self.peak:.0%}" if self.peak else "-"
-        return (
-            f"| {self.network} | {self.algorithm} | {self.ours:.1f} | {self.ours * self.images:,.0f} | "
-            f"{self.ordinary:.1f} | {statistics.median(self.ratios):.2f} | {min(self.ratios):.2f} to "
-            f"{max(self.ratios):.2f} | {self.workers} | {rate} |"
-        )
+    share: float
+    passes_share: float
 
 
-def matrix_rate(device: torch.device, precision: torch.dtype, seconds: float = 1.0) -> float:
+def matrix_rate(device: torch.device, precision: torch.dtype, seconds: float = 0.3) -> float:
     """Rate of a large matrix product, in 10^9 operations a second: the best of several."""
     size = 8192 if device.type == "cuda" else 2048
     one, other = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
@@ -76,97 +60,51 @@ def matrix_rate(device: torch.device, precision: torch.dtype, seconds: float = 1
     return best
 
 
-def compare(
-    settings: Settings, network: str, algorithm: str, rounds: int, seconds: float, peak: float
-) -> Row:
-    """Measure one cell of the table."""
-    sides = Sides(settings)
-    ours, state = sides.side(None)
-    ours(3)
-    steps = max(3, round(seconds * ours(3)))
-    candidates = sorted({0, 1, 2, min(4, os.cpu_count() or 1)})
-    trials = {}
-    for workers in candidates:
-        measure, _ = sides.side(workers)
-        measure(max(2, steps // 8))  # the first batches start the workers
-        trials[workers] = measure, measure(max(3, steps // 4))
-    workers = max(trials, key=lambda count: trials[count][1])
-    ordinary = trials[workers][0]
-    pairs = [(ours(steps), ordinary(max(3, steps // 2))) for _ in range(rounds)]
-    return Row(
-        network,
-        algorithm,
-        statistics.median(pair[0] for pair in pairs),
-        statistics.median(pair[1] for pair in pairs),
-        tuple(one / other for one, other in pairs),
-        state.batches.images_per_step,
-        workers,
-        sides.gflop(),
-        peak,
-    )
+def best_workers(make: Callable[[int], Way], steps: int) -> tuple[int, Way]:
+    """The number of workers with which the ordinary way is fastest."""
+    trials: dict[int, tuple[float, Way]] = {}
+    for workers in sorted({0, 1, 2, min(4, os.cpu_count() or 1)}):
+        way = make(workers)
+        way.measure(max(2, steps // 8))  # the first batches start the workers
+        trials[workers] = way.measure(max(_LEAST_STEPS, steps // 4)), way
+    workers = max(trials, key=lambda count: trials[count][0])
+    return workers, trials[workers][1]
 
 
-def seconds_until(words: list[str], ready: Callable[[], bool] | None = None) -> float:
-    """Seconds from the command until it ends, or until `ready`; it is then killed."""
-    began = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "sslbench.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None and not (ready and ready()):
-            time.sleep(0.005)
-        seconds = time.perf_counter() - began
-        process.kill()
-    return seconds
-
-
-def start_times(folder: Path) -> list[str]:
-    """Rows on how long it takes until something happens, the median of three."""
-
-    def first_step(number: int) -> float:
-        curves = folder / f"start{number}" / "metrics.jsonl"
-        words = ["algorithm=supervised", "logger=none", "device=cpu", "log_every=1", "steps=100000"]
-        words += ["eval_every=100000", f"run_dir={curves.parent}"]
-        return seconds_until(words, lambda: curves.exists() and curves.stat().st_size > 0)
-
-    rows = {
-        "`sslbench --help`": statistics.median(seconds_until(["--help"]) for _ in range(3)),
-        "command to first step on digits, CPU": statistics.median(first_step(n) for n in range(3)),
-    }
-    return [f"| {name} | {seconds:.2f} s |" for name, seconds in rows.items()]
-
-
-def growth(folder: Path, device: str) -> list[str]:
-    """Rows on the time of a step over the number of images."""
+def step_rows(
+    data: Path, network: str, algorithm: str, device: str, options: list[str], rounds: int, seconds: float
+) -> list[str]:
+    """Rows of the table: one for each of our `options`, all beside the same ordinary way."""
+    plain = settings_of(data, network, algorithm, device)
+    ways = {words: ours(settings_of(data, network, algorithm, device, *words.split())) for words in options}
+    gflop = next(iter(ways.values())).gflop()
+    steps = {}
+    for words, way in ways.items():
+        way.measure(_LEAST_STEPS)  # compiles, captures, fills caches
+        steps[words] = max(_LEAST_STEPS, round(seconds * way.measure(_LEAST_STEPS)))
+    workers, other = best_workers(lambda count: ordinary(plain, count), steps[options[0]])
+    measured: dict[str, list[Measured]] = {words: [] for words in options}
+    for _ in range(rounds):
+        for words, way in ways.items():
+            rate = matrix_rate(torch.device(device), way.autocast or torch.float32)
+            mine = way.measure(steps[words])
+            passes = way.passes(max(_LEAST_STEPS, steps[words] // 2))
+            its = other.measure(max(_LEAST_STEPS, steps[options[0]] // 3))
+            measured[words].append(Measured(mine, its, mine * gflop / rate, passes * gflop / rate))
+    images = ways[options[0]].state.batches.images_per_step
     rows = []
-    for count in (10_000, 60_000, 600_000):
-        data = synthetic(folder, "mnist", count)
-        measure, _ = Sides(settings_of(data, "mnist", "mlp", "pi_model", device)).side(None)
-        measure(20)
-        times = [1e3 / measure(100) for _ in range(5)]
-        rows.append(
-            f"| {count:,} | {statistics.median(times):.2f} ms | {min(times):.2f} to {max(times):.2f} |"
+    for words, found in measured.items():
+        mine, its, share, passes = (
+            statistics.median(getattr(one, name) for one in found)
+            for name in ("ours", "ordinary", "share", "passes_share")
         )
-        data.unlink()
+        ratios = [one.ours / one.ordinary for one in found]
+        rows.append(
+            f"| {network} | {algorithm} | {words or 'defaults'} | {mine:.2f} | {mine * images:,.0f} | "
+            f"{its:.2f} | {workers} | {statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} "
+            f"| {share:.0%} | {passes:.0%} |"
+        )
     return rows
-
-
-def memory(network: str, way: str, data: Path, device: str) -> float:
-    """Peak memory of a process that does five steps one way, its workers included, in MiB."""
-    words = [sys.executable, __file__, "--memory", way, "--networks", network, "--data", str(data)]
-    done = subprocess.run([*words, "--device", device], capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
-
-
-def _print_memory(network: str, way: str, data: Path, device: str) -> None:
-    sides = Sides(settings_of(data, NETWORKS[network], network, "pi_model", device))
-    measure, _ = sides.side(2 if way == "ordinary" else None)
-    measure(5)
-    if sides.device.type == "cuda":
-        print(torch.cuda.max_memory_allocated() / 2**20)
-        return
-    del measure  # ends the workers, whose peak is known only then
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(peak / 2**10)
 
 
 def machine(device: torch.device) -> str:
@@ -182,31 +120,40 @@ def machine(device: torch.device) -> str:
     )
 
 
-def main() -> None:
-    """Measure, print, and write."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--algorithms", default=ALGORITHMS, help="comma-separated (default: %(default)s)")
     parser.add_argument("--networks", default=",".join(NETWORKS), help="comma-separated (default: all)")
+    parser.add_argument("--parts", default=PARTS, help="comma-separated (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of both sides (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of both ways (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=4.0, help="of each of our rounds (default: %(default)s)"
+        "--seconds", type=float, default=3.0, help="of each of our rounds (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, help="Markdown file to write")
-    parser.add_argument("--memory", choices=("ours", "ordinary"), help=argparse.SUPPRESS)
-    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    networks = arguments.networks.split(",")
-    if arguments.memory:
-        _print_memory(networks[0], arguments.memory, arguments.data, arguments.device)
-        return
+    return parser.parse_args()
 
+
+def options_of(network: str, device: torch.device) -> list[str]:
+    """The options that are measured beside the defaults where they can matter."""
+    options = [""]
+    if device.type == "cuda":
+        return [*options, "graph=true", "precision=bf16", "precision=bf16 graph=true"]
+    if network.startswith("wrn"):
+        options.append("compile=true")
+        if torch.cpu._is_amx_tile_supported():  # without such units, bfloat16 is slower
+            options.append("precision=bf16")
+    return options
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    arguments = _arguments()
+    networks, parts = arguments.networks.split(","), arguments.parts.split(",")
     device = pick_device(arguments.device)
     kind = device.type
-    precision = pick_precision("auto", device) or torch.float32
-    peak = matrix_rate(device, precision)
     lines: list[str] = []
 
     def tell(*new: str) -> None:
@@ -214,34 +161,50 @@ def main() -> None:
         print("\n".join(new), flush=True)
 
     tell("# Speed", "", f"{machine(device)}.", "")
-    tell(f"Matrix products: {peak:.0f} GFLOP/s in {str(precision).removeprefix('torch.')}.", "")
-    tell(
-        "Batches of 50 labelled and 50 unlabelled images; medians of the rounds, and the range of the ratio.",
-        "",
-    )
-    tell(
-        "| network | algorithm | steps/s | images/s | ordinary steps/s | ratio | range | its workers | "
-        "of matrix rate |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
-    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        paths = {network: synthetic(folder, NETWORKS[network]) for network in networks}
-        for network in networks:
-            for algorithm in arguments.algorithms.split(","):
-                settings = settings_of(paths[network], NETWORKS[network], network, algorithm, kind)
-                tell(str(compare(settings, network, algorithm, arguments.rounds, arguments.seconds, peak)))
-        tell("", "Peak memory of five steps of pi_model, without the processes of the loaders:", "")
-        tell("| network | ours | ordinary |", "| --- | ---: | ---: |")
-        for network in networks:
-            used = partial(memory, network, data=paths[network], device=kind)
-            tell(f"| {network} | {used(way='ours'):.0f} MiB | {used(way='ordinary'):.0f} MiB |")
-        tell("", "Time of a step over the number of images (pi_model, mlp):", "")
-        tell("| images | step | range |", "| ---: | ---: | --- |", *growth(folder, kind))
-        tell("", "| start | time |", "| --- | ---: |", *start_times(folder))
+        if "steps" in parts:
+            tell("## Steps", "", *_ABOUT_STEPS, "")
+            tell(f"| {' | '.join(_COLUMNS)} |", f"| {' | '.join(['---'] * len(_COLUMNS))} |")
+            for network in networks:
+                data = synthetic(folder, NETWORKS[network])
+                options = options_of(network, device)
+                for algorithm in arguments.algorithms.split(","):
+                    rows = step_rows(
+                        data, network, algorithm, kind, options, arguments.rounds, arguments.seconds
+                    )
+                    tell(*rows)
+        if "together" in parts:
+            tell("", "## Several seeds at once", "", *together_rows(folder, networks, kind))
+        if "memory" in parts:
+            tell("", "## Memory", "", *_ABOUT_MEMORY, "", *memory_rows(folder, networks, kind))
+        if "growth" in parts:
+            tell("", "## Size of the data set", "", "pi_model, mlp.", "", *growth_rows(folder, kind))
+        if "overhead" in parts:
+            tell("", "## Beside the steps", "", *_ABOUT_OVERHEAD, "", *overhead_rows(folder, kind))
+        if "start" in parts:
+            tell("", "## Start", "", *start_rows(folder))
     if arguments.out:
         command = " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]])
         arguments.out.write_text("\n".join([*lines, "", f"Made by `{command}`.", ""]), encoding="utf-8")
+
+
+_COLUMNS = [
+    *("network", "algorithm", "options", "steps/s", "images/s", "ordinary steps/s", "its workers"),
+    *("ratio", "range", "of matrix rate", "its passes alone"),
+]
+_ABOUT_STEPS = [
+    "Batches of 50 labelled and 50 unlabelled images (supervised: 50 labelled). Medians of the rounds; the range is",
+    "that of the ratio. The share of the matrix rate is the arithmetic of a step's convolutions and matrix products",
+    "against one large matrix product in the same precision, measured in every round; then the same for the forward",
+    "and backward passes alone. Both ways run in one process, so that the ordinary one, too, profits from memory that",
+    "is kept.",
+]
+_ABOUT_MEMORY = [
+    "Peak of a process that does five steps of pi_model, without the processes of the loaders; and the size of the",
+    "images.",
+]
+_ABOUT_OVERHEAD = ["Shares of the time of the whole training loop in runs at default settings, without W&B."]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sslbench import config_file
-from sslbench.engine import loop
+from sslbench.engine import step as engine_step
 
 Sslbench = Callable[..., int]
 TINY = ["model=mlp", "model.hidden=[16]", "steps=8", "eval_every=4", "log_every=2", "device=cpu", "threads=1"]
@@ -19,7 +19,7 @@ TINY = ["model=mlp", "model.hidden=[16]", "steps=8", "eval_every=4", "log_every=
 
 def stopped(sslbench: Sslbench, monkeypatch: pytest.MonkeyPatch, *words: str, at: int = 5) -> Path:
     """Begin a run that is asked to end in its step `at`; returns its folder."""
-    step, steps = loop.training_step, []
+    step, steps = engine_step.training_step, []
 
     def ask(*arguments: Any) -> Any:
         steps.append(1)
@@ -28,7 +28,7 @@ def stopped(sslbench: Sslbench, monkeypatch: pytest.MonkeyPatch, *words: str, at
         return step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "training_step", ask)
+        patch.setattr(engine_step, "training_step", ask)
         assert sslbench(*TINY, *words) == 143
     [folder] = [path.parent for path in Path().rglob("status.json")]
     assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"

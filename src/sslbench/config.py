@@ -23,6 +23,8 @@ Node = dict[str, Any]
 _PLACE = (
     "device",
     "deterministic",
+    "graph",
+    "compile",
     "threads",
     "data_root",
     "output_root",
@@ -72,6 +74,8 @@ class Keys:
     device: str = "auto"
     precision: str = "auto"
     deterministic: bool = False
+    graph: bool = False
+    compile: bool = False
     profile: bool = False
     threads: int | None = None
     data_root: str = MISSING

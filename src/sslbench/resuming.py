@@ -11,7 +11,7 @@ from sslbench.errors import UserError
 
 #: What may differ from the run as it began: where and on what it goes on, and what it tells meanwhile.
 _FREE = (
-    *("device", "deterministic", "threads", "data_root", "logger"),
+    *("device", "deterministic", "graph", "compile", "threads", "data_root", "logger"),
     *("log_every", "checkpoint_every", "profile"),
 )
 

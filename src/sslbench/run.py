@@ -17,7 +17,7 @@ from sslbench.config import Settings
 from sslbench.config_checks import check_values
 from sslbench.data.batches import BatchSource, check_views
 from sslbench.engine.checkpoint import Checkpoints, Origin
-from sslbench.engine.device import device_name, pick_device, pick_precision
+from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device, pick_precision
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.loop import Plan, train
 from sslbench.engine.schedules import Schedule
@@ -88,7 +88,9 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     # What can be refused at once comes before the data, which may have to be downloaded.
     parts = check(settings)
-    pick_device(settings.device)
+    device = pick_device(settings.device)
+    pick_precision(settings.precision, device)
+    check_fast_paths(settings.graph, settings.compile, device)
     with terminable(), claimed(settings.directory()):
         return run_claimed(settings, parts)
 
@@ -124,6 +126,8 @@ def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
         )
     with blaming("optimizer"):
         state = TrainingState(parts.algorithm, models, build(settings.optimizer, "optimizer"), batches)
+    if settings.compile:
+        state.compile()
     try:
         return _train(settings, directory, data, state, parts, commit)
     except OSError as error:
@@ -147,12 +151,13 @@ def _train(
         steps=settings.steps,
         eval_every=settings.eval_every,
         log_every=settings.log_every,
-        autocast=pick_precision(settings.precision, device),
+        autocast=autocast_type(settings.precision, device),
         checkpoints=Checkpoints(
             directory / "checkpoint",
             Origin(settings.run_id, data.split.digest, device.type),
             Interval.parse(settings.checkpoint_every),
         ),
+        graph=settings.graph,
         profile=directory / "profile" if settings.profile else None,
     )
     examined = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
@@ -214,7 +219,7 @@ def _result(
         "train_seconds": score.train_seconds,
         "steps_per_second": settings.steps / score.train_seconds,
         "device": device_name(device),
-        "precision": "bf16" if pick_precision(settings.precision, device) else "fp32",
+        "precision": pick_precision(settings.precision, device),
         "torch": torch.__version__,
         "git_commit": commit,
     }

@@ -15,8 +15,8 @@ from sslbench.data.splits import Split
 from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.engine.evaluation import EvaluationSet
 from sslbench.engine.examination import LabelledParts
-from sslbench.engine.loop import training_step
 from sslbench.engine.state import TrainingState
+from sslbench.engine.step import training_step
 
 CPU = torch.device("cpu")
 CLASSES = 3

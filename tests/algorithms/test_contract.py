@@ -27,8 +27,8 @@ from sslbench.core import Batch, Progress, StepOutput
 from sslbench.data.batches import BatchSource
 from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.examination import LabelledParts
-from sslbench.engine.loop import training_step
 from sslbench.engine.state import TrainingState
+from sslbench.engine.step import training_step
 from sslbench.run import run
 from sslbench.setup import build_models, prepare_data
 from sslbench.tracking.jsonl import JsonlTracker

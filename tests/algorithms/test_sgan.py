@@ -17,8 +17,8 @@ from sslbench.algorithms.base import Pictured, Staged
 from sslbench.algorithms.sgan import SGAN
 from sslbench.building import blaming
 from sslbench.core import Batch, ImageSpec, Progress, StepOutput
-from sslbench.engine.loop import training_step
 from sslbench.engine.state import TrainingState
+from sslbench.engine.step import training_step
 from sslbench.errors import UserError
 from sslbench.models import ConvGenerator, MLPGenerator, NoisyMLP
 from sslbench.models.generator import PixelRange

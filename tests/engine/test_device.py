@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
-from sslbench.engine.device import device_name, pick_device, pick_precision
+from sslbench.engine.device import (
+    autocast_type,
+    check_fast_paths,
+    device_name,
+    pick_device,
+    pick_precision,
+)
 from sslbench.errors import UserError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def set_cuda(monkeypatch: pytest.MonkeyPatch, available: bool, bfloat16: bool = False) -> None:
-    def is_bf16_supported(including_emulation: bool = True) -> bool:
-        return bfloat16 or including_emulation
-
+def set_cuda(monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
 
 
 @pytest.mark.parametrize(
@@ -39,26 +43,36 @@ def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "bfloat16", "picked"),
+    ("asked", "device", "picked"),
     [
-        ("auto", CPU, True, None),
-        ("auto", CUDA, True, torch.bfloat16),
-        ("auto", CUDA, False, None),  # emulated bfloat16 is slower than float32
-        ("fp32", CUDA, True, None),
-        ("bf16", CUDA, False, torch.bfloat16),
-        ("bf16", CPU, False, torch.bfloat16),
-        ("fp32", CPU, False, None),
+        ("auto", CUDA, "fp32"),  # until the others have been tried on one
+        ("auto", CPU, "fp32"),
+        ("fp32", CUDA, "fp32"),
+        ("tf32", CUDA, "tf32"),
+        ("bf16", CUDA, "bf16"),
+        ("bf16", CPU, "bf16"),
     ],
 )
-def test_precision(
-    asked: str,
-    device: torch.device,
-    bfloat16: bool,
-    picked: torch.dtype | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_cuda(monkeypatch, available=True, bfloat16=bfloat16)
-    assert pick_precision(asked, device) is picked
+def test_precision(asked: str, device: torch.device, picked: str) -> None:
+    assert pick_precision(asked, device) == picked
+    assert autocast_type(asked, device) is (torch.bfloat16 if picked == "bf16" else None)
+
+
+def test_precision_that_a_cpu_has_not() -> None:
+    with pytest.raises(UserError, match=r"precision=tf32 .*set precision=fp32"):
+        pick_precision("tf32", CPU)
+
+
+def test_fast_paths_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_fast_paths(graph=True, compile=False, device=CUDA)
+    with pytest.raises(UserError, match="graph=true is for CUDA devices: leave it off"):
+        check_fast_paths(graph=True, compile=False, device=CPU)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++" if name == "g++" else None)
+    check_fast_paths(graph=False, compile=True, device=CPU)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    check_fast_paths(graph=False, compile=False, device=CPU)
+    with pytest.raises(UserError, match=r"compile=true needs a C\+\+ compiler.* leave it off"):
+        check_fast_paths(graph=False, compile=True, device=CPU)
 
 
 def test_name(monkeypatch: pytest.MonkeyPatch) -> None:

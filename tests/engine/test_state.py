@@ -97,6 +97,7 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
     state.history = [{"step": 4, "train/low": 0.5, "time/train_seconds": 2.5}]
     for value in (1.0, 2.0):
         state.meter.add(StepOutput(torch.tensor(value), {}), torch.tensor(0.0))
+        state.meter.count += 1
     for name, optimizer in zip(("high", "rival"), state.optimizers, strict=True):
         sum_of(rig.models[name]).backward()
         optimizer.step()

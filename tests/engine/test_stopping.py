@@ -13,9 +13,9 @@ from small_training import MOMENTUM, Rig, Slope, Stairs, halving
 from torch import Tensor, nn
 
 from sslbench.algorithms.base import AnyAlgorithm
-from sslbench.engine import loop
+from sslbench.engine import step as engine_step
 from sslbench.engine.checkpoint import load_checkpoint
-from sslbench.engine.loop import training_step
+from sslbench.engine.step import training_step
 from sslbench.errors import DivergedError
 from sslbench.intervals import Interval
 from sslbench.signals import terminable
@@ -45,7 +45,7 @@ def watched(rig: Rig, event: Callable[[], None], monkeypatch: pytest.MonkeyPatch
         if not module.training:
             event()
 
-    monkeypatch.setattr(loop, "training_step", step)
+    monkeypatch.setattr(engine_step, "training_step", step)
     for model in rig.models.values():
         model.register_forward_pre_hook(evaluated)
 

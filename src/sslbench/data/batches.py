@@ -101,14 +101,34 @@ class BatchSource:
     def _view(self, name: str, index: Tensor, chance: torch.Generator) -> Tensor:
         return self._images.weak(index, chance) if name == "weak" else self._images.clean(index)
 
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """The random streams that `cut` draws from, of the training device."""
+        return tuple(self._chance.values())
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Positions of the next labelled and unlabelled images, int64 ``[B]`` and ``[U]``.
+
+        Empty where the stage has no such views.
+        """
+        none = self._all_unlabelled[:0].to(self.device)
+        return (
+            self._labelled.next() if self._views.labelled else none,
+            self._unlabelled.next() if self._views.unlabelled else none,
+        )
+
+    def cut(self, labelled: Tensor, unlabelled: Tensor) -> Batch:
+        """The batch of the images at these positions, with the declared views; all on the device."""
+        return Batch(
+            tuple(self._view(v, labelled, self._chance["labelled"]) for v in self._views.labelled),
+            self._targets[labelled],
+            tuple(self._view(v, unlabelled, self._chance["unlabelled"]) for v in self._views.unlabelled),
+            unlabelled,
+        )
+
     def next(self) -> Batch:
-        """The next batch, with the declared views."""
-        index = self._labelled.next() if self._views.labelled else self._all_unlabelled[:0].to(self.device)
-        labelled = tuple(self._view(v, index, self._chance["labelled"]) for v in self._views.labelled)
-        targets = self._targets[index]
-        index = self._unlabelled.next() if self._views.unlabelled else index[:0]
-        unlabelled = tuple(self._view(v, index, self._chance["unlabelled"]) for v in self._views.unlabelled)
-        return Batch(labelled, targets, unlabelled, index)
+        """The next batch."""
+        return self.cut(*self.draw())
 
     def state_dict(self) -> dict[str, Any]:
         """The place in every stream."""

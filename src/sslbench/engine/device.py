@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import torch
 
 from sslbench.errors import UserError
@@ -20,14 +23,38 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def pick_precision(precision: str, device: torch.device) -> torch.dtype | None:
+def pick_precision(precision: str, device: torch.device) -> str:
+    """The precision, one of fp32, tf32, bf16, that `precision`, one of these or auto, stands for.
+
+    ``auto`` is fp32: the others have not been tried on a GPU yet, and few CPUs have units for bfloat16.
+
+    Raises:
+        UserError: the device has no such arithmetic.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError("precision=tf32 is of CUDA devices: set precision=fp32 or precision=bf16")
+    return "fp32" if precision == "auto" else precision
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     """The type that forward passes compute in under autocast, or None for float32 throughout.
 
-    ``auto`` is bfloat16 where the GPU has units for it; CPUs without such units are slower with it.
+    Raises:
+        UserError: the device has no such arithmetic.
     """
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
-    return torch.bfloat16 if precision == "bf16" else None
+    return torch.bfloat16 if pick_precision(precision, device) == "bf16" else None
+
+
+def check_fast_paths(graph: bool, compile: bool, device: torch.device) -> None:
+    """Refuse what this machine cannot do.
+
+    Raises:
+        UserError: `graph` without CUDA, or `compile` without a compiler.
+    """
+    if graph and device.type != "cuda":
+        raise UserError("graph=true is for CUDA devices: leave it off")
+    if compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise UserError("compile=true needs a C++ compiler, such as g++: install one, or leave it off")
 
 
 def device_name(device: torch.device) -> str:

@@ -12,13 +12,14 @@ from typing import final
 import torch
 
 from sslbench.algorithms.base import Examined, Pictured, stages_of
-from sslbench.core import Batch, Progress, StepOutput
+from sslbench.core import Progress
 from sslbench.engine.checkpoint import Checkpoints
 from sslbench.engine.evaluation import Evaluation, evaluate
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.profiling import profiled
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import TrainingState, stage_ends
+from sslbench.engine.step import CudaGraphs, Replayed, Stepper, one_by_one, set_rates
 from sslbench.engine.weights import cpu_copy
 from sslbench.errors import DivergedError
 from sslbench.signals import Request, Stopped, held
@@ -35,6 +36,7 @@ class Plan:
         log_every: steps between readings of the training losses.
         autocast: the type of the forward passes, or None for float32.
         checkpoints: where the state of the run is saved, and how often.
+        graph: whether steps are recorded and replayed as CUDA graphs.
         profile: where a profile of some steps is written; None for none.
     """
 
@@ -43,32 +45,8 @@ class Plan:
     log_every: int
     autocast: torch.dtype | None
     checkpoints: Checkpoints
+    graph: bool = False
     profile: Path | None = None
-
-
-def training_step(
-    state: TrainingState, batch: Batch, progress: Progress, autocast: torch.dtype | None
-) -> StepOutput:
-    """One update of the trained modules, and of their rivals at the same time. Never waits for the device."""
-    # Without the cache: it would hand the weight casts of a pass without gradient, which have none, to a
-    # later pass that needs one.
-    with torch.autocast(
-        progress.step.device.type, dtype=autocast, enabled=autocast is not None, cache_enabled=False
-    ):
-        output = state.algorithm.step(state.models, batch, progress)
-    for optimizer in state.optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    if output.rivals:
-        # A rival's loss reaches through the trained modules, and theirs through it: each gets its own alone.
-        losses = [(state.plan.trained, output.loss), *(((n,), loss) for n, loss in output.rivals.items())]
-        for names, loss in losses:
-            torch.autograd.backward(loss, inputs=state.parameters_of(*names), retain_graph=True)
-    else:
-        torch.autograd.backward(output.loss)
-    for optimizer in state.optimizers:
-        optimizer.step()
-    state.algorithm.after_step(state.models, progress)
-    return output
 
 
 def evaluate_all(
@@ -177,6 +155,10 @@ class _Loop:
         device = state.batches.device
         step_on_device = torch.tensor(float(state.step - start), device=device)
         progress = Progress(step_on_device, end - start, state.stage)
+        if plan.graph:
+            take: Stepper = Replayed(state, progress, plan.autocast, CudaGraphs())
+        else:
+            take = one_by_one(state, progress, plan.autocast)
         started = self._clock()
         while True:
             look_up = state.step == end or state.step % plan.eval_every == 0
@@ -194,19 +176,13 @@ class _Loop:
                 started = self._clock()
             if state.step == end:
                 return
-            self._step(progress, state.step - start, end - start)
+            set_rates(state.optimizers, self._schedule(state.step - start, end - start))
+            take()
+            self._count()
 
-    def _step(self, progress: Progress, step: int, steps: int) -> None:
+    def _count(self) -> None:
         state = self._state
-        factor = self._schedule(step, steps)
-        for optimizer in state.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-        output = training_step(state, state.batches.next(), progress, self._plan.autocast)
-        state.meter.add(output, progress.step)
-        # With rivals it would still hold the graph, which must not live on beside the next step's.
-        del output
-        progress.step.add_(1)
+        state.meter.count += 1
         state.step += 1
         state.images_seen += state.batches.images_per_step
         self._unsaved = True
@@ -220,7 +196,7 @@ class _Loop:
         seconds = state.score.train_seconds
         metrics = state.meter.means() | {
             "images_seen": state.images_seen,
-            "train/lr": state.optimizers[0].param_groups[0]["lr"],
+            "train/lr": float(state.optimizers[0].param_groups[0]["lr"]),
             "time/train_seconds": seconds,
             "time/steps_per_second": (state.step - step_before) / (seconds - seconds_before),
         }

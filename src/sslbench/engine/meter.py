@@ -16,6 +16,9 @@ from sslbench.errors import DivergedError
 class StepMeter:
     """Means since it was last cleared, and the first step at which a term was not finite.
 
+    Its tensors keep their place, so that a recorded step finds them. The host counts the steps: `count` is to
+    be raised with every `add`, recorded or not.
+
     Args:
         device: where the scalars live.
         first_step: of the run, at which its stage began.
@@ -26,7 +29,7 @@ class StepMeter:
         self._names: tuple[str, ...] = ()
         self._sums = torch.empty(0, device=device)
         self._first_bad = torch.empty(0, device=device)
-        self._count = 0
+        self.count = 0
 
     def add(self, output: StepOutput, step: Tensor) -> None:
         """Take in the output of a step before which its stage had finished `step`, ``[]``; never waits.
@@ -36,15 +39,14 @@ class StepMeter:
         watched_terms = {**output.terms, **output.rivals, "loss": output.loss}
         scalars = {**watched_terms, **output.monitors}
         watched = len(watched_terms)  # a monitor may be 0 / 0, of a mask that let nothing through
-        if not self._count:
+        if self._names != tuple(scalars):
             self._names = tuple(scalars)
             self._sums = torch.zeros(len(scalars), dtype=torch.float64, device=self._device)
             self._first_bad = torch.full((watched,), torch.inf, device=self._device)
         values = torch.stack([value.detach().float() for value in scalars.values()])
         self._sums += values
         bad = torch.where(values[:watched].isfinite(), torch.inf, step + 1)
-        self._first_bad = torch.minimum(self._first_bad, bad)
-        self._count += 1
+        torch.minimum(self._first_bad, bad, out=self._first_bad)
 
     def check(self) -> None:
         """Waits for the device.
@@ -69,12 +71,14 @@ class StepMeter:
             DivergedError: as `check` does.
         """
         self.check()
-        means = (self._sums / self._count).tolist()
+        means = (self._sums / self.count).tolist()
         return {f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}
 
     def clear(self) -> None:
         """Begin anew."""
-        self._count = 0
+        self.count = 0
+        self._sums.zero_()
+        self._first_bad.fill_(torch.inf)
 
     def state_dict(self) -> dict[str, Any]:
         """All that was taken in."""
@@ -83,11 +87,13 @@ class StepMeter:
             "names": list(self._names),
             "sums": self._sums,
             "first_bad": self._first_bad,
-            "count": self._count,
+            "count": self.count,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        self._first_step, self._count = state["first_step"], state["count"]
+        self._first_step, self.count = state["first_step"], state["count"]
         self._names = tuple(state["names"])
-        self._sums, self._first_bad = (state[key].to(self._device) for key in ("sums", "first_bad"))
+        self._sums, self._first_bad = (
+            state[key].to(self._device, copy=True) for key in ("sums", "first_bad")
+        )

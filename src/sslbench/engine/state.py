@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class TrainingState:
         images_seen: images taken from the data, over all stages.
         score: of the stage in training; its seconds are of the whole run.
         history: the log points so far, over all stages, each with ``step``.
+        networks: the modules as they are called in training: `models`, or their compiled forms.
         optimizers: the stage's, the one of its trained modules first.
         meter: of the steps since the last log point.
     """
@@ -71,10 +72,12 @@ class TrainingState:
     images_seen: int = 0
     score: Score = field(default_factory=Score)
     history: list[dict[str, float]] = field(default_factory=list)
+    networks: Mapping[str, nn.Module] = field(init=False)
     optimizers: list[Optimizer] = field(init=False)
     meter: StepMeter = field(init=False)
 
     def __post_init__(self) -> None:
+        self.networks = self.models
         self._fresh_optimizers()
         self.meter = StepMeter(self.batches.device)
 
@@ -88,6 +91,21 @@ class TrainingState:
         """The step of the last log point, and the seconds of training up to it."""
         point = self.history[-1] if self.history else {"step": 0, "time/train_seconds": 0.0}
         return int(point["step"]), point["time/train_seconds"]
+
+    def compile(self) -> None:
+        """Compile the modules as training calls them, when it first does; evaluation stays as it is.
+
+        Random numbers are drawn as they are without: from torch's streams, in the same order.
+        """
+        from torch._functorch import config as autograd
+
+        # Losses of rivals go back through one graph twice, which must outlive the first time.
+        autograd.donated_buffer = not any(stage.rivals for stage in stages_of(self.algorithm))
+        options: dict[str, str | int | bool | Callable[..., Any]] = {"fallback_random": True}
+        self.networks = {
+            name: cast("nn.Module", torch.compile(model, dynamic=False, options=options))
+            for name, model in self.models.items()
+        }
 
     def parameters_of(self, *names: str) -> list[nn.Parameter]:
         """The parameters of the modules `names`."""
@@ -148,7 +166,12 @@ class TrainingState:
             model.load_state_dict(state["models"][name])
         self._fresh_optimizers()
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            own = [group.get("capturable") for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
+            for group, capturable in zip(optimizer.param_groups, own, strict=True):
+                group["lr"] = float(group["lr"])  # of recorded steps, it is a tensor
+                if capturable is not None:
+                    group["capturable"] = capturable
         self.batches.change(self.plan.views, None)
         self.batches.load_state_dict(state["batches"])
         self.score = Score(**state["score"])

@@ -1,0 +1,162 @@
+"""Recorded steps against plain ones, for every algorithm; on the CPU, by a tape in place of a graph."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from tape import Tape
+
+from sslbench.algorithms.base import AnyAlgorithm, stages_of
+from sslbench.building import build
+from sslbench.config import Settings, conf_dir
+from sslbench.core import Progress
+from sslbench.data.batches import BatchSource
+from sslbench.engine import loop
+from sslbench.engine.examination import LabelledParts
+from sslbench.engine.state import TrainingState
+from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one, set_rates
+from sslbench.errors import UserError
+from sslbench.run import run
+from sslbench.setup import build_models, prepare_data
+from sslbench.tracking.jsonl import JsonlTracker
+
+ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
+#: So that an untrained network's labels reach the thresholds.
+OVERRIDES = {
+    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
+    "pseudo_label": ["algorithm.threshold=0.0"],
+}
+CPU = torch.device("cpu")
+
+MakeSettings = Callable[..., Settings]
+MakeStepper = Callable[[TrainingState, Progress], Stepper]
+
+
+def state_of(settings: Settings) -> tuple[TrainingState, LabelledParts]:
+    data = prepare_data(settings, CPU)
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
+    models = build_models(settings, algorithm, data, CPU)
+    views = stages_of(algorithm)[0].views
+    batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, CPU)
+    parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    return TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches), parts
+
+
+def losses_of(settings: Settings, make: MakeStepper, steps: int) -> list[dict[str, float]]:
+    """The scalars of each of so many steps of every stage."""
+    state, parts = state_of(settings)
+    found = []
+    for stage in range(len(stages_of(state.algorithm))):
+        if stage:
+            state.begin_stage(stage, parts.visible)
+        progress = Progress(torch.zeros(()), steps, stage)
+        take = make(state, progress)
+        for step in range(steps):
+            set_rates(state.optimizers, 1 - step / steps)
+            take()
+            state.meter.count += 1
+            found.append(state.meter.means())
+            state.meter.clear()
+    return found
+
+
+def plain(state: TrainingState, progress: Progress) -> Stepper:
+    return one_by_one(state, progress, None)
+
+
+def taped(tape: Tape, state: TrainingState, progress: Progress) -> Stepper:
+    return Replayed(state, progress, None, tape)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_replayed_steps_have_the_losses_of_plain_ones(
+    name: str, optimizer: str, settings_of: MakeSettings
+) -> None:
+    words = [f"algorithm={name}", f"optimizer={optimizer}", "optimizer.lr=0.003", "model.dropout=0.1"]
+    settings = settings_of(*words, *OVERRIDES.get(name, []))
+    tape = Tape()
+    expected = losses_of(settings, plain, 50)
+    found = losses_of(settings, partial(taped, tape), 50)
+    stages = len(expected) // 50
+    assert (tape.recorded, tape.replayed) == (stages, stages * (50 - WARM_UP))
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+    assert len({point["train/loss"] for point in found}) > len(found) / 2, "each step has a loss of its own"
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it by a filter of its own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_compiled_networks_have_the_losses_of_plain_ones(
+    name: str, settings_of: MakeSettings, thorough: bool
+) -> None:
+    """Also of dropout, whose random numbers are torch's own."""
+    if not thorough and name != "mean_teacher":
+        pytest.skip("takes a quarter of a minute each: only with --thorough (make faults)")
+    # A small rate: rounding that is another grows from step to step, quickest where networks work against each other.
+    words = [f"algorithm={name}", "model.dropout=0.1", "optimizer.lr=0.0002"]
+    settings = settings_of(*words, *OVERRIDES.get(name, []))
+
+    def compiled(state: TrainingState, progress: Progress) -> Stepper:
+        if progress.stage == 0:
+            state.compile()
+        return one_by_one(state, progress, None)
+
+    expected = losses_of(settings, plain, 50)
+    for one, other in zip(losses_of(settings, compiled, 50), expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "mixmatch", "self_training"])
+def test_a_run_of_recorded_steps_is_a_run(
+    name: str, settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With evaluations, log points, checkpoints and stages between the replays."""
+    words = [f"algorithm={name}", "steps=24", "eval_every=6", "checkpoint_every=5"]
+    monkeypatch.setattr(loop, "CudaGraphs", Tape)
+    monkeypatch.setattr("sslbench.run.check_fast_paths", lambda *_: None)
+    results = {
+        graph: run(settings_of(*words, f"graph={graph}", f"run_dir={tmp_path / graph}"))
+        for graph in ("true", "false")
+    }
+    one, other = results["true"], results["false"]
+    assert one["run_id"] == other["run_id"]
+    for key in ("val_acc_best", "test_acc", "test_acc_last"):
+        assert one[key] == pytest.approx(other[key], abs=0.01)
+    for key, value in one["metrics_last"].items():
+        assert value == pytest.approx(other["metrics_last"][key], abs=0.01)
+
+
+def test_a_run_of_recorded_steps_goes_on_bit_for_bit(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["algorithm=vat", "steps=24", "eval_every=12", "graph=true", "model.dropout=0.1"]
+    monkeypatch.setattr(loop, "CudaGraphs", Tape)
+    monkeypatch.setattr("sslbench.run.check_fast_paths", lambda *_: None)
+    whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
+    run(whole)
+
+    def advance(self: JsonlTracker, step: int) -> None:
+        if step == 9:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            run(broken)
+    run(broken)
+    weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("whole", "broken")]
+    assert weights[0] == weights[1]
+
+
+def test_an_optimizer_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
+    state, _ = state_of(settings_of("optimizer.fused=false"))
+    with pytest.raises(UserError, match=r"graph=true needs optimizer\.fused=true"):
+        Replayed(state, Progress(torch.zeros(()), 10), None, Tape())
