@@ -4,10 +4,10 @@
     python benchmarks/speed.py --networks mlp --algorithms vat,pi_model --rounds 5 --parts steps
 
 `make bench` does all of it and writes docs/results/speed.md. Both ways train the same network with the same
-algorithm, batch sizes and views, in this one process, and take turns, round by round, so that a busy machine is
-busy for both. Ours is the run's own step. The other is that of `ordinary.py`, in float32, with the number of
-DataLoader workers that is best for it. The images are random numbers in the sizes of MNIST and CIFAR-10: what is
-in them makes no difference to speed, and nothing need be there.
+algorithm, batch sizes and views, in this one process, and take turns, round by round, so that a busy machine
+is busy for both. Ours is the run's own step. The other is that of `ordinary.py`, in float32, with the number
+of DataLoader workers that is best for it. The images are random numbers in the sizes of MNIST and CIFAR-10:
+what is in them makes no difference to speed, and nothing need be there.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def step_rows(
         ratios = [one.ours / one.ordinary for one in found]
         rows.append(
             f"| {network} | {algorithm} | {words or 'defaults'} | {mine:.2f} | {mine * images:,.0f} | "
-            f"{its:.2f} | {workers} | {statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} "
-            f"| {share:.0%} | {passes:.0%} |"
+            f"{its:.2f} | {workers} | {statistics.median(ratios):.2f} | "
+            f"{min(ratios):.2f} to {max(ratios):.2f} | {share:.0%} | {passes:.0%} |"
         )
     return rows
 
@@ -194,15 +194,15 @@ _COLUMNS = [
     *("ratio", "range", "of matrix rate", "its passes alone"),
 ]
 _ABOUT_STEPS = [
-    "Batches of 50 labelled and 50 unlabelled images (supervised: 50 labelled). Medians of the rounds; the range is",
-    "that of the ratio. The share of the matrix rate is the arithmetic of a step's convolutions and matrix products",
-    "against one large matrix product in the same precision, measured in every round; then the same for the forward",
-    "and backward passes alone. Both ways run in one process, so that the ordinary one, too, profits from memory that",
-    "is kept.",
+    "Batches of 50 labelled and 50 unlabelled images (supervised: 50 labelled). Medians of the rounds; the",
+    "range is that of the ratio. The share of the matrix rate is the arithmetic of a step's convolutions and",
+    "matrix products against one large matrix product in the same precision, measured in every round; then",
+    "the same for the forward and backward passes alone. Both ways run in one process, so that the ordinary",
+    "one, too, profits from memory that is kept.",
 ]
 _ABOUT_MEMORY = [
-    "Peak of a process that does five steps of pi_model, without the processes of the loaders; and the size of the",
-    "images.",
+    "Peak of a process that does five steps of pi_model, without the processes of the loaders; and the size",
+    "of the images.",
 ]
 _ABOUT_OVERHEAD = ["Shares of the time of the whole training loop in runs at default settings, without W&B."]
 

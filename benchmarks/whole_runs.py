@@ -114,7 +114,7 @@ def overhead_rows(folder: Path, device: str) -> list[str]:
         rest = 1 - result["train_seconds"] / loop
         saved, evaluated = (clock.seconds[name] / loop for name in ("checkpoints", "evaluation"))
         lines.append(
-            f"| `sslbench {' '.join(words)}`".replace(" `", "`")
-            + f" | {loop:.1f} s | {saved:.2%} | {evaluated:.2%} | {rest - saved - evaluated:.2%} | {rest:.2%} |"
+            f"| `{' '.join(['sslbench', *words])}` | {loop:.1f} s | {saved:.2%} | {evaluated:.2%} | "
+            f"{rest - saved - evaluated:.2%} | {rest:.2%} |"
         )
     return lines
