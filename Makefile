@@ -30,7 +30,7 @@ test: $(READY)
 faults: $(READY)
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m fault --thorough --fault-table=docs/reliability.md
 
-# Quarter of an hour on 2 cores; leave the machine alone meanwhile.
+# Half an hour on 2 cores; leave the machine alone meanwhile.
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py --out docs/results/speed.md
 

@@ -22,7 +22,7 @@ from sslbench.run import run
 RUNS = [
     [],
     ["algorithm=supervised", "model=mlp"],
-    ["algorithm=mean_teacher", "model=wrn_28_2", "steps=400", "eval_every=200"],
+    ["algorithm=mean_teacher", "model=wrn_28_2", "steps=100"],
 ]
 
 

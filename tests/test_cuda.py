@@ -1,4 +1,4 @@
-"""What needs a GPU; skipped without one."""
+"""What needs a GPU; skipped without one. ``pytest -m gpu`` runs these alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ from sslbench.run import run
 from sslbench.setup import build_models, prepare_data, prepare_process
 from sslbench.tracking.jsonl import JsonlTracker
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
+#: So that an untrained network's labels reach the thresholds.
+OVERRIDES = {
+    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
+    "pseudo_label": ["algorithm.threshold=0.0"],
+}
 
 MakeSettings = Callable[..., Settings]
 
@@ -40,16 +50,18 @@ def test_first_loss_on_cuda_is_that_on_the_cpu(settings_of: MakeSettings, model:
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml")))
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("graph", ["false", "true"])
 def test_resumed_run_equals_an_uninterrupted_one(
-    settings_of: MakeSettings, algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings_of: MakeSettings, name: str, graph: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = (f"algorithm={algorithm}", "model=cnn", "device=cuda", "precision=fp32", "deterministic=true")
+    words = [f"algorithm={name}", "model=cnn", "device=cuda", "precision=fp32", "deterministic=true"]
+    words += [f"graph={graph}", "steps=24", *OVERRIDES.get(name, [])]
     whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
     run(whole)
 
     def advance(self: JsonlTracker, step: int) -> None:
-        if step == 5:
+        if step == 9:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -59,6 +71,13 @@ def test_resumed_run_equals_an_uninterrupted_one(
     run(broken)
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("whole", "broken")]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("fast", [[], ["graph=true"], ["compile=true"], ["graph=true", "compile=true"]])
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_fast_paths_run_to_a_result(settings_of: MakeSettings, fast: list[str], precision: str) -> None:
+    words = ["algorithm=mean_teacher", "model=cnn", "device=cuda", f"precision={precision}", "steps=24"]
+    assert run(settings_of(*words, *fast))["precision"] == precision
 
 
 @pytest.mark.parametrize("algorithm", ["supervised", "pi_model", "vat", "mixmatch", "self_training", "sgan"])

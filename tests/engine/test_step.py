@@ -10,60 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from stepping import ALGORITHMS, OVERRIDES, losses_of, state_of
 from tape import Tape
 
-from sslbench.algorithms.base import AnyAlgorithm, stages_of
-from sslbench.building import build
-from sslbench.config import Settings, conf_dir
+from sslbench.config import Settings
 from sslbench.core import Progress
-from sslbench.data.batches import BatchSource
 from sslbench.engine import loop
-from sslbench.engine.examination import LabelledParts
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one, set_rates
+from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one
 from sslbench.errors import UserError
 from sslbench.run import run
-from sslbench.setup import build_models, prepare_data
 from sslbench.tracking.jsonl import JsonlTracker
 
-ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
-#: So that an untrained network's labels reach the thresholds.
-OVERRIDES = {
-    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
-    "pseudo_label": ["algorithm.threshold=0.0"],
-}
 CPU = torch.device("cpu")
 
 MakeSettings = Callable[..., Settings]
-MakeStepper = Callable[[TrainingState, Progress], Stepper]
-
-
-def state_of(settings: Settings) -> tuple[TrainingState, LabelledParts]:
-    data = prepare_data(settings, CPU)
-    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
-    models = build_models(settings, algorithm, data, CPU)
-    views = stages_of(algorithm)[0].views
-    batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, CPU)
-    parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
-    return TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches), parts
-
-
-def losses_of(settings: Settings, make: MakeStepper, steps: int) -> list[dict[str, float]]:
-    """The scalars of each of so many steps of every stage."""
-    state, parts = state_of(settings)
-    found = []
-    for stage in range(len(stages_of(state.algorithm))):
-        if stage:
-            state.begin_stage(stage, parts.visible)
-        progress = Progress(torch.zeros(()), steps, stage)
-        take = make(state, progress)
-        for step in range(steps):
-            set_rates(state.optimizers, 1 - step / steps)
-            take()
-            state.meter.count += 1
-            found.append(state.meter.means())
-            state.meter.clear()
-    return found
 
 
 def plain(state: TrainingState, progress: Progress) -> Stepper:
@@ -82,8 +43,8 @@ def test_replayed_steps_have_the_losses_of_plain_ones(
     words = [f"algorithm={name}", f"optimizer={optimizer}", "optimizer.lr=0.003", "model.dropout=0.1"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))
     tape = Tape()
-    expected = losses_of(settings, plain, 50)
-    found = losses_of(settings, partial(taped, tape), 50)
+    expected = losses_of(settings, plain, 50, CPU)
+    found = losses_of(settings, partial(taped, tape), 50, CPU)
     stages = len(expected) // 50
     assert (tape.recorded, tape.replayed) == (stages, stages * (50 - WARM_UP))
     for one, other in zip(found, expected, strict=True):
@@ -99,8 +60,8 @@ def test_compiled_networks_have_the_losses_of_plain_ones(
 ) -> None:
     """Also of dropout, whose random numbers are torch's own."""
     if not thorough and name != "mean_teacher":
-        pytest.skip("takes a quarter of a minute each: only with --thorough (make faults)")
-    # A small rate: rounding that is another grows from step to step, quickest where networks work against each other.
+        pytest.skip("takes a quarter of a minute each: only with --thorough")
+    # A small rate, as rounding that is another grows from step to step, fastest between rivals.
     words = [f"algorithm={name}", "model.dropout=0.1", "optimizer.lr=0.0002"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))
 
@@ -109,8 +70,8 @@ def test_compiled_networks_have_the_losses_of_plain_ones(
             state.compile()
         return one_by_one(state, progress, None)
 
-    expected = losses_of(settings, plain, 50)
-    for one, other in zip(losses_of(settings, compiled, 50), expected, strict=True):
+    expected = losses_of(settings, plain, 50, CPU)
+    for one, other in zip(losses_of(settings, compiled, 50, CPU), expected, strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
@@ -157,6 +118,6 @@ def test_a_run_of_recorded_steps_goes_on_bit_for_bit(
 
 
 def test_an_optimizer_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
-    state, _ = state_of(settings_of("optimizer.fused=false"))
+    state, _ = state_of(settings_of("optimizer.fused=false"), CPU)
     with pytest.raises(UserError, match=r"graph=true needs optimizer\.fused=true"):
         Replayed(state, Progress(torch.zeros(()), 10), None, Tape())

@@ -1,0 +1,57 @@
+"""Steps of every algorithm, carried out one way or another, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from sslbench.algorithms.base import AnyAlgorithm, stages_of
+from sslbench.building import build
+from sslbench.config import Settings, conf_dir
+from sslbench.core import Progress
+from sslbench.data.batches import BatchSource
+from sslbench.engine.examination import LabelledParts
+from sslbench.engine.state import TrainingState
+from sslbench.engine.step import Stepper, set_rates
+from sslbench.setup import build_models, prepare_data, prepare_process
+
+ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
+#: So that an untrained network's labels reach the thresholds.
+OVERRIDES = {
+    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
+    "pseudo_label": ["algorithm.threshold=0.0"],
+}
+
+MakeStepper = Callable[[TrainingState, Progress], Stepper]
+
+
+def state_of(settings: Settings, device: torch.device) -> tuple[TrainingState, LabelledParts]:
+    prepare_process(settings)
+    data = prepare_data(settings, device)
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
+    models = build_models(settings, algorithm, data, device)
+    views = stages_of(algorithm)[0].views
+    batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, device)
+    parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    return TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches), parts
+
+
+def losses_of(
+    settings: Settings, make: MakeStepper, steps: int, device: torch.device
+) -> list[dict[str, float]]:
+    """The scalars of each of so many steps of every stage."""
+    state, parts = state_of(settings, device)
+    found = []
+    for stage in range(len(stages_of(state.algorithm))):
+        if stage:
+            state.begin_stage(stage, parts.visible)
+        progress = Progress(torch.zeros((), device=device), steps, stage)
+        take = make(state, progress)
+        for step in range(steps):
+            set_rates(state.optimizers, 1 - step / steps)
+            take()
+            state.meter.count += 1
+            found.append(state.meter.means())
+            state.meter.clear()
+    return found

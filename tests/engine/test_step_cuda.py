@@ -1,0 +1,55 @@
+"""Steps on CUDA, as graphs and one by one; skipped without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from stepping import ALGORITHMS, OVERRIDES, losses_of, state_of
+
+from sslbench.config import Settings
+from sslbench.core import Progress
+from sslbench.engine.state import TrainingState
+from sslbench.engine.step import CudaGraphs, Replayed, Stepper, one_by_one
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+CUDA = torch.device("cuda")
+
+MakeSettings = Callable[..., Settings]
+
+
+def plain(state: TrainingState, progress: Progress) -> Stepper:
+    return one_by_one(state, progress, None)
+
+
+def graphed(state: TrainingState, progress: Progress) -> Stepper:
+    return Replayed(state, progress, None, CudaGraphs())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_graphs_have_the_losses_of_plain_steps(name: str, optimizer: str, settings_of: MakeSettings) -> None:
+    words = [f"algorithm={name}", "model=cnn", "model.dropout=0.1", f"optimizer={optimizer}", "device=cuda"]
+    words += ["optimizer.lr=0.001", "precision=fp32", "deterministic=true", *OVERRIDES.get(name, [])]
+    settings = settings_of(*words)
+    expected = losses_of(settings, plain, 50, CUDA)
+    for one, other in zip(losses_of(settings, graphed, 50, CUDA), expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_step_never_waits_for_the_device(name: str, settings_of: MakeSettings) -> None:
+    state, _ = state_of(settings_of(f"algorithm={name}", "model=cnn", "device=cuda"), CUDA)
+    take = plain(state, Progress(torch.zeros((), device=CUDA), 100))
+    take()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(5):
+            take()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
