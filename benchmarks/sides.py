@@ -20,8 +20,16 @@ from sslbench.core import Batch, Progress
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.batches import BatchSource
 from sslbench.engine.device import autocast_type, pick_device
+from sslbench.engine.memory import keep_freed_memory
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import forward_and_backward, training_step
+from sslbench.engine.step import (
+    CudaGraphs,
+    Replayed,
+    forward_and_backward,
+    one_by_one,
+    set_rates,
+    training_step,
+)
 from sslbench.setup import Data, build_models, prepare_data, prepare_process
 
 #: Network, and the images that it is measured on.
@@ -69,32 +77,34 @@ class Way:
 
     Attributes:
         state: what is trained.
-        following: gives the next batch.
+        take: does the next step.
+        batch: gives a batch.
         autocast: the type of the forward passes, or None for float32.
-        flush: whether numbers too small for full precision count as 0, as they do in a run.
+        ahead: batches that loaders may have ready.
     """
 
     state: TrainingState
-    following: Callable[[], Batch]
-    autocast: torch.dtype | None
-    flush: bool
+    take: Callable[[], object]
+    batch: Callable[[], Batch]
+    autocast: torch.dtype | None = None
+    ahead: int = 0
 
     def measure(self, steps: int) -> float:
         """Do so many steps; returns steps a second."""
         device = self.state.batches.device
-        torch.set_flush_denormal(self.flush)
-        progress = Progress(torch.zeros((), device=device), 1000)
+        for _ in range(self.ahead):  # made while nobody measured
+            self.batch()
         _wait(device)
         began = time.perf_counter()
         for _ in range(steps):
-            training_step(self.state, self.following(), progress, self.autocast)
+            set_rates(self.state.optimizers, 1.0)
+            self.take()
         _wait(device)
         return steps / (time.perf_counter() - began)
 
     def passes(self, steps: int) -> float:
         """Do the forward and backward passes of so many steps on one batch; returns such a second."""
-        device, state, batch = self.state.batches.device, self.state, self.following()
-        torch.set_flush_denormal(self.flush)
+        device, state, batch = self.state.batches.device, self.state, self.batch()
         progress = Progress(torch.zeros((), device=device), 1000)
         _wait(device)
         began = time.perf_counter()
@@ -142,7 +152,13 @@ def ours(settings: Settings) -> Way:
     device = pick_device(settings.device)
     prepare_process(settings)
     state = _state(settings, prepare_data(settings, device), device, ordinary=False)
-    return Way(state, state.batches.next, autocast_type(settings.precision, device), flush=True)
+    keep_freed_memory()
+    progress = Progress(torch.zeros((), device=device), settings.steps)
+    autocast = autocast_type(settings.precision)
+    take: Callable[[], object] = one_by_one(state, progress, autocast)
+    if settings.graph:
+        take = Replayed(state, progress, autocast, CudaGraphs())
+    return Way(state, take, state.batches.next, autocast)
 
 
 def ordinary(settings: Settings, workers: int) -> Way:
@@ -155,4 +171,10 @@ def ordinary(settings: Settings, workers: int) -> Way:
     state = _state(settings, data, device, ordinary=True)
     arrays: ImageArrays = build(settings.dataset, "dataset")
     following = loader_batches(arrays, data.transform, state.plan.views, settings, workers, device)
-    return Way(state, following, None, flush=False)
+    progress = Progress(torch.zeros((), device=device), settings.steps)
+    return Way(
+        state,
+        lambda: training_step(state, following(), progress, None),
+        following,
+        ahead=2 * workers,  # each holds two batches, by default
+    )

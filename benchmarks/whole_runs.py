@@ -62,7 +62,7 @@ def _seconds_until(words: list[str], ready: Callable[[], bool] | None = None) ->
         while process.poll() is None and not (ready and ready()):
             time.sleep(0.002)
         seconds = time.perf_counter() - began
-        if process.poll():
+        if process.poll() or (ready and not ready()):
             raise RuntimeError(f"sslbench {' '.join(words)} ended with code {process.returncode}")
         process.kill()
     return seconds

@@ -74,7 +74,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("fast", [[], ["graph=true"], ["compile=true"], ["graph=true", "compile=true"]])
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_fast_paths_run_to_a_result(settings_of: MakeSettings, fast: list[str], precision: str) -> None:
     words = ["algorithm=mean_teacher", "model=cnn", "device=cuda", f"precision={precision}", "steps=24"]
     assert run(settings_of(*words, *fast))["precision"] == precision

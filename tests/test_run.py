@@ -21,7 +21,7 @@ from sslbench.engine.checkpoint import load_checkpoint, save_checkpoint
 from sslbench.errors import DivergedError, UserError
 from sslbench.evaluate import evaluate_run
 from sslbench.evaluate import main as evaluate_main
-from sslbench.run import run
+from sslbench.run import check, run, run_claimed
 from sslbench.tracking import read_metrics
 from sslbench.tracking.jsonl import JsonlTracker
 
@@ -107,6 +107,19 @@ def test_evaluation_notices_another_number(
         evaluate_main([str(settings.directory()), "--device", "cpu"])
     assert stop.value.code == 1
     assert "but result.json says 0.999" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("change", "code"), [(2e-8, 0), (1e-3, 1)])
+def test_evaluation_lets_the_rounding_of_older_calibration_errors_pass(
+    settings_of: MakeSettings, change: float, code: int
+) -> None:
+    settings = settings_of()
+    path = settings.directory() / "result.json"
+    result = run(settings)
+    path.write_text(json.dumps({**result, "test_ece": result["test_ece"] + change}))
+    with pytest.raises(SystemExit) as stop:
+        evaluate_main([str(settings.directory()), "--device", "cpu"])
+    assert stop.value.code == code
 
 
 @pytest.mark.parametrize("damage", ["missing", "model", "config"])
@@ -303,3 +316,16 @@ def test_mnist_and_fashion_mnist_run_to_a_result(settings_of: MakeSettings, real
         result = run(settings_of(f"dataset={dataset}", f"algorithm={algorithm}", *counts))
         assert result["loss"] == "js"
         assert result["test_acc"] > 0.1
+
+
+def test_what_the_machine_cannot_do_is_told_before_the_data_are_loaded(
+    settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sweep too, whose runs begin with their folder claimed."""
+    monkeypatch.setattr("sslbench.run.prepare_data", lambda *_: pytest.fail("it loads the data"))
+    settings = settings_of("graph=true")
+    with pytest.raises(UserError, match="graph=true is for CUDA devices"):
+        run_claimed(settings, check(settings))
+    with pytest.raises(UserError, match="graph=true is for CUDA devices"):
+        run(settings)
+    assert not settings.directory().exists(), "a single run is refused before its folder is made"

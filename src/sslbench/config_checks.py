@@ -9,7 +9,6 @@ from sslbench.names import check_folder
 
 #: More than a machine has cores; many more bring it down.
 _MOST_THREADS = 1024
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 #: Of steps and the like: the last whole number that a float holds exactly.
 _LARGEST = 2**53
 
@@ -59,7 +58,7 @@ def check_values(settings: Settings) -> None:
         raise UserError(
             "resume takes the folder of one run, and no sweep: the sweep's own command again completes it"
         )
-    for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", PRECISIONS)):
+    for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
         value = getattr(settings, key)
         if value not in allowed:
             raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{nearest(value, allowed)}")

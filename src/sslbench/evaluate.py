@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from sslbench.errors import UserError
 from sslbench.text import printable
 
 _NEEDED = ("device", "split_hash", "val_acc_best", "test_acc", "test_ece")
+#: Runs of before 0.1 summed up the calibration error in float32.
+_ECE_ROUNDING = 1e-4
 _REMEDY = "if you trust whoever wrote it, add --trust"
 
 
@@ -69,18 +72,23 @@ def evaluate_run(
     return {"val_acc_best": on_valid.acc, "test_acc": on_test.acc, "test_ece": on_test.ece}
 
 
+def _is_same(key: str, recorded: float, evaluated: float) -> bool:
+    """Whether two numbers are equal, calibration errors up to rounding."""
+    return math.isclose(recorded, evaluated, rel_tol=0, abs_tol=_ECE_ROUNDING if key == "test_ece" else 0)
+
+
 def _show(arguments: argparse.Namespace) -> bool:
     """Evaluate, print, and say whether the numbers are those of ``result.json``."""
     from sslbench.rundir import read_result
 
     recorded = read_result(arguments.run_dir, _NEEDED)
     evaluated = evaluate_run(arguments.run_dir, arguments.device, arguments.data_root, arguments.trust)
-    agrees = all(recorded[key] == value for key, value in evaluated.items())
+    agrees = all(_is_same(key, recorded[key], value) for key, value in evaluated.items())
     if arguments.json:
         print(json.dumps({**evaluated, "agrees": agrees}))
         return agrees
     for key, value in evaluated.items():
-        note = "" if recorded[key] == value else f"   but result.json says {recorded[key]!r}"
+        note = "" if _is_same(key, recorded[key], value) else f"   but result.json says {recorded[key]!r}"
         print(f"{key:<14}{value!r}{note}")
     device = printable(recorded["device"])
     print("equal to result.json" if agrees else f"not equal to result.json, from {device}")

@@ -28,7 +28,7 @@ Plain keys (key=value), with their defaults:
   split_seed=0  seed=0        which images are labelled; everything else that is random
   steps=1000  eval_every=100  length of the run, steps between evaluations (log_every=50: losses)
   batch.labelled=50  batch.unlabelled=100
-  device=auto|cpu|cuda  precision=fp32|tf32|bf16  threads=N  deterministic=true
+  device=auto|cpu|cuda  precision=auto|fp32|bf16  threads=N  deterministic=true
   graph=true  compile=true    faster steps: recorded CUDA graphs, torch.compile
   checkpoint_every=60s        seconds (60s) or steps (500) between checkpoints
   profile=true                where the time of a step goes, in the run's folder

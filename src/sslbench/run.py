@@ -20,6 +20,7 @@ from sslbench.engine.checkpoint import Checkpoints, Origin
 from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device, pick_precision
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.loop import Plan, train
+from sslbench.engine.memory import keep_freed_memory
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import Score, TrainingState, stage_ends
 from sslbench.engine.weights import save_weights
@@ -80,6 +81,16 @@ def check(settings: Settings) -> Parts:
     return Parts(algorithm, schedule, build(settings.logger, "logger"))
 
 
+def check_machine(settings: Settings) -> None:
+    """Find what `settings` ask for and this machine cannot do.
+
+    Raises:
+        UserError: there is something.
+    """
+    device = pick_device(settings.device)
+    check_fast_paths(settings.graph, settings.compile, device)
+
+
 def run(settings: Settings) -> dict[str, Any]:
     """Train as `settings` say, or go on from a checkpoint of the same settings; returns ``result.json``.
 
@@ -88,9 +99,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     # What can be refused at once comes before the data, which may have to be downloaded.
     parts = check(settings)
-    device = pick_device(settings.device)
-    pick_precision(settings.precision, device)
-    check_fast_paths(settings.graph, settings.compile, device)
+    check_machine(settings)
     with terminable(), claimed(settings.directory()):
         return run_claimed(settings, parts)
 
@@ -109,6 +118,7 @@ def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
         if read_status(directory).get("status") != FINISHED:  # killed between the one file and the other
             write_status(directory, FINISHED, settings.summary())
         return finished
+    check_machine(settings)
     prepare_process(settings)
     data = prepare_data(settings, device)
     models = build_models(settings, parts.algorithm, data, device)
@@ -151,7 +161,7 @@ def _train(
         steps=settings.steps,
         eval_every=settings.eval_every,
         log_every=settings.log_every,
-        autocast=autocast_type(settings.precision, device),
+        autocast=autocast_type(settings.precision),
         checkpoints=Checkpoints(
             directory / "checkpoint",
             Origin(settings.run_id, data.split.digest, device.type),
@@ -174,6 +184,7 @@ def _train(
     try:
         with status:
             tracker.start(_info(settings, directory, state))
+            keep_freed_memory()
             train(state, plan, parts.schedule, examined, tracker)
             save_weights(directory / "model.safetensors", state.score.best_weights)
             sync_file(directory / METRICS)  # before the result says that the curves are whole
@@ -219,7 +230,7 @@ def _result(
         "train_seconds": score.train_seconds,
         "steps_per_second": settings.steps / score.train_seconds,
         "device": device_name(device),
-        "precision": pick_precision(settings.precision, device),
+        "precision": pick_precision(settings.precision),
         "torch": torch.__version__,
         "git_commit": commit,
     }

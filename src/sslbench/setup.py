@@ -22,7 +22,6 @@ from sslbench.data.splits import Split, make_split
 from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.data.zca import fit
 from sslbench.engine.evaluation import EvaluationSet
-from sslbench.engine.memory import keep_freed_memory
 from sslbench.errors import UserError
 from sslbench.models.noise import GaussianNoise
 from sslbench.streams import stream_seed
@@ -52,19 +51,18 @@ class Data:
 
 
 def prepare_process(settings: Settings) -> None:
-    """Set the process up for training: threads, memory, and arithmetic that means what `precision` says."""
+    """Set the process up for training: threads, and arithmetic that means what `precision` says."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    keep_freed_memory()
     if settings.deterministic:
         # What cuBLAS needs for it (its manual, "Results reproducibility"); read when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # the setting takes 2 s
         torch.use_deterministic_algorithms(settings.deterministic)
     # fp32 is to be fp32: TensorFloat-32 keeps 10 bits of mantissa.
-    torch.backends.cuda.matmul.allow_tf32 = settings.precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     # Off: the kernels it picks may differ between processes, and so would an evaluation from the result.
     torch.backends.cudnn.benchmark = False
 

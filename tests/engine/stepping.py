@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
+from torch import Tensor
 
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
@@ -37,12 +39,12 @@ def state_of(settings: Settings, device: torch.device) -> tuple[TrainingState, L
     return TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches), parts
 
 
-def losses_of(
+def trained(
     settings: Settings, make: MakeStepper, steps: int, device: torch.device
-) -> list[dict[str, float]]:
-    """The scalars of each of so many steps of every stage."""
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """The scalars of each of so many steps of every stage, and the modules' state at the end of each."""
     state, parts = state_of(settings, device)
-    found = []
+    found, left = [], {}
     for stage in range(len(stages_of(state.algorithm))):
         if stage:
             state.begin_stage(stage, parts.visible)
@@ -54,4 +56,18 @@ def losses_of(
             state.meter.count += 1
             found.append(state.meter.means())
             state.meter.clear()
-    return found
+        for name, model in state.models.items():
+            left |= {f"{stage}.{name}.{k}": value.clone() for k, value in model.state_dict().items()}
+    return found, left
+
+
+def assert_alike(
+    one: tuple[list[dict[str, float]], dict[str, Tensor]],
+    other: tuple[list[dict[str, float]], dict[str, Tensor]],
+    rel: float = 1e-4,
+    abs_: float = 1e-6,
+) -> None:
+    """Compare what `trained` gave, up to rounding."""
+    for mine, its in zip(one[0], other[0], strict=True):
+        assert mine == pytest.approx(its, rel=rel, abs=abs_)
+    torch.testing.assert_close(one[1], other[1], rtol=10 * rel, atol=100 * abs_)

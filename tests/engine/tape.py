@@ -14,8 +14,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-#: What hands a number to Python: a graph cannot contain it.
-READS_BACK = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::masked_select")
+#: What hands a number to Python, or takes one from it: a graph cannot contain it.
+REFUSED = (
+    *("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::masked_select"),
+    "aten::lift_fresh",  # of torch.tensor(...), which would be a copy from the host
+)
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -33,7 +36,10 @@ class _Taping(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        assert func._schema.name not in READS_BACK, f"{func} hands a number to Python"
+        assert func._schema.name not in REFUSED, f"{func} goes by way of the host"
+        if func._schema.name.startswith("aten::index"):
+            masks = [leaf for leaf in tensors(args[1]) if leaf.dtype == torch.bool]
+            assert not masks, "a boolean mask asks the device how much it lets through"
         for tensor in self._written(func, args, kwargs):
             storage = tensor.untyped_storage().data_ptr()
             if storage not in self._own and storage not in self.before:

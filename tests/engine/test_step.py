@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from stepping import ALGORITHMS, OVERRIDES, losses_of, state_of
+from stepping import ALGORITHMS, OVERRIDES, assert_alike, state_of, trained
 from tape import Tape
+from torch._dynamo.utils import counters
 
 from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.engine import loop
+from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one
 from sslbench.errors import UserError
@@ -43,13 +45,12 @@ def test_replayed_steps_have_the_losses_of_plain_ones(
     words = [f"algorithm={name}", f"optimizer={optimizer}", "optimizer.lr=0.003", "model.dropout=0.1"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))
     tape = Tape()
-    expected = losses_of(settings, plain, 50, CPU)
-    found = losses_of(settings, partial(taped, tape), 50, CPU)
-    stages = len(expected) // 50
+    expected = trained(settings, plain, 50, CPU)
+    found = trained(settings, partial(taped, tape), 50, CPU)
+    stages = len(expected[0]) // 50
     assert (tape.recorded, tape.replayed) == (stages, stages * (50 - WARM_UP))
-    for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
-    assert len({point["train/loss"] for point in found}) > len(found) / 2, "each step has a loss of its own"
+    assert_alike(found, expected)
+    assert len({point["train/loss"] for point in found[0]}) > len(found[0]) / 2, "each has its own"
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it by a filter of its own
@@ -70,9 +71,12 @@ def test_compiled_networks_have_the_losses_of_plain_ones(
             state.compile()
         return one_by_one(state, progress, None)
 
-    expected = losses_of(settings, plain, 50, CPU)
-    for one, other in zip(losses_of(settings, compiled, 50, CPU), expected, strict=True):
-        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+    counters.clear()
+    expected = trained(settings, plain, 50, CPU)
+    assert not counters["frames"]
+    assert_alike(trained(settings, compiled, 50, CPU), expected, abs_=1e-5)
+    # The networks of label_vectors are never called as a whole.
+    assert (counters["frames"]["ok"] > 0) == (name != "label_vectors")
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "mixmatch", "self_training"])
@@ -115,6 +119,64 @@ def test_a_run_of_recorded_steps_goes_on_bit_for_bit(
     run(broken)
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("whole", "broken")]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("first", ["true", "false"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_run_may_go_on_the_other_way(
+    settings_of: MakeSettings, first: str, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["algorithm=supervised", "steps=12", "eval_every=12", f"optimizer={optimizer}"]
+    words.append("schedule=cosine")
+    monkeypatch.setattr(loop, "CudaGraphs", Tape)
+    monkeypatch.setattr("sslbench.run.check_fast_paths", lambda *_: None)
+    whole, begun, gone_on = (
+        settings_of(*words, f"graph={graph}", f"run_dir={tmp_path / folder}")
+        for graph, folder in (("false", "whole"), (first, "broken"), (str(first == "false"), "broken"))
+    )
+    expected = run(whole)
+
+    def advance(self: JsonlTracker, step: int) -> None:
+        if step == 7:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            run(begun)
+    saved = load_checkpoint(tmp_path / "broken" / "checkpoint" / "last.pt")
+    assert isinstance(saved["optimizers"][0]["param_groups"][0]["lr"], torch.Tensor) == (first == "true")
+    result = run(gone_on)
+    assert result["metrics_last"]["val/loss"] == pytest.approx(expected["metrics_last"]["val/loss"], rel=1e-4)
+    last = load_checkpoint(tmp_path / "broken" / "checkpoint" / "last.pt")
+    group = last["optimizers"][0]["param_groups"][0]
+    assert isinstance(group["lr"], torch.Tensor) == (first == "false")
+    assert group.get("capturable", False) == (first == "false" and optimizer == "adam")
+
+
+def test_a_step_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
+    class Refusing(Tape):
+        def record(self, *_: object) -> Callable[[], object]:
+            raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    state, _ = state_of(settings_of(), CPU)
+    take = Replayed(state, Progress(torch.zeros(()), 10), None, Refusing())
+    for _ in range(WARM_UP):
+        take()
+    with pytest.raises(UserError, match=r"cannot be recorded \(operation .* capturing\): set graph=false"):
+        take()
+
+
+def test_recorded_optimizers_are_told(settings_of: MakeSettings) -> None:
+    """Or Adam would refuse to be recorded."""
+    state, _ = state_of(settings_of("optimizer=adam"), CPU)
+    take = Replayed(state, Progress(torch.zeros(()), 10), None, Tape())
+    group = state.optimizers[0].param_groups[0]
+    for _ in range(WARM_UP):
+        take()
+    assert not group["capturable"], "it would warn"
+    take()
+    assert group["capturable"]
 
 
 def test_an_optimizer_that_cannot_be_recorded(settings_of: MakeSettings) -> None:

@@ -23,26 +23,17 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def pick_precision(precision: str, device: torch.device) -> str:
-    """The precision, one of fp32, tf32, bf16, that `precision`, one of these or auto, stands for.
+def pick_precision(precision: str) -> str:
+    """The precision, fp32 or bf16, that `precision`, one of these or auto, stands for.
 
-    ``auto`` is fp32: the others have not been tried on a GPU yet, and few CPUs have units for bfloat16.
-
-    Raises:
-        UserError: the device has no such arithmetic.
+    ``auto`` is fp32: bfloat16 has not been tried on a GPU yet, and few CPUs have units for it.
     """
-    if precision == "tf32" and device.type != "cuda":
-        raise UserError("precision=tf32 is of CUDA devices: set precision=fp32 or precision=bf16")
     return "fp32" if precision == "auto" else precision
 
 
-def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type that forward passes compute in under autocast, or None for float32 throughout.
-
-    Raises:
-        UserError: the device has no such arithmetic.
-    """
-    return torch.bfloat16 if pick_precision(precision, device) == "bf16" else None
+def autocast_type(precision: str) -> torch.dtype | None:
+    """The type that forward passes compute in under autocast, or None for float32 throughout."""
+    return torch.bfloat16 if pick_precision(precision) == "bf16" else None
 
 
 def check_fast_paths(graph: bool, compile: bool, device: torch.device) -> None:
@@ -53,8 +44,8 @@ def check_fast_paths(graph: bool, compile: bool, device: torch.device) -> None:
     """
     if graph and device.type != "cuda":
         raise UserError("graph=true is for CUDA devices: leave it off")
-    if compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-        raise UserError("compile=true needs a C++ compiler, such as g++: install one, or leave it off")
+    if compile and not shutil.which(os.environ.get("CXX") or "g++"):  # those that torch.compile looks for
+        raise UserError("compile=true needs a C++ compiler, g++ or $CXX: install one, or leave it off")
 
 
 def device_name(device: torch.device) -> str:

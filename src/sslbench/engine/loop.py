@@ -143,6 +143,7 @@ class _Loop:
         self._state, self._plan, self._schedule = state, plan, schedule
         self._data, self._tracker, self._clock, self._request = data, tracker, clock, request
         self._stepped = stepped
+        self._recorder = CudaGraphs() if plan.graph else None
         self._unsaved = False
 
     def run(self, start: int, end: int) -> None:
@@ -155,8 +156,8 @@ class _Loop:
         device = state.batches.device
         step_on_device = torch.tensor(float(state.step - start), device=device)
         progress = Progress(step_on_device, end - start, state.stage)
-        if plan.graph:
-            take: Stepper = Replayed(state, progress, plan.autocast, CudaGraphs())
+        if self._recorder is not None:
+            take: Stepper = Replayed(state, progress, plan.autocast, self._recorder)
         else:
             take = one_by_one(state, progress, plan.autocast)
         started = self._clock()
@@ -169,7 +170,7 @@ class _Loop:
                     torch.cuda.synchronize(device)  # or steps in its queue would not be counted as training
                 state.score.train_seconds += self._clock() - started
                 if log:
-                    self._log(look_up, end)
+                    self._log(look_up, start, end)
                 if save or self._request:
                     self._save()
                 self._request.check()
@@ -189,14 +190,15 @@ class _Loop:
         self._stepped()
         self._tracker.advance(state.step)
 
-    def _log(self, look_up: bool, end: int) -> None:
+    def _log(self, look_up: bool, start: int, end: int) -> None:
         """Log what the steps since the last log point have shown, and, if `look_up`, an evaluation."""
         state = self._state
         step_before, seconds_before = state.logged
         seconds = state.score.train_seconds
         metrics = state.meter.means() | {
             "images_seen": state.images_seen,
-            "train/lr": float(state.optimizers[0].param_groups[0]["lr"]),
+            "train/lr": state.optimizers[0].param_groups[0]["initial_lr"]
+            * self._schedule(state.step - 1 - start, end - start),
             "time/train_seconds": seconds,
             "time/steps_per_second": (state.step - step_before) / (seconds - seconds_before),
         }

@@ -147,7 +147,7 @@ class Replayed:
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 if not group.get("fused"):
-                    raise UserError("graph=true needs optimizer.fused=true, or graph=false")
+                    raise UserError("graph=true needs optimizer.fused=true, which adam, adamw and sgd have")
                 group["lr"] = torch.tensor(float(group["lr"]), device=progress.step.device)
 
     def __call__(self) -> None:
@@ -169,10 +169,12 @@ class Replayed:
             for group in optimizer.param_groups:
                 if "capturable" in group:
                     group["capturable"] = True  # earlier, it would warn in each step done one by one
-            # Recorded without gradients, the backward pass makes them in the graph's own memory.
-            optimizer.zero_grad(set_to_none=True)
-        self._replay = self._recorder.record(
-            lambda: _on_device(self._state, places, self._progress, self._autocast),
-            self._state.batches.generators,
-        )
+        try:
+            self._replay = self._recorder.record(
+                lambda: _on_device(self._state, places, self._progress, self._autocast),
+                self._state.batches.generators,
+            )
+        except RuntimeError as error:  # of a method that hands a number to Python, say
+            reason = " ".join(str(error).split()[:30])
+            raise UserError(f"the step cannot be recorded ({reason}): set graph=false") from error
         self._drawn = places
