@@ -155,7 +155,7 @@ def test_learning_rate_follows_the_schedule(rig: Rig, slope: Slope) -> None:
 
     start = first_weight(rig.models["student"])
     rig.train(steps=6, eval_every=6, log_every=1, schedule=schedule)
-    assert asked == [(step, 6) for step in range(6)]
+    assert set(asked) == {(step, 6) for step in range(6)}
     rates = [0.25 * 0.5**step for step in range(6)]
     # Every gradient is 1, so that the weights are the sum of the rates that were used.
     expected = start - np.cumsum(rates)
