@@ -280,7 +280,7 @@ def test_stages_follow_each_other(tmp_path: Path) -> None:
     assert stairs.begun == [1]
     assert set(asked) == {(step, 3) for step in range(3)} | {(step, 6) for step in range(6)}
     assert stairs.seen == [(0, step, 3) for step in range(3)] + [(1, step, 6) for step in range(6)]
-    assert list(rig.recorder.curve("train/lr").values()) == [0.25 * 0.5**step for step, _ in asked]
+    assert list(rig.recorder.curve("train/lr").values()) == [0.25 * 0.5**step for _, step, _ in stairs.seen]
     # Three labelled images a step, then five unlabelled ones.
     assert list(rig.recorder.curve("images_seen").values()) == [3, 6, 9, 14, 19, 24, 29, 34, 39]
     assert rig.recorder.advanced == list(range(1, 10))
