@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -42,7 +41,10 @@ def _peak(way: str, network: str, data: Path, device: str) -> float:
     side.measure(_STEPS)
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    # Not ru_maxrss, in which that of the process which started this one lives on.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    [kilobytes] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(kilobytes) / 2**10
 
 
 def growth_rows(folder: Path, device: str) -> list[str]:

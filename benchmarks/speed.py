@@ -32,7 +32,6 @@ from whole_runs import overhead_rows, start_rows
 from sslbench.engine.device import device_name, pick_device
 
 ALGORITHMS = "supervised,pi_model,vat,mean_teacher,ict,mixmatch"
-PARTS = "steps,together,memory,growth,overhead,start"
 _LEAST_STEPS = 2
 #: To compile for every algorithm would take as long as all the rest.
 _COMPILED = ("supervised", "pi_model")
@@ -134,7 +133,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--algorithms", default=ALGORITHMS, help="comma-separated (default: %(default)s)")
     parser.add_argument("--networks", default=",".join(NETWORKS), help="comma-separated (default: all)")
-    parser.add_argument("--parts", default=PARTS, help="comma-separated (default: %(default)s)")
+    parser.add_argument("--parts", default=",".join(_TITLES), help="comma-separated (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of both ways (default: %(default)s)")
     parser.add_argument(
@@ -160,44 +159,68 @@ def options_of(network: str, algorithm: str, device: torch.device) -> list[str]:
 def main() -> None:
     """Measure, print, and write."""
     arguments = _arguments()
-    networks, parts = arguments.networks.split(","), arguments.parts.split(",")
+    networks = arguments.networks.split(",")
     device = pick_device(arguments.device)
     kind = device.type
-    lines: list[str] = []
+    command = " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]])
+    head = ["# Speed", "", f"{machine(device)}.", ""]
+    print("\n".join(head))
+    sections: dict[str, list[str]] = {}
 
     def tell(*new: str) -> None:
-        lines.extend(new)
         print("\n".join(new), flush=True)
+        sections[title] += new
 
-    tell("# Speed", "", f"{machine(device)}.", "")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if "steps" in parts:
-            tell("## Steps", "", *_ABOUT_STEPS, "")
-            tell(f"| {' | '.join(_COLUMNS)} |", f"| {' | '.join(['---'] * len(_COLUMNS))} |")
-            for network in networks:
-                data = synthetic(folder, NETWORKS[network])
-                for algorithm in arguments.algorithms.split(","):
-                    options = options_of(network, algorithm, device)
-                    rows = step_rows(
-                        data, network, algorithm, kind, options, arguments.rounds, arguments.seconds
-                    )
-                    tell(*rows)
-        if "together" in parts:
-            tell("", "## Several seeds at once", "", *together_rows(folder, networks, kind))
-        if "memory" in parts:
-            tell("", "## Memory", "", *_ABOUT_MEMORY, "", *memory_rows(folder, networks, kind))
-        if "growth" in parts:
-            tell("", "## Size of the data set", "", "pi_model, mlp.", "", *growth_rows(folder, kind))
-        if "overhead" in parts:
-            tell("", "## Beside the steps", "", *_ABOUT_OVERHEAD, "", *overhead_rows(folder, kind))
-        if "start" in parts:
-            tell("", "## Start", "", *start_rows(folder))
+        for part in arguments.parts.split(","):
+            title = _TITLES[part]
+            sections[title] = []
+            tell(f"## {title}", "")
+            if part == "steps":
+                tell(*_ABOUT_STEPS, "")
+                tell(f"| {' | '.join(_COLUMNS)} |", f"| {' | '.join(['---'] * len(_COLUMNS))} |")
+                for network in networks:
+                    data = synthetic(folder, NETWORKS[network])
+                    for algorithm in arguments.algorithms.split(","):
+                        options = options_of(network, algorithm, device)
+                        rounds, seconds = arguments.rounds, arguments.seconds
+                        tell(*step_rows(data, network, algorithm, kind, options, rounds, seconds))
+            elif part == "together":
+                tell(*together_rows(folder, networks, kind))
+            elif part == "memory":
+                tell(*_ABOUT_MEMORY, "", *memory_rows(folder, networks, kind))
+            elif part == "growth":
+                tell("pi_model, mlp.", "", *growth_rows(folder, kind))
+            elif part == "overhead":
+                tell(*_ABOUT_OVERHEAD, "", *overhead_rows(folder, kind))
+            else:
+                tell(*start_rows(folder))
+            tell("", f"Made by `{command}`.", "")
     if arguments.out:
-        command = " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]])
-        arguments.out.write_text("\n".join([*lines, "", f"Made by `{command}`.", ""]), encoding="utf-8")
+        write(arguments.out, head, sections)
 
 
+def write(path: Path, head: list[str], sections: dict[str, list[str]]) -> None:
+    """Write the sections in their order; of a file that is there, those that are not new stay."""
+    kept: dict[str, list[str]] = {}
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").split("\n## ")[1:]:
+            kept[text.partition("\n")[0]] = f"## {text.rstrip()}\n".split("\n")
+    lines = list(head)
+    for title in _TITLES.values():
+        lines += sections.get(title) or kept.get(title, [])
+    path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+_TITLES = {
+    "steps": "Steps",
+    "together": "Several seeds at once",
+    "memory": "Memory",
+    "growth": "Size of the data set",
+    "overhead": "Beside the steps",
+    "start": "Start",
+}
 _COLUMNS = [
     *("network", "algorithm", "options", "steps/s", "images/s", "ordinary steps/s", "its workers"),
     *("ratio", "range", "of matrix rate", "its passes alone"),
