@@ -12,7 +12,7 @@ from sslbench.errors import UserError
 from sslbench.text import printable
 
 _NEEDED = ("device", "split_hash", "val_acc_best", "test_acc", "test_ece")
-#: Runs of before 0.1 summed up the calibration error in float32.
+#: Older versions summed up the calibration error in float32.
 _ECE_ROUNDING = 1e-4
 _REMEDY = "if you trust whoever wrote it, add --trust"
 
