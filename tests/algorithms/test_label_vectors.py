@@ -16,8 +16,9 @@ from sslbench.algorithms.base import Examined, Staged
 from sslbench.algorithms.label_vectors import LabelVectors
 from sslbench.config import Settings
 from sslbench.core import Batch, ImageSpec, Progress
-from sslbench.engine.loop import evaluate_all, training_step
+from sslbench.engine.loop import evaluate_all
 from sslbench.engine.state import TrainingState
+from sslbench.engine.step import training_step
 from sslbench.errors import UserError
 from sslbench.models.label_vectors import ClassNetworks, LabelVectorNetworks
 from sslbench.models.targets import AssignedTargets

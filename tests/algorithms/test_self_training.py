@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sslbench.algorithms.base import Examined, Staged
 from sslbench.algorithms.self_training import SelfTraining
 from sslbench.core import Batch, Progress, Views
-from sslbench.engine.loop import training_step
 from sslbench.engine.state import TrainingState
+from sslbench.engine.step import training_step
 from sslbench.errors import UserError
 from sslbench.models.targets import AssignedTargets
 
