@@ -37,6 +37,19 @@ def taped(tape: Tape, state: TrainingState, progress: Progress) -> Stepper:
     return Replayed(state, progress, None, tape)
 
 
+def run_until(settings: Settings, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is asked to end in its step `stop`."""
+
+    def advance(self: JsonlTracker, step: int) -> None:
+        if step == stop:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_replayed_steps_have_the_losses_of_plain_ones(
@@ -107,15 +120,7 @@ def test_a_run_of_recorded_steps_goes_on_bit_for_bit(
     monkeypatch.setattr("sslbench.run.check_fast_paths", lambda *_: None)
     whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
     run(whole)
-
-    def advance(self: JsonlTracker, step: int) -> None:
-        if step == 9:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", advance)
-        with pytest.raises(KeyboardInterrupt):
-            run(broken)
+    run_until(broken, 9, monkeypatch)
     run(broken)
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("whole", "broken")]
     assert weights[0] == weights[1]
@@ -135,15 +140,7 @@ def test_a_run_may_go_on_the_other_way(
         for graph, folder in (("false", "whole"), (first, "broken"), (str(first == "false"), "broken"))
     )
     expected = run(whole)
-
-    def advance(self: JsonlTracker, step: int) -> None:
-        if step == 7:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", advance)
-        with pytest.raises(KeyboardInterrupt):
-            run(begun)
+    run_until(begun, 7, monkeypatch)
     saved = load_checkpoint(tmp_path / "broken" / "checkpoint" / "last.pt")
     assert isinstance(saved["optimizers"][0]["param_groups"][0]["lr"], torch.Tensor) == (first == "true")
     result = run(gone_on)
