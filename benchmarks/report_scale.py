@@ -18,7 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+
+from compose import settings_from
+
+from sslbench import config_file
+from sslbench.config import Settings
 
 LOSSES = ("kl", "mse", "l1", "js", "ce", "huber", "hinge", "cosine")
 STEPS = 6000
@@ -42,8 +48,10 @@ def calibration(chance: random.Random) -> dict[str, list[float | None] | list[in
     return {"counts": counts, "confidence": confidence, "accuracy": accuracy}
 
 
-def write_run(root: Path, method: int, loss: str, labels: int, seed: int, points: int) -> None:
-    """One finished run."""
+def write_run(
+    root: Path, method: int, loss: str, labels: int, seed: int, points: int, settings: Settings
+) -> None:
+    """One finished run; its configuration is that of `settings`."""
     chance = random.Random(f"{method} {loss} {labels} {seed}")
     algorithm = f"method_{method}" if method else "supervised"
     group = f"{algorithm}-{loss}-cifar10-{labels}-4f3a99c1"
@@ -67,7 +75,7 @@ def write_run(root: Path, method: int, loss: str, labels: int, seed: int, points
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(result, indent=2))
     (folder / "status.json").write_text('{"status": "finished"}')
-    (folder / "config.yaml").write_text(f"seed: {seed}\n")
+    (folder / "config.yaml").write_text(config_file.save(replace(settings, seed=seed, num_labels=labels)))
     lines = [
         {
             "step": step, "images_seen": 150 * step, "train/loss": 0.5, "train/supervised": 0.3,
@@ -94,11 +102,12 @@ def main() -> None:
         runs = root / "runs"
         runs.mkdir(parents=True)
         count = 0
+        settings = settings_from(["algorithm=pi_model", "dataset=digits", f"steps={STEPS}", "num_valid=20"])
         for method in range(args.methods + 1):
             for loss in LOSSES[: args.losses if method else 1]:
                 for place in range(args.labels):
                     for seed in range(args.seeds):
-                        write_run(runs, method, loss, 40 * 4**place, seed, args.points)
+                        write_run(runs, method, loss, 40 * 4**place, seed, args.points, settings)
                         count += 1
         outputs = {
             "--html": "r.html",

@@ -144,21 +144,35 @@ class Settings(Keys):
 
     def identity(self) -> Node:
         """What the run computes: without places, loggers, and a distance that the algorithm does not use."""
-        identity = asdict(self)
-        for key in (*_PLACE, *_SWEEP, "choices", "overrides"):
-            del identity[key]
-        if self.loss_name is None:
-            del identity["loss"]
-        for key in ("root", "download", "typical", "facts"):
-            identity["dataset"].pop(key, None)
-        for node in (identity.get("loss", {}), identity["algorithm"].get("distance", {})):
-            if isinstance(node, dict):
-                node.pop("typical", None)  # it has done its work once the weights are resolved
-        return identity
+        return identity_of(asdict(self))
 
     def directory(self) -> Path:
         """The run's folder, absolute."""
         return Path(self.run_dir or Path(self.output_root) / self.run_id).absolute()
+
+
+def identity_of(keys: Mapping[str, Any]) -> Node:
+    """What of a configuration, as nested mappings that may be from a file, counts for what a run computes.
+
+    Places, loggers, what only a sweep reads, and a distance that the algorithm does not use do not.
+    """
+    left_out = {*_PLACE, *_SWEEP, "choices", "overrides"}
+    identity = {key: value for key, value in keys.items() if key not in left_out}
+    dataset, algorithm = identity.get("dataset"), identity.get("algorithm")
+    if isinstance(dataset, dict):
+        identity["dataset"] = _without(dataset, "root", "download", "typical", "facts")
+    # What is typical of a distance has done its work once the weights are resolved.
+    if isinstance(algorithm, dict) and isinstance(algorithm.get("distance"), dict):
+        identity["algorithm"] = {**algorithm, "distance": _without(algorithm["distance"], "typical")}
+    if not isinstance(algorithm, dict) or "distance" not in algorithm:
+        identity.pop("loss", None)
+    elif isinstance(identity.get("loss"), dict):
+        identity["loss"] = _without(identity["loss"], "typical")
+    return identity
+
+
+def _without(node: Node, *keys: str) -> Node:
+    return {key: value for key, value in node.items() if key not in keys}
 
 
 def _digest(node: Node) -> str:

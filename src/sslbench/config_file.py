@@ -61,7 +61,7 @@ def _literal(value: Any) -> Any:
 
 def difference(ours: Settings, theirs: Settings) -> str | None:
     """The first key in which two runs would compute something else, with both values, or None."""
-    mine, other = dict(_flat(ours.identity())), dict(_flat(theirs.identity()))
+    mine, other = dict(flat(ours.identity())), dict(flat(theirs.identity()))
     for key in sorted({*mine, *other}):
         if mine.get(key) != other.get(key):
             there, here = (printable(str(values.get(key))) for values in (other, mine))
@@ -69,9 +69,10 @@ def difference(ours: Settings, theirs: Settings) -> str | None:
     return None
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, each with its key such as ``optimizer.lr``."""
     for key, value in node.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -129,7 +129,7 @@ def test_csv_round_trip(six_runs: MakeRun) -> None:
         for name in ("metrics_best", "metrics_last"):
             assert json.loads(row.pop(name)) == result.pop(name, {})
         assert (row.pop("status"), row.pop("error"), row.pop("test_calibration")) == ("finished", "", "")
-        assert row.pop("counted") == "True"
+        assert (row.pop("counted"), row.pop("settings")) == ("True", "")
         assert row.to_dict() == {key: "" if value is None else str(value) for key, value in result.items()}
 
 

@@ -10,7 +10,7 @@ from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 
 
 def a_cell(folder: Path, run_id: str = "vat-digits-20-s0-01234567") -> Cell:
-    return Cell(("algorithm=vat", "seed=0"), folder, {"run_id": run_id, "steps": 4})
+    return Cell(("algorithm=vat", "seed=0"), folder, {"run_id": run_id, "steps": 4}, {"num_valid": 50})
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,5 @@ def test_cells_are_written_as_seen_from_the_sweep(tmp_path: Path) -> None:
         "folder": "../../a b",
         "overrides": ["algorithm=vat", "seed=0"],
         "run": {"run_id": "vat-digits-20-s0-01234567", "steps": 4},
+        "settings": {"num_valid": 50},
     }

@@ -66,7 +66,7 @@ class Sweep:
         self.cells = []
         for name in plan:
             Path(name).mkdir()
-            self.cells.append(Cell((name,), Path(name).absolute(), {"run_id": name, "steps": 1}))
+            self.cells.append(Cell((name,), Path(name).absolute(), {"run_id": name, "steps": 1}, {}))
         self.launcher = Launcher(plan)
         out = StringIO()
         launcher: Any = self.launcher
@@ -147,7 +147,7 @@ def test_settling_leaves_alone_what_is_held(holding: ExitStack) -> None:
     for name in ("dead", "held"):
         Path(name).mkdir()
         write_status(Path(name), "running", {})
-        cells.append(Cell((name,), Path(name), {"run_id": name, "steps": 1}))
+        cells.append(Cell((name,), Path(name), {"run_id": name, "steps": 1}, {}))
     holding.enter_context(claimed(Path("held")))
     settle(cells)
     assert [cell.state()[0] for cell in cells] == [State.INTERRUPTED, State.RUNNING]

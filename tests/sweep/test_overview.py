@@ -22,7 +22,7 @@ class Cells:
     def cell(self, name: str) -> Cell:
         folder = self.root / name
         folder.mkdir()
-        return Cell((f"name={name}",), folder, {"run_id": name, "steps": STEPS})
+        return Cell((f"name={name}",), folder, {"run_id": name, "steps": STEPS}, {})
 
     @staticmethod
     def status(cell: Cell, status: str, **details: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sslbench.errors import UserError
 from sslbench.reading import parse_json
@@ -40,6 +42,19 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A cell of a sweep's plan.
+
+    Attributes:
+        run: which run it is.
+        settings: what it computes but for its seeds; empty in plans of older versions.
+    """
+
+    run: Identity
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class MissingRun:
     """A run that has no result that can be read.
 
@@ -50,12 +65,14 @@ class MissingRun:
             ``unknown``.
         error: what went wrong, on one line; empty where nothing is known.
         run: which run it is; None for folders of older versions.
+        settings: what a sweep planned to be run, as nested mappings; empty where nothing is known.
     """
 
     folder: Path
     status: str
     error: str = ""
     run: Identity | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.place} ({self.reason})"
@@ -71,7 +88,7 @@ class MissingRun:
         return f"{self.status}: {self.error}" if self.error else self.status
 
 
-def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun | None, list[str]]:
+def load_status(folder: Path, planned: Planned | None) -> tuple[MissingRun | None, list[str]]:
     """What is known of a run without ``result.json``, and warnings about its ``status.json``.
 
     Other programs have files of this name too: where nobody planned a run in the folder, a file without a
@@ -82,16 +99,16 @@ def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun | No
         planned: what a sweep says about it.
     """
     path = folder / STATUS
+    run, settings = (planned.run, planned.settings) if planned else (None, {})
     try:
         found = parse_json(read_text(path), relative(path))
     except UserError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-            return MissingRun(folder, "not started", run=planned), []
-        return MissingRun(folder, "unknown", run=planned) if planned else None, [str(error)]
+            return MissingRun(folder, "not started", run=run, settings=settings), []
+        return MissingRun(folder, "unknown", run=run, settings=settings) if planned else None, [str(error)]
     if not planned and "run" not in found and found.get("status") not in (*_STATES, _FINISHED):
         return None, [f"{relative(path)} is not the status of a run; left out"]
     warnings = []
-    run = planned
     if "run" in found:
         try:
             run = _identity(found["run"], f"{relative(path)}: run")
@@ -104,7 +121,7 @@ def load_status(folder: Path, planned: Identity | None) -> tuple[MissingRun | No
         status, error_line = "no result", f"it says that it is finished, but there is no {RESULT}"
     elif status not in _STATES:
         status = "unknown"
-    return MissingRun(folder, status, error_line, run), warnings
+    return MissingRun(folder, status, error_line, run, settings), warnings
 
 
 def identity_in_result(path: Path) -> Identity | None:
@@ -129,7 +146,7 @@ def _is_path(text: str) -> bool:
         return False
 
 
-def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
+def read_cells(path: Path) -> tuple[dict[Path, Planned], list[str]]:
     """The run folders that a sweep planned, and warnings about lines that say nothing.
 
     Args:
@@ -138,7 +155,7 @@ def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
     Raises:
         UserError: the file cannot be read.
     """
-    cells: dict[Path, Identity] = {}
+    cells: dict[Path, Planned] = {}
     wrong: list[tuple[int, str]] = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -150,7 +167,10 @@ def read_cells(path: Path) -> tuple[dict[Path, Identity], list[str]]:
             folder = found.get("folder")
             if not isinstance(folder, str) or not _is_path(folder):
                 raise UserError(f"{where}: 'folder' must be the path of a folder")
-            cells[path.parent / folder] = _identity(found.get("run"), f"{where}: run")
+            settings = found.get("settings", {})
+            if not isinstance(settings, dict):
+                raise UserError(f"{where}: 'settings' must be an object")
+            cells[path.parent / folder] = Planned(_identity(found.get("run"), f"{where}: run"), settings)
         except UserError as error:
             wrong.append((number, str(error)))
     warnings = [text for _, text in wrong[:_MOST_WARNINGS]]

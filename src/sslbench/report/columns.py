@@ -27,14 +27,18 @@ class Cell(NamedTuple):
     value: float | None = None
 
 
+#: Columns and rows.
+Table = tuple[list[Column], list[list[Cell]]]
+
+
 def _columns(*names: str, right: Sequence[str] = ()) -> tuple[Column, ...]:
     return tuple(Column(name, name in right) for name in names)
 
 
 SUMMARY_COLUMNS = _columns(
-    *("#", "rank", "dataset", "labels", "validation images", "algorithm", "loss", "model", "steps"),
-    *("seeds (n)", "test error %", "supervised %", "difference [95 %]", "at last step %", "median of 20 %"),
-    *("ECE %", "val acc %", "seconds"),
+    *("#", "rank", "dataset", "labels", "validation images", "algorithm", "loss", "model", "settings"),
+    *("steps", "seeds (n)", "test error %", "supervised %", "difference [95 %]", "at last step %"),
+    *("median of 20 %", "ECE %", "val acc %", "seconds"),
     right=(
         *("#", "rank", "labels", "validation images", "steps", "seeds (n)", "test error %", "supervised %"),
         *("difference [95 %]", "at last step %", "median of 20 %", "ECE %", "val acc %", "seconds"),
@@ -49,15 +53,17 @@ RUN_COLUMNS = _columns(
     ),
 )
 DIFFERENCE_COLUMNS = _columns(
-    *("#", "dataset", "labels", "method", "model", "supervised #", "supervised model", "difference, points"),
-    *("standard error", "bootstrap 95 %", "Student's t 95 %", "pairs"),
+    *("#", "dataset", "labels", "method", "model", "settings", "supervised #", "supervised model"),
+    *("supervised settings", "difference, points", "standard error", "bootstrap 95 %", "Student's t 95 %"),
+    *("pairs",),
     right=(
         *("#", "labels", "supervised #", "difference, points", "standard error", "bootstrap 95 %"),
         *("Student's t 95 %", "pairs"),
     ),
 )
+_SETTINGS = ("settings", "supervised settings")
 # Where all rows agree in one of these, a table may say so once.
-_SETTING = ("dataset", "labels", "validation images", "model", "steps")
+_TASK = ("dataset", "labels", "validation images", "model", "steps")
 MISSING_COLUMNS = _columns("#", "folder", "method", "seed", "status", "error", right=("#", "seed"))
 
 
@@ -86,7 +92,8 @@ def _spread_cell(values: Sequence[float], single: str = "n=1") -> Cell:
     return Cell(format_spread(number, single), number.mean)
 
 
-def _gap_cells(gap: Difference | None) -> list[Cell]:
+def _gap_cells(gap: Difference | None, *, several: bool) -> list[Cell]:
+    """With the baseline's row, where there are `several` that it might be."""
     if gap is None:
         return [Cell(NOTHING), Cell(NOTHING)]
     baseline, theirs = gap.baseline, gap.baseline.test_error
@@ -95,6 +102,8 @@ def _gap_cells(gap: Difference | None) -> list[Cell]:
     shown = format_spread(theirs, f"n={baseline.seeds}")
     if theirs.n > 1 and not same:
         shown += f" (n={baseline.seeds})"
+    if several:
+        shown += f" (#{baseline.number})"
     if gap.bootstrap:
         sure = f"{format_interval(gap.bootstrap)} n={gap.n}"
     else:
@@ -107,8 +116,26 @@ def _seeds(group: Group) -> str:
     return f"{group.seeds} ({why})" if why else group.seeds
 
 
-def summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
-    """The cells of `SUMMARY_COLUMNS`; a group without a result has dashes."""
+def summary_table(comparison: Comparison) -> Table:
+    """A row for each group; one without a result has dashes. Settings have a column only if rows differ."""
+    return _without_blank(SUMMARY_COLUMNS, [_summary_cells(group, comparison) for group in comparison.groups])
+
+
+def difference_table(comparison: Comparison) -> Table:
+    """A row for each method and baseline; likewise."""
+    return _without_blank(DIFFERENCE_COLUMNS, list(map(_difference_cells, comparison.differences)))
+
+
+def _without_blank(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Table:
+    kept = [
+        place
+        for place, column in enumerate(columns)
+        if column.name not in _SETTINGS or any(row[place].text for row in rows)
+    ]
+    return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows]
+
+
+def _summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
     head, runs = group.head, group.runs
     cells = [
         _whole(group.number),
@@ -119,6 +146,7 @@ def summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
         Cell(head.algorithm),
         Cell(head.loss or NOTHING),
         Cell(head.model),
+        Cell(group.settings),
         _whole(head.steps),
         Cell(_seeds(group), len(runs)),
     ]
@@ -127,7 +155,7 @@ def summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
     return [
         *cells,
         Cell(format_spread(group.test_error, single="n=1: no spread"), group.test_error.mean),
-        *_gap_cells(comparison.beside.get(group.number)),
+        *_gap_cells(comparison.beside.get(group.number), several=comparison.baselines[group.number] > 1),
         _spread_cell([1 - run.test_acc_last for run in runs]),
         _spread_cell([1 - run.test_acc_median20 for run in runs]),
         _spread_cell([run.test_ece for run in runs]),
@@ -164,8 +192,7 @@ def run_cells(group: Group, run: RunResult) -> list[Cell]:
     ]
 
 
-def difference_cells(gap: Difference) -> list[Cell]:
-    """The cells of `DIFFERENCE_COLUMNS`."""
+def _difference_cells(gap: Difference) -> list[Cell]:
     method, baseline = gap.method, gap.baseline
     n = len(method.runs)
     error = gap.standard_error
@@ -175,8 +202,10 @@ def difference_cells(gap: Difference) -> list[Cell]:
         _whole(method.head.num_labels),
         Cell(method.label),
         Cell(method.head.model),
+        Cell(method.settings),
         _whole(baseline.number),
         Cell(baseline.head.model),
+        Cell(baseline.settings),
         Cell(f"{100 * gap.mean:+.2f}", gap.mean),
         Cell("none, n=1") if error is None else Cell(f"{100 * error:.2f}", error),
         Cell(format_interval(gap.bootstrap), gap.bootstrap[0] if gap.bootstrap else None),
@@ -212,8 +241,8 @@ def missing_rows(comparison: Comparison) -> list[list[Cell]]:
 def without_shared(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]]
 ) -> tuple[list[Column], list[list[Cell]], dict[str, str]]:
-    """Take out the columns of the setting in which all rows agree; returns what they say by name."""
-    places = [place for place, column in enumerate(columns) if column.name in _SETTING]
+    """Take out the columns of the task in which all rows agree; returns what they say by name."""
+    places = [place for place, column in enumerate(columns) if column.name in _TASK]
     same = {place for place in places if len({row[place].text for row in rows}) == 1}
     kept = [place for place in range(len(columns)) if place not in same]
     shared = {columns[place].name: rows[0][place].text for place in sorted(same)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from sslbench.report.differences import Difference, differences_to_supervised, s
 from sslbench.report.finding import Found
 from sslbench.report.groups import Group, Task, group_runs, ranks, without_copies
 from sslbench.report.results import RunResult
+from sslbench.report.settings import with_settings
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Comparison:
         return cell.run is None or id(cell) in self._missed
 
     @cached_property
+    def baselines(self) -> Counter[int]:
+        """How many baselines each method is compared with, by the number of its group."""
+        return Counter(gap.method.number for gap in self.differences)
+
+    @cached_property
     def _missed(self) -> set[int]:
         return {id(cell) for group in self.groups for cell in group.missing}
 
@@ -64,7 +70,7 @@ def compare(found: Found) -> Comparison:
     runs, copies = without_copies(found.runs)
     runs, in_conflict, conflicts = without_conflicts(runs)
     missing = [*found.missing, *in_conflict]
-    groups = group_runs(runs, missing)
+    groups, unread = with_settings(group_runs(runs, missing))
     differences, alone = differences_to_supervised(groups)
     return Comparison(
         groups,
@@ -74,5 +80,5 @@ def compare(found: Found) -> Comparison:
         alone,
         missing,
         copies,
-        [*found.warnings, *conflicts],
+        [*found.warnings, *conflicts, *unread],
     )

@@ -11,8 +11,8 @@ from sslbench.errors import UserError
 from sslbench.report.cells import (
     CELLS,
     STATUS,
-    Identity,
     MissingRun,
+    Planned,
     identity_in_result,
     load_status,
     read_cells,
@@ -80,7 +80,7 @@ def find_runs(places: Iterable[Path]) -> Found:
     found = Found()
     barren: list[str] = []
     folders: dict[str, Path] = {}
-    planned: dict[str, Identity] = {}
+    planned: dict[str, Planned] = {}
     plans: set[str] = set()
     for place in places:
         empty = True
@@ -108,7 +108,7 @@ def find_runs(places: Iterable[Path]) -> Found:
     return found
 
 
-def _planned(plan: Path, warnings: list[str]) -> dict[Path, Identity]:
+def _planned(plan: Path, warnings: list[str]) -> dict[Path, Planned]:
     try:
         cells, wrong = read_cells(plan)
     except UserError as error:
@@ -117,7 +117,7 @@ def _planned(plan: Path, warnings: list[str]) -> dict[Path, Identity]:
     return cells
 
 
-def _read(folder: Path, planned: Identity | None, found: Found) -> None:
+def _read(folder: Path, planned: Planned | None, found: Found) -> None:
     if os.path.lexists(folder / RESULT):
         try:
             found.runs.append(load_result(folder / RESULT))
@@ -127,7 +127,8 @@ def _read(folder: Path, planned: Identity | None, found: Found) -> None:
             missing, _ = load_status(folder, planned)
             run = (missing and missing.run) or identity_in_result(folder / RESULT)
             reason = str(error).removeprefix(f"{relative(folder / RESULT)}").lstrip(": ")
-            found.missing.append(MissingRun(folder, "damaged", f"{RESULT} {reason}", run))
+            settings = planned.settings if planned else {}
+            found.missing.append(MissingRun(folder, "damaged", f"{RESULT} {reason}", run, settings))
         return
     missing, wrong = load_status(folder, planned)
     found.warnings += wrong

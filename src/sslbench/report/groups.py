@@ -62,11 +62,13 @@ class Group:
         number: its row in the tables, from 1.
         runs: those with a result, sorted by seed, then split seed; there may be none.
         missing: those without, likewise sorted; never both empty.
+        settings: in which it differs from other rows of its task and which have no column, in words.
     """
 
     number: int
     runs: tuple[RunResult, ...]
     missing: tuple[MissingRun, ...] = ()
+    settings: str = ""
 
     @cached_property
     def head(self) -> RunResult | Identity:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sslbench.report.columns import (
-    DIFFERENCE_COLUMNS,
     MISSING_COLUMNS,
     RUN_COLUMNS,
-    SUMMARY_COLUMNS,
     Cell,
     Column,
-    difference_cells,
+    difference_table,
     missing_rows,
     run_cells,
-    summary_cells,
+    summary_table,
 )
 from sslbench.report.commands import commands
 from sslbench.report.comparison import Comparison
@@ -68,7 +66,8 @@ def _table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:
 def _command_section(group: Group) -> str:
     head = group.head
     loss = f", {head.loss}" if head.loss else ""
-    title = f"{head.dataset}, {head.num_labels} labels, {head.algorithm}{loss}, {head.model}"
+    settings = f", {group.settings}" if group.settings else ""
+    title = f"{head.dataset}, {head.num_labels} labels, {head.algorithm}{loss}, {head.model}{settings}"
     return (
         f"Row {group.number}: {plain(title)} (group `{_code(head.group)}`)\n\n```sh\n"
         + "\n".join(commands(group))
@@ -79,8 +78,7 @@ def _command_section(group: Group) -> str:
 def _difference_section(comparison: Comparison) -> list[str]:
     parts = ["## Difference to supervised"]
     if comparison.differences:
-        rows = map(difference_cells, comparison.differences)
-        parts += [ON_DIFFERENCES, _table(DIFFERENCE_COLUMNS, rows)]
+        parts += [ON_DIFFERENCES, _table(*difference_table(comparison))]
     if comparison.alone:
         names = ", ".join(f"{plain(group.label)} (row {group.number})" for group in comparison.alone)
         parts.append(f"No supervised group with the same data set, labels, steps and splits: {names}.")
@@ -126,7 +124,7 @@ def render_markdown(comparison: Comparison, *, title: str, command: str, note: s
         "images, is at the best step. `rank` is by mean test error among the rows with the same data set, "
         "labels, validation images and steps; ties share it. `difference` is that to `supervised`, in "
         "percentage points, with its bootstrap interval over n pairs (see below).",
-        _table(SUMMARY_COLUMNS, [summary_cells(group, comparison) for group in groups]),
+        _table(*summary_table(comparison)),
         *([note_on_draws] if (note_on_draws := on_draws(groups)) else []),
         *_missing_section(comparison),
         "## Every run",

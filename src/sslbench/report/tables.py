@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sslbench.report.cells import Identity
-from sslbench.report.columns import SUMMARY_COLUMNS, format_interval, summary_cells, texts
+from sslbench.report.columns import format_interval, summary_table, texts
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group, spread
 from sslbench.report.notes import ON_BOOTSTRAP, on_draws
@@ -19,28 +19,29 @@ from sslbench.text import short
 _AS_JSON = ("overrides", "metrics_best", "metrics_last", "test_calibration")
 _T = "Student's t 95 %"
 _LATEX_COLUMNS = (
-    *("rank", "dataset", "labels", "validation images", "steps", "algorithm", "loss", "model", "seeds (n)"),
-    *("test error %", "supervised %", "difference [95 %]", _T, "ECE %"),
+    *("rank", "dataset", "labels", "validation images", "steps", "algorithm", "loss", "model", "settings"),
+    *("seeds (n)", "test error %", "supervised %", "difference [95 %]", _T, "ECE %"),
 )
 _LONGEST = 60  # characters of a cell in LaTeX
 _ROWS_OF_A_PAGE = 40
 
 
 def runs_csv(comparison: Comparison) -> str:
-    """One row a run: the fields of ``result.json``, then ``status``, ``error`` and ``counted``.
+    """One row a run: the fields of ``result.json``, ``settings``, ``status``, ``error`` and ``counted``.
 
     A run without a result has its identity and its status; the other cells are empty. It is not counted if
     another folder has the same run.
     """
     rows: list[dict[str, Any]] = []
     finished = {"status": "finished", "error": None, "counted": True}
+    settings = {group.head.group: group.settings or None for group in comparison.groups}
     for run in comparison.runs:
-        row = {**asdict(run), "folder": relative(run.folder), **finished}
+        row = {**asdict(run), "folder": relative(run.folder), "settings": settings[run.group], **finished}
         for name in _AS_JSON:
             row[name] = None if row[name] is None else json.dumps(row[name])
         rows.append(row)
     for cell in comparison.missing:
-        known = asdict(cell.run) if cell.run else {}
+        known = {**asdict(cell.run), "settings": settings.get(cell.run.group)} if cell.run else {}
         told = {"status": cell.status, "error": cell.error, "counted": comparison.counts(cell)}
         rows.append({"folder": cell.place, **known, **told})
     return _csv(rows)
@@ -55,6 +56,7 @@ def _group_row(group: Group, comparison: Comparison) -> dict[str, Any]:
         if entry.name not in ("run_id", "name", "seed", "split_seed")
     }
     row |= {
+        "settings": group.settings or None,
         "seeds": len(group.runs),
         "seeds_missing": len(group.missing),
         "missing": "; ".join(f"seed {cell.run.seed} {cell.reason}" for cell in group.missing if cell.run),
@@ -103,20 +105,21 @@ def _inert(value: Any) -> Any:
 
 def latex(comparison: Comparison) -> str:
     """The summary as a table for the package booktabs, and longtable where it fills more than a page."""
-    names = [*[column.name for column in SUMMARY_COLUMNS], _T]
+    columns, rows = summary_table(comparison)
     cells = []
-    for group in comparison.groups:
+    for group, row in zip(comparison.groups, rows, strict=True):
         gap = comparison.beside.get(group.number)
-        row = [*texts(summary_cells(group, comparison)), format_interval(gap.t_interval if gap else None)]
-        cells.append([short(text, _LONGEST) for text in row])
-    table = pd.DataFrame(cells, columns=names)[list(_LATEX_COLUMNS)]
-    right = {_T, *(column.name for column in SUMMARY_COLUMNS if column.right)}
+        in_words = [*texts(row), format_interval(gap.t_interval if gap else None)]
+        cells.append([short(text, _LONGEST) for text in in_words])
+    whole = pd.DataFrame(cells, columns=[*[column.name for column in columns], _T])
+    table = whole[[name for name in _LATEX_COLUMNS if name in whole]]
+    right = {_T, *(column.name for column in columns if column.right)}
     long = len(table) > _ROWS_OF_A_PAGE
     written = table.to_latex(
         index=False,
         escape=True,
         longtable=long,
-        column_format="".join("r" if name in right else "l" for name in _LATEX_COLUMNS),
+        column_format="".join("r" if name in right else "l" for name in table),
     )
     draws = f"% {note}\n" if (note := on_draws(comparison.groups)) else ""
     packages = "booktabs, longtable" if long else "booktabs"

@@ -12,12 +12,11 @@ from rich.text import Text
 from sslbench.report.columns import (
     MISSING_COLUMNS,
     RUN_COLUMNS,
-    SUMMARY_COLUMNS,
     Cell,
     Column,
     missing_rows,
     run_cells,
-    summary_cells,
+    summary_table,
     without_shared,
 )
 from sslbench.report.comparison import Comparison
@@ -93,9 +92,7 @@ def show(comparison: Comparison, *, seeds: bool, width: int | None = None) -> No
         width: in characters; None for that of the terminal.
     """
     groups = comparison.groups
-    columns, rows, shared = without_shared(
-        SUMMARY_COLUMNS, [summary_cells(group, comparison) for group in groups]
-    )
+    columns, rows, shared = without_shared(*summary_table(comparison))
     _print(columns, rows, width)
     if shared:
         print("all rows: " + ", ".join(f"{name} {short(text, _LONGEST)}" for name, text in shared.items()))

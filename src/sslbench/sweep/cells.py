@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sslbench.config import Settings
+from sslbench.config import SEEDS, Settings
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
 from sslbench.rundir import RESULT, STATUS, read_result, read_status
@@ -38,16 +38,28 @@ class Cell:
         overrides: that make its configuration, as Hydra takes them.
         folder: of the run, absolute.
         summary: from `Settings.summary`.
+        settings: all that it computes but its seeds, and the choice of each group under ``choices``.
     """
 
     overrides: tuple[str, ...]
     folder: Path
     summary: dict[str, Any]
+    settings: dict[str, Any]
 
     @classmethod
-    def of(cls, settings: Settings, overrides: Iterable[str]) -> Cell:
-        """The cell with these settings."""
-        return cls(tuple(overrides), settings.directory(), settings.summary())
+    def of(cls, settings: Settings, overrides: Iterable[str], known: dict[str, dict[str, Any]]) -> Cell:
+        """The cell with these settings.
+
+        Args:
+            settings: of the run.
+            overrides: that make them.
+            known: settings by group, which cells that differ in their seeds share: there may be thousands.
+        """
+        summary = settings.summary()
+        if summary["group"] not in known:
+            shared = {key: value for key, value in settings.identity().items() if key not in SEEDS}
+            known[summary["group"]] = {**shared, "choices": settings.choices}
+        return cls(tuple(overrides), settings.directory(), summary, known[summary["group"]])
 
     @property
     def run_id(self) -> str:
@@ -124,6 +136,7 @@ def write_cells(folder: Path, cells: Iterable[Cell]) -> None:
                 "folder": Path(os.path.relpath(cell.folder, folder)).as_posix(),
                 "overrides": list(cell.overrides),
                 "run": cell.summary,
+                "settings": cell.settings,
             }
         )
         for cell in cells

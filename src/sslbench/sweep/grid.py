@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -125,6 +126,7 @@ def _planned(
     wrong: Counter[str] = Counter()
     where: dict[str, Sequence[str]] = {}
     right: set[str] = set()
+    known: dict[str, dict[str, Any]] = {}
     for overrides, found in _composed(arguments, master, loader):
         try:
             if isinstance(found, str):
@@ -139,7 +141,7 @@ def _planned(
             where.setdefault(str(error), overrides)
             continue
         head = head or found
-        planned.append(Cell.of(found, overrides))
+        planned.append(Cell.of(found, overrides, known))
     for message, count in wrong.most_common(_TOLD):
         others = f" and {count - 1} more" if count > 1 else ""
         _complain(f"{message} [{' '.join(where[message])}]{others}")

@@ -26,7 +26,7 @@ COLOURS = (
 BASELINE_COLOUR = "#444444"
 MARKERS = ("o", "^", "s", "D", "v", "P")
 MOST_CURVES = 8  # of one panel, beside the baseline's
-_LONGEST = 28  # characters of a legend's entry
+_LONGEST = 28  # characters of a legend's entry, and as many of the settings
 
 
 class Style(NamedTuple):
@@ -66,12 +66,15 @@ class Palette:
 
 
 def labels(groups: Sequence[Group]) -> list[str]:
-    """Legend entries; groups that would read the same get their model, or their row in the tables."""
+    """Legend entries, with the network and the settings where they differ.
+
+    Groups that would read the same get their row in the tables.
+    """
     models = {group.head.model for group in groups}
-    names = [
-        short(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)
-        for group in groups
-    ]
+    names = []
+    for group in groups:
+        name = short(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)
+        names.append(f"{name}, {short(group.settings, _LONGEST)}" if group.settings else name)
     count = Counter(names)
     return [
         f"{name}, row {group.number}" if count[name] > 1 else name

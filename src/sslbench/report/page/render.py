@@ -15,16 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sslbench.report.columns import (
-    DIFFERENCE_COLUMNS,
     MISSING_COLUMNS,
     RUN_COLUMNS,
-    SUMMARY_COLUMNS,
     Cell,
     Column,
-    difference_cells,
+    difference_table,
     missing_rows,
     run_cells,
-    summary_cells,
+    summary_table,
     without_shared,
 )
 from sslbench.report.commands import commands
@@ -39,8 +37,8 @@ from sslbench.text import short
 
 # What is looked for first, so that it is seen without scrolling.
 _FIRST = (
-    *("#", "rank", "algorithm", "loss", "dataset", "labels", "validation images", "steps", "seeds (n)"),
-    *("test error %", "supervised %", "difference [95 %]", "ECE %", "seconds"),
+    *("#", "rank", "algorithm", "loss", "settings", "dataset", "labels", "validation images", "steps"),
+    *("seeds (n)", "test error %", "supervised %", "difference [95 %]", "ECE %", "seconds"),
 )
 _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
@@ -118,14 +116,14 @@ def _group_kind(group: Group, comparison: Comparison) -> str:
 
 
 def _summary(comparison: Comparison) -> Table:
-    names = [column.name for column in SUMMARY_COLUMNS]
+    all_columns, all_rows = summary_table(comparison)
+    names = [column.name for column in all_columns]
     order = sorted(
         range(len(names)), key=lambda i: _FIRST.index(names[i]) if names[i] in _FIRST else len(names)
     )
-    cells = [
-        [row[i] for i in order] for row in (summary_cells(group, comparison) for group in comparison.groups)
-    ]
-    columns, kept, shared = without_shared([SUMMARY_COLUMNS[i] for i in order], cells)
+    columns, kept, shared = without_shared(
+        [all_columns[i] for i in order], [[row[i] for i in order] for row in all_rows]
+    )
     kinds = [_group_kind(group, comparison) for group in comparison.groups]
     signs = [_sureness(comparison.beside.get(group.number)) for group in comparison.groups]
     rows = [Row(row, kind, sign=sign) for row, kind, sign in zip(kept, kinds, signs, strict=True)]
@@ -139,14 +137,16 @@ def _tables(comparison: Comparison, page: Path) -> dict[str, Table]:
         for group in comparison.groups
         for run in group.runs
     ]
-    gaps = [Row(difference_cells(gap), _sureness(gap), sign=_sureness(gap)) for gap in comparison.differences]
+    columns, cells = difference_table(comparison)
+    signs = map(_sureness, comparison.differences)
+    gaps = [Row(row, sign, sign=sign) for row, sign in zip(cells, signs, strict=True)]
     missing = [
         Row(cells, link=_address(cell.folder, page))
         for cell, cells in zip(comparison.missing, missing_rows(comparison), strict=True)
     ]
     return {
         "summary": _summary(comparison),
-        "differences": Table("difference-table", "Differences to supervised", DIFFERENCE_COLUMNS, gaps),
+        "differences": Table("difference-table", "Differences to supervised", columns, gaps),
         "runs": Table("run-table", "Every run", RUN_COLUMNS, runs, links=True),
         "missing": Table("missing-table", "Runs without a result", MISSING_COLUMNS, missing, links=True),
     }
@@ -214,7 +214,7 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
                     "number": group.number,
                     "label": group.label,
                     "name": group.head.group,
-                    "task": str(group.task),
+                    "task": ", ".join(filter(None, (group.settings, str(group.task)))),
                     "commands": commands(group),
                 }
                 for group in comparison.groups
