@@ -44,20 +44,21 @@ def require_file(path: Path, shown: str | None = None) -> None:
         raise UserError(f"{shown} is no ordinary file")
 
 
-def read_text(path: Path, shown: str | None = None) -> str:
+def read_text(path: Path, shown: str | None = None, largest: int = _LARGEST_FILE) -> str:
     """The content of a text file in UTF-8.
 
     Args:
         path: of the file.
         shown: how messages name it; by default as it is.
+        largest: in bytes; by default 256 MiB.
 
     Raises:
-        UserError: it cannot be read, is no ordinary file, is larger than 256 MiB, or is not UTF-8.
+        UserError: it cannot be read, is no ordinary file, is larger than it may be, or is not UTF-8.
     """
     require_file(path, shown)
     shown = shown or str(path)
     try:
-        if (size := path.stat().st_size) > _LARGEST_FILE:
+        if (size := path.stat().st_size) > largest:
             raise UserError(f"{shown} has {size} bytes: it is no file of a run")
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -70,16 +71,23 @@ def parse_json(text: str, where: str) -> dict[str, Any]:
     """The JSON object that `text` is; `where` is its file, and its line if it has many.
 
     Raises:
-        UserError: it is none.
+        UserError: it is none, or an object in it has a key twice.
     """
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_without_repeats)
     except RecursionError as error:
         raise UserError(f"{where} is nested too deeply") from error
     except ValueError as error:
         raise UserError(f"{where} is not valid JSON ({error})") from error
     if not isinstance(found, dict):
         raise UserError(f"{where} holds no JSON object: is it a file of a run?")
+    return found
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
     return found
 
 

@@ -12,6 +12,7 @@ from report_runs import MakeRun, metrics
 def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """Writes a finished run below ``runs/`` of the working directory and returns its folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "runs").mkdir()
 
     def make(algorithm: str = "vat", seed: int = 0, test_acc: float = 0.9, **changes: Any) -> Path:
@@ -38,7 +39,7 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
             "steps": 2000,
             "overrides": typed,
             "val_acc_best": test_acc + 0.005,
-            "step_best": 1500,
+            "step_best": min(1500, changes.get("steps", 2000)),
             "test_acc": test_acc,
             "test_acc_last": test_acc - 0.002,
             "test_acc_median20": test_acc - 0.001,

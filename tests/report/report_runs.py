@@ -8,6 +8,11 @@ from pathlib import Path
 
 MakeRun = Callable[..., Path]
 
+#: The least that a report takes for the configuration of a run.
+CONFIG = "".join(
+    f"{part}: {{}}\n" for part in ("dataset", "model", "algorithm", "optimizer", "schedule", "choices")
+)
+
 
 def identity(algorithm: str = "vat", seed: int = 0, **changes: object) -> dict[str, object]:
     """What a status or a sweep's plan says about a run; its group is that of `make_run`."""

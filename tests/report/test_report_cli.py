@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -180,15 +181,65 @@ def test_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--out", "same.md", "--note", "./same.md"], "must be different files"),
         (["--out", "a.md", "--note", "absent.md"], "cannot read absent.md: No such file"),
         (["--out", "absent/a.md"], "cannot write absent/a.md: No such file"),
-        (["--csv", "runs"], "cannot write runs: Is a directory"),
+        (["--csv", "runs"], "--csv must end in .csv, not runs"),
+        (["--csv", "folder.csv"], "--csv folder.csv is no ordinary file"),
+        (["--csv", "/dev/full"], "--csv must end in .csv, not full"),
+        (["--csv", "null.csv"], "--csv must end in .csv, not null.csv, a link to "),
+        (["--out", "runs/odd/metrics.jsonl"], "--out must end in .md or .markdown, not metrics.jsonl"),
+        (["--table", "link.csv"], "--table must end in .csv, not link.csv, a link to runs/odd/result.json"),
     ],
 )
 def test_wrong_paths(
     six_runs: MakeRun, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
+    odd = six_runs("odd", group="odd").rename("runs/odd")
+    Path("folder.csv").mkdir()
+    Path("null.csv").symlink_to("/dev/null")
+    Path("link.csv").symlink_to(odd / "result.json")
     before = sorted(Path.cwd().iterdir())
     assert message in _fails(capsys, "runs", *options)
     assert sorted(Path.cwd().iterdir()) == before
+    assert json.loads((odd / "result.json").read_text())["algorithm"] == "odd"
+
+
+def test_a_link_stays_one(six_runs: MakeRun) -> None:
+    Path("real.csv").write_text("old")
+    Path("link.csv").symlink_to("real.csv")
+    main(["runs", "--csv", "link.csv"])
+    assert Path("link.csv").is_symlink()
+    assert Path("real.csv").read_text().startswith("folder,")
+
+
+def test_an_empty_name_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([""])
+    assert caught.value.code == 2
+    assert "a folder has a name, and this is empty" in capsys.readouterr().err
+
+
+def _command(*words: str, shell: str) -> subprocess.CompletedProcess[str]:
+    line = shlex.join([sys.executable, "-m", "sslbench.report.cli", *words])
+    return subprocess.run(shell.replace("COMMAND", line), shell=True, capture_output=True, text=True)
+
+
+def test_an_output_that_takes_nothing_is_one_line(six_runs: MakeRun) -> None:
+    done = _command("runs", "--csv", "runs.csv", shell="COMMAND > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "sslbench-report: cannot write the table: No space left on device\n"
+    assert Path("runs.csv").exists()
+
+
+def test_a_closed_output_is_none(six_runs: MakeRun) -> None:
+    done = _command("runs", "--csv", "runs.csv", shell="COMMAND >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("runs.csv").exists()
+
+
+def test_the_working_directory_may_be_gone(six_runs: MakeRun) -> None:
+    runs = Path("runs").absolute()
+    done = _command(str(runs), shell="mkdir gone && cd gone && rmdir ../gone && COMMAND")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "4.97 ± 0.70" in done.stdout
 
 
 def test_a_note_that_is_no_text(six_runs: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,3 +67,13 @@ def test_without_a_conflict_nothing_is_left_out(make_run: MakeRun) -> None:
     make_run("supervised", split_seed=1)
     runs = find_runs([Path("runs")]).runs
     assert without_conflicts(runs) == (runs, [], [])
+
+
+def test_one_draw_of_the_labels_is_one_split(make_run: MakeRun) -> None:
+    make_run(seed=0)
+    make_run(seed=1, split_hash="f" * 64)
+    make_run("supervised", seed=0)
+    found = _compared()
+    assert [run.algorithm for run in found.runs] == ["supervised"]
+    (warning,) = found.warnings
+    assert "have different splits for split_seed 0: their data are not the same" in warning

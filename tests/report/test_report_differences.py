@@ -9,6 +9,7 @@ from report_runs import MakeRun
 from scipy import stats
 
 from sslbench.report import Group, differences_to_supervised, find_runs, group_runs
+from sslbench.report.cli import main
 from sslbench.report.differences import bootstrap_interval, shown_beside, t_interval
 
 VAT = (0.951, 0.957, 0.943, 0.962)
@@ -176,3 +177,24 @@ def test_seeds_of_one_split_are_resampled(make_run: MakeRun) -> None:
         make_run("supervised", seed, SUPERVISED[seed])
     ((difference,), _) = differences_to_supervised(_groups())
     assert difference.n == 4
+
+
+def test_the_baseline_is_chosen_by_the_runs_that_are_compared(make_run: MakeRun) -> None:
+    for seed in (0, 1):
+        make_run("vat", seed, 0.9)
+        make_run("supervised", seed, 0.7, group="better here", val_acc_best=0.8)
+        make_run("supervised", seed, 0.6, group="better later", val_acc_best=0.7)
+    # A seed that the method has not, on which the other baseline shines.
+    make_run("supervised", 2, 0.99, group="better later", val_acc_best=1.0)
+    (beside,) = shown_beside(differences_to_supervised(_groups())[0]).values()
+    assert beside.baseline.head.group == "better here"
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus(make_run: MakeRun) -> None:
+    for seed, gap in enumerate((-1e-5, 0.0)):
+        make_run("vat", seed, 0.9 - gap)
+        make_run("supervised", seed, 0.9)
+    main(["runs", "--out", "report.md"])
+    report = Path("report.md").read_text()
+    assert "| +0.00 [+0.00, +0.00] n=2 |" in report
+    assert "-0.00" not in report

@@ -219,7 +219,7 @@ def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(UserError, match="no folder nowhere"):
         find_runs([Path("nowhere")])
     Path("loop").symlink_to("loop")
-    with pytest.raises(UserError, match="no folder loop"):
+    with pytest.raises(UserError, match=r"loop is no folder, and no result\.json"):
         find_runs([Path("loop")])
 
 

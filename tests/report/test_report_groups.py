@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from report_runs import MakeRun
 
-from sslbench.report import Group, find_runs, group_runs, ranks, spread
+from sslbench.report import Comparison, Group, compare, find_runs, group_runs, ranks, spread
 from sslbench.report.cells import Identity, MissingRun
 from sslbench.report.groups import best_by_validation, without_copies
 
@@ -112,3 +113,66 @@ def test_validation_chooses_the_best_and_test_does_not(make_run: MakeRun) -> Non
     assert best is not None
     assert best.head.group == "two"
     assert best_by_validation([]) is None
+
+
+def _comparison() -> Comparison:
+    return compare(find_runs([Path("runs")]))
+
+
+def _named(comparison: Comparison, numbers: Iterable[int]) -> set[str]:
+    return {group.head.group for group in comparison.groups if group.number in numbers}
+
+
+def test_validation_chooses_among_the_variants_of_a_method(make_run: MakeRun) -> None:
+    make_run("vat", group="kl", test_acc=0.9, val_acc_best=0.8)
+    make_run("vat", group="mse", loss="mse", test_acc=0.8, val_acc_best=0.9)
+    make_run("vat", group="one network", model="cnn", test_acc=0.85, val_acc_best=0.95)
+    make_run("vat", group="another task", steps=500, val_acc_best=0.95)
+    make_run("ict", group="alone", test_acc=0.7)
+    found = _comparison()
+    assert _named(found, found.chosen) == {"mse"}
+    assert set(found.chosen.values()) == {2}
+    # The kl variant has the lowest test error of all, and validation did not choose it.
+    assert found.ranks[1] == 1
+    assert _named(found, found.firsts) == {"one network"}
+
+
+def test_who_lacks_seeds_is_first_of_nothing(make_run: MakeRun) -> None:
+    for seed in range(3):
+        make_run("supervised", seed, 0.7)
+        make_run("vat", seed, 0.8)
+        make_run("ict", seed, 0.8)
+    make_run("lucky", 0, 0.9)
+    found = _comparison()
+    assert _named(found, found.out_of_step) == {"lucky-kl-mnist-100-4f3a"}
+    assert found.firsts == set()
+    for seed in (1, 2):
+        make_run("lucky", seed, 0.9)
+    make_run("supervised", 3, 0.7)
+    found = _comparison()
+    assert found.out_of_step == set()  # more seeds than most are no fault
+    assert _named(found, found.firsts) == {"lucky-kl-mnist-100-4f3a"}
+
+
+def test_other_labels_are_out_of_step(make_run: MakeRun) -> None:
+    for seed in range(2):
+        make_run("supervised", seed, 0.7)
+        make_run("vat", seed, 0.8)
+        make_run("ict", seed, 0.9, split_seed=seed + 5)
+    found = _comparison()
+    assert _named(found, found.out_of_step) == {"ict-kl-mnist-100-4f3a"}
+
+
+def test_one_row_is_first_of_nothing(make_run: MakeRun) -> None:
+    make_run("vat")
+    assert _comparison().firsts == set()
+
+
+def test_of_copies_the_one_with_a_log_stays(make_run: MakeRun) -> None:
+    whole = make_run("vat")
+    copy = whole.with_name("a copy that comes first")
+    copy.mkdir()
+    shutil.copy(whole / "result.json", copy)
+    found = _comparison()
+    assert [run.folder for run in found.runs] == [whole]
+    assert [run.folder for run in found.copies] == [copy]

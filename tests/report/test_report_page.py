@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from report_runs import MakeRun, identity, write_plan, write_status
+from report_runs import CONFIG, MakeRun, identity, write_plan, write_status
 
 from sslbench.report.cli import main
 from sslbench.report.page.render import _address
@@ -58,7 +58,7 @@ def page_of(*argv: str, path: str = "page.html") -> tuple[Page, str]:
 def runs(make_run: MakeRun) -> MakeRun:
     for seed, (vat, supervised) in enumerate([(0.95, 0.9), (0.96, 0.9), (0.97, 0.91)]):
         for algorithm, acc in (("vat", vat), ("supervised", supervised)):
-            (make_run(algorithm, seed, acc) / "config.yaml").write_text("seed: 0\n")
+            (make_run(algorithm, seed, acc) / "config.yaml").write_text(CONFIG)
     return make_run
 
 
@@ -99,7 +99,7 @@ def test_nothing_can_be_fetched_and_only_the_own_script_runs(runs: MakeRun) -> N
 @pytest.mark.parametrize("place", ["page.html", "runs/page.html", "deep/er/page.html"])
 def test_links_lead_to_the_configurations(runs: MakeRun, place: str) -> None:
     odd = runs("vat", 7, group="50% #a?b & c:d")
-    (odd / "config.yaml").write_text("seed: 7\n")
+    (odd / "config.yaml").write_text(CONFIG)
     runs("vat", 8, group="no configuration")
     Path(place).parent.mkdir(parents=True, exist_ok=True)
     page, _ = page_of(path=place)

@@ -129,3 +129,43 @@ def test_what_is_no_file_is_not_read(make_run: MakeRun) -> None:
     path.mkdir()
     with pytest.raises(UserError, match="is a folder"):
         load_result(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step_best": 2001}, "step_best is 2001 of 2000 steps"),
+        ({"metrics_best": {"test/acc": 0.4}}, "test_acc is 0.9, and 'test/acc' of metrics_best is 0.4"),
+        ({"metrics_best": {"val/acc": 0.4}}, "val_acc_best is 0.905, and 'val/acc' of metrics_best is 0.4"),
+        (
+            {"metrics_last": {"test/acc": 0.4}},
+            "test_acc_last is 0.898, and 'test/acc' of metrics_last is 0.4",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes: dict[str, Any], message: str, make_run: MakeRun) -> None:
+    path = _change(make_run(), **changes)
+    with pytest.raises(UserError, match=f"contradicts itself: {message}"):
+        load_result(path)
+
+
+def test_what_is_said_twice_may_agree(make_run: MakeRun) -> None:
+    agreed = {
+        "metrics_best": {"test/acc": 0.9, "val/acc": 0.905, "x": 1},
+        "metrics_last": {"test/acc": 0.898},
+    }
+    assert load_result(_change(make_run(), step_best=2000, **agreed)).test_acc == 0.9
+
+
+def test_a_key_twice_is_no_result(make_run: MakeRun) -> None:
+    path = make_run() / "result.json"
+    path.write_text(path.read_text().replace('"test_acc": 0.9,', '"test_acc": 0.9, "test_acc": 0.99,'))
+    with pytest.raises(UserError, match="has a key twice"):
+        load_result(path)
+
+
+def test_a_huge_file_is_not_read(make_run: MakeRun) -> None:
+    path = make_run() / "result.json"
+    path.write_text(path.read_text() + " " * 2**23)
+    with pytest.raises(UserError, match="bytes: it is no file of a run"):
+        load_result(path)

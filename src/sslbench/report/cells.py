@@ -10,7 +10,7 @@ from typing import Any
 
 from sslbench.errors import UserError
 from sslbench.reading import parse_json
-from sslbench.report.reading import Count, read_fields, read_text
+from sslbench.report.reading import Count, read_fields, read_object, read_text
 from sslbench.report.results import RESULT, require_schema
 from sslbench.report.text import relative
 from sslbench.text import printable, short
@@ -101,7 +101,7 @@ def load_status(folder: Path, planned: Planned | None) -> tuple[MissingRun | Non
     path = folder / STATUS
     run, settings = (planned.run, planned.settings) if planned else (None, {})
     try:
-        found = parse_json(read_text(path), relative(path))
+        found = read_object(path)
     except UserError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return MissingRun(folder, "not started", run=run, settings=settings), []
@@ -127,7 +127,7 @@ def load_status(folder: Path, planned: Planned | None) -> tuple[MissingRun | Non
 def identity_in_result(path: Path) -> Identity | None:
     """Which run a ``result.json`` is of that is otherwise damaged; None if it does not say."""
     try:
-        return read_fields(Identity, parse_json(read_text(path), relative(path)), relative(path))
+        return read_fields(Identity, read_object(path), relative(path))
     except UserError:  # the damage has been told already
         return None
 

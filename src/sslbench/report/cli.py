@@ -21,13 +21,22 @@ if TYPE_CHECKING:
     from sslbench.report.curves import Curves
 
 _TITLE = "Results"
+# No file of a run has one of these, so that no report is written over one.
 _ENDINGS = {
-    "figure": (".png", ".svg"),
+    "out": (".md", ".markdown"),
     "html": (".html", ".htm"),
+    "figure": (".png", ".svg"),
+    "csv": (".csv",),
+    "table": (".csv",),
     "latex": (".tex",),
 }
-_OUTPUTS = ("out", "html", "figure", "csv", "table", "latex")
 _INPUTS = ("beside", "note")
+
+
+def _place(text: str) -> Path:
+    if not text:  # of an empty variable; the path would be the working directory
+        raise argparse.ArgumentTypeError("a folder has a name, and this is empty")
+    return Path(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
+        type=_place,
         metavar="DIR_OR_RUN",
         help="searched for result.json, status.json and the plans of sweeps, at any depth",
     )
@@ -86,12 +95,19 @@ def _command(args: argparse.Namespace) -> str:
 def _check_paths(args: argparse.Namespace) -> None:
     for option, endings in _ENDINGS.items():
         path = getattr(args, option)
-        if path and path.suffix.lower() not in endings:
-            raise UserError(f"--{option} must end in {' or '.join(endings)}, not {path.name}")
+        if not path:
+            continue
+        target = Path(os.path.realpath(path))
+        for name in (path, target):
+            if name.suffix.lower() not in endings:
+                through = "" if name == path else f", a link to {relative(target)}"
+                raise UserError(f"--{option} must end in {' or '.join(endings)}, not {path.name}{through}")
+        if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 - raises nothing
+            raise UserError(f"--{option} {relative(path)} is no ordinary file")
     for option in _INPUTS:
         if getattr(args, option) and not args.out:
             raise UserError(f"--{option} goes into the markdown report: give --out too")
-    options = (*_OUTPUTS, *_INPUTS)
+    options = (*_ENDINGS, *_INPUTS)
     used = [os.path.realpath(path) for option in options if (path := getattr(args, option))]
     if len(set(used)) < len(used):
         names = ", ".join(f"--{option}" for option in options[:-1])
@@ -109,7 +125,8 @@ def _read_note(path: Path) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        write_atomically(path, lambda part: part.write_bytes(content))
+        # Through a link, which stays one.
+        write_atomically(Path(os.path.realpath(path)), lambda part: part.write_bytes(content))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -171,10 +188,23 @@ def _report(args: argparse.Namespace) -> None:
         _write(path, content)
     for line in warnings:
         print(f"sslbench-report: warning: {printable(line)}", file=sys.stderr)
-    show(comparison, seeds=args.seeds)
-    for path in files:
-        print(f"wrote {relative(path)}")
-    sys.stdout.flush()
+    if sys.stdout is None:  # closed by whoever called
+        return
+    try:
+        show(comparison, seeds=args.seeds)
+        for path in files:
+            print(f"wrote {relative(path)}")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _silence()
+        raise UserError(f"cannot write the table: {error.strerror}") from error
+
+
+def _silence() -> None:
+    """Python writes what is left when it ends, and complains if it cannot."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -193,7 +223,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         _report(args)
     except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         sys.exit(1)
     except UserError as error:
         print(f"sslbench-report: {printable(str(error))}", file=sys.stderr)

@@ -37,8 +37,8 @@ def _columns(*names: str, right: Sequence[str] = ()) -> tuple[Column, ...]:
 
 SUMMARY_COLUMNS = _columns(
     *("#", "rank", "dataset", "labels", "validation images", "algorithm", "loss", "model", "settings"),
-    *("steps", "seeds (n)", "test error %", "supervised %", "difference [95 %]", "at last step %"),
-    *("median of 20 %", "ECE %", "val acc %", "seconds"),
+    *("by val.", "steps", "seeds (n)", "test error %", "supervised %", "difference [95 %]"),
+    *("at last step %", "median of 20 %", "ECE %", "val acc %", "seconds"),
     right=(
         *("#", "rank", "labels", "validation images", "steps", "seeds (n)", "test error %", "supervised %"),
         *("difference [95 %]", "at last step %", "median of 20 %", "ECE %", "val acc %", "seconds"),
@@ -61,7 +61,8 @@ DIFFERENCE_COLUMNS = _columns(
         *("Student's t 95 %", "pairs"),
     ),
 )
-_SETTINGS = ("settings", "supervised settings")
+# Columns that are left out where no row has anything in them.
+_BLANK = ("settings", "supervised settings", "by val.")
 # Where all rows agree in one of these, a table may say so once.
 _TASK = ("dataset", "labels", "validation images", "model", "steps")
 MISSING_COLUMNS = _columns("#", "folder", "method", "seed", "status", "error", right=("#", "seed"))
@@ -76,7 +77,12 @@ def format_spread(value: Spread, single: str = "n=1") -> str:
 
 def format_interval(interval: Interval | None) -> str:
     """Fractions in points, ``[low, high]``."""
-    return f"[{100 * interval[0]:+.2f}, {100 * interval[1]:+.2f}]" if interval else NOTHING
+    return f"[{_points(interval[0])}, {_points(interval[1])}]" if interval else NOTHING
+
+
+def _points(fraction: float) -> str:
+    """A difference in percentage points; one that rounds to nothing has no minus."""
+    return f"{round(100 * fraction, 2) + 0.0:+.2f}"
 
 
 def _number(value: float, digits: int) -> Cell:
@@ -108,29 +114,37 @@ def _gap_cells(gap: Difference | None, *, several: bool) -> list[Cell]:
         sure = f"{format_interval(gap.bootstrap)} n={gap.n}"
     else:
         sure = f"n={gap.n}" if gap.paired else "(unpaired)"
-    return [Cell(shown, theirs.mean), Cell(f"{100 * gap.mean:+.2f} {sure}", gap.mean)]
+    return [Cell(shown, theirs.mean), Cell(f"{_points(gap.mean)} {sure}", gap.mean)]
+
+
+def _rank_cell(group: Group, comparison: Comparison) -> Cell:
+    rank = comparison.ranks[group.number]
+    return Cell(f"{rank}*" if group.number in comparison.out_of_step else str(rank), rank)
 
 
 def _seeds(group: Group) -> str:
     why = ", ".join(sorted({cell.status for cell in group.missing}))
+    if 1 < (splits := len({run.split_hash for run in group.runs})) < len(group.runs):
+        why = f"{splits} splits; {why}" if why else f"{splits} splits"
     return f"{group.seeds} ({why})" if why else group.seeds
 
 
 def summary_table(comparison: Comparison) -> Table:
     """A row for each group; one without a result has dashes. Settings have a column only if rows differ."""
-    return _without_blank(SUMMARY_COLUMNS, [_summary_cells(group, comparison) for group in comparison.groups])
+    return without_blank(SUMMARY_COLUMNS, [_summary_cells(group, comparison) for group in comparison.groups])
 
 
 def difference_table(comparison: Comparison) -> Table:
     """A row for each method and baseline; likewise."""
-    return _without_blank(DIFFERENCE_COLUMNS, list(map(_difference_cells, comparison.differences)))
+    return without_blank(DIFFERENCE_COLUMNS, list(map(_difference_cells, comparison.differences)))
 
 
-def _without_blank(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Table:
+def without_blank(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Table:
+    """Take out the columns of settings and choices in which no row has anything."""
     kept = [
         place
         for place, column in enumerate(columns)
-        if column.name not in _SETTINGS or any(row[place].text for row in rows)
+        if column.name not in _BLANK or any(row[place].text for row in rows)
     ]
     return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
@@ -139,7 +153,7 @@ def _summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
     head, runs = group.head, group.runs
     cells = [
         _whole(group.number),
-        _whole(comparison.ranks[group.number]) if runs else Cell(NOTHING),
+        _rank_cell(group, comparison) if runs else Cell(NOTHING),
         Cell(head.dataset),
         _whole(head.num_labels),
         _whole(head.num_valid),
@@ -147,6 +161,7 @@ def _summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
         Cell(head.loss or NOTHING),
         Cell(head.model),
         Cell(group.settings),
+        Cell(f"best of {chosen}" if (chosen := comparison.chosen.get(group.number)) else ""),
         _whole(head.steps),
         Cell(_seeds(group), len(runs)),
     ]
@@ -206,7 +221,7 @@ def _difference_cells(gap: Difference) -> list[Cell]:
         _whole(baseline.number),
         Cell(baseline.head.model),
         Cell(baseline.settings),
-        Cell(f"{100 * gap.mean:+.2f}", gap.mean),
+        Cell(_points(gap.mean), gap.mean),
         Cell("none, n=1") if error is None else Cell(f"{100 * error:.2f}", error),
         Cell(format_interval(gap.bootstrap), gap.bootstrap[0] if gap.bootstrap else None),
         Cell(format_interval(gap.t_interval), gap.t_interval[0] if gap.t_interval else None),

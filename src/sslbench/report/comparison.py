@@ -10,9 +10,16 @@ from sslbench.report.cells import MissingRun
 from sslbench.report.conflicts import without_conflicts
 from sslbench.report.differences import Difference, differences_to_supervised, shown_beside
 from sslbench.report.finding import Found
-from sslbench.report.groups import Group, Task, group_runs, ranks, without_copies
+from sslbench.report.groups import (
+    Group,
+    Task,
+    chosen_variants,
+    group_runs,
+    out_of_step,
+    ranks,
+    without_copies,
+)
 from sslbench.report.results import RunResult
-from sslbench.report.settings import with_settings
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,46 @@ class Comparison:
     def _missed(self) -> set[int]:
         return {id(cell) for group in self.groups for cell in group.missing}
 
+    @cached_property
+    def chosen(self) -> dict[int, int]:
+        """The variants that validation chose, by number, with how many it chose from."""
+        return chosen_variants(self.groups)
+
+    @cached_property
+    def out_of_step(self) -> set[int]:
+        """Groups whose rank compares other seeds or draws than those of most of their task."""
+        return out_of_step(self.groups)
+
+    @cached_property
+    def firsts(self) -> set[int]:
+        """The best of each task among the variants that validation chose.
+
+        None where there is nothing to be first of, or where it misses seeds or draws that the others have.
+        """
+        several = {(task, group.head.algorithm, group.head.model) for task, group in self._chosen_groups()}
+        found = set()
+        for task, groups in self.by_task().items():
+            finished = [group for group in groups if group.runs]
+            rivals = [
+                group
+                for group in finished
+                if group.number in self.chosen
+                or (task, group.head.algorithm, group.head.model) not in several
+            ]
+            best = min((self.ranks[group.number] for group in rivals), default=0)
+            found |= {
+                group.number
+                for group in rivals
+                if len(finished) > 1
+                and self.ranks[group.number] == best
+                and not group.missing
+                and group.number not in self.out_of_step
+            }
+        return found
+
+    def _chosen_groups(self) -> list[tuple[Task, Group]]:
+        return [(group.task, group) for group in self.groups if group.number in self.chosen]
+
     def by_task(self) -> dict[Task, list[Group]]:
         """The groups of each task, in the order of their rows."""
         tasks: dict[Task, list[Group]] = defaultdict(list)
@@ -67,6 +114,8 @@ class Comparison:
 
 def compare(found: Found) -> Comparison:
     """Group, rank and compare."""
+    from sslbench.report.settings import with_settings  # which knows configurations: no matter of --help
+
     runs, copies = without_copies(found.runs)
     runs, in_conflict, conflicts = without_conflicts(runs)
     missing = [*found.missing, *in_conflict]

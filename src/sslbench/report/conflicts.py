@@ -19,8 +19,9 @@ _STATUS = "in conflict"
 def without_conflicts(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[MissingRun], list[str]]:
     """Set aside runs of which it cannot be known which one is right.
 
-    These are the runs of a group that differ in more than their seeds, and runs of the same configuration
-    and seeds with different outcomes: they would count as two draws and make the spread too small.
+    These are the runs of a group that differ in more than their seeds, such as in their data, and runs of the
+    same configuration and seeds with different outcomes: they would count as two draws and make the spread
+    too small.
 
     Args:
         runs: without copies, in any order.
@@ -66,6 +67,14 @@ def _difference(name: str, runs: Sequence[RunResult]) -> str:
             return (
                 f"group '{name}' has {field} {one} in {relative(run.folder)} and {other} in "
                 f"{relative(run_2.folder)}, though a group differs in its seeds only"
+            )
+    splits: dict[int, RunResult] = {}
+    for run in runs:
+        other = splits.setdefault(run.split_seed, run)
+        if other.split_hash != run.split_hash:
+            return (
+                f"{relative(other.folder)} and {relative(run.folder)} have different splits for split_seed "
+                f"{run.split_seed}: their data are not the same"
             )
     return ""
 

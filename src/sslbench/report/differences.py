@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sslbench.report.groups import BASELINE, Group, spread
+from sslbench.report.results import RunResult
 
 LEVEL = 0.95
 RESAMPLES = 9_999
@@ -77,8 +78,13 @@ def t_interval(gaps: Sequence[float]) -> Interval:
     return number.mean - half, number.mean + half
 
 
+def _key(run: RunResult) -> tuple[int, int, str]:
+    """What two runs must share to be a pair."""
+    return run.seed, run.split_seed, run.split_hash
+
+
 def _errors(group: Group) -> dict[tuple[int, int, str], float]:
-    return {(run.seed, run.split_seed, run.split_hash): 1 - run.test_acc for run in group.runs}
+    return {_key(run): 1 - run.test_acc for run in group.runs}
 
 
 def _splits(group: Group) -> set[str]:
@@ -150,12 +156,16 @@ def differences_to_supervised(groups: Iterable[Group]) -> tuple[list[Difference]
 def shown_beside(differences: Iterable[Difference]) -> dict[int, Difference]:
     """The one difference that stands in each method's row of the summary, by the row's number.
 
-    Of several baselines it is the one with the most pairs, then the one with the best validation accuracy.
+    Of several baselines it is the one with the most pairs, then the one with the best validation accuracy,
+    over the runs of those pairs: the baseline may have been tuned like the method, and other runs of it are
+    no matter of this row.
     """
     chosen: dict[int, Difference] = {}
 
     def order(gap: Difference) -> tuple[int, float, int]:
-        return gap.n, gap.baseline.val_acc.mean, -gap.baseline.number
+        keys = _errors(gap.method)
+        paired = [run for run in gap.baseline.runs if _key(run) in keys] or gap.baseline.runs
+        return gap.n, spread([run.val_acc_best for run in paired]).mean, -gap.baseline.number
 
     for gap in differences:
         number = gap.method.number

@@ -44,6 +44,8 @@ def _walk(place: Path, warnings: list[str]) -> Iterator[tuple[Path, set[str]]]:
         yield place.parent, {RESULT}
         return
     if not os.path.isdir(place):  # noqa: PTH112 - likewise
+        if os.path.lexists(place):
+            raise UserError(f"{relative(place)} is no folder, and no {RESULT}")
         raise UserError(f"no folder {relative(place)}")
 
     def warn(error: OSError) -> None:
@@ -142,7 +144,7 @@ def _nothing(places: list[Path], found: Found, barren: list[str]) -> str:
     hints += found.warnings[:_SHOWN]
     if len(found.warnings) > _SHOWN:
         hints.append(f"and {len(found.warnings) - _SHOWN} more files that cannot be used")
-    if absent := [line for line in barren if line.startswith("no folder")]:
+    if absent := [line for line in barren if not line.startswith("no run in")]:
         hints += absent
     named = ", ".join(map(relative, places))
     return "; ".join(

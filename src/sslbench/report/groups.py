@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from sslbench.report.cells import Identity, MissingRun
 from sslbench.report.results import RunResult
 
 BASELINE = "supervised"
+_LOG = "metrics.jsonl"  # its module imports what the command's help has no need of
 # Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
 _OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
 _DIGITS = 12  # means that differ by less differ in the order of their additions only
@@ -107,12 +109,25 @@ class Group:
 
 
 def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
-    """The runs, each once, and those left out since an earlier one is the same run with the same outcome."""
+    """The runs, each once, and those left out since another is the same run with the same outcome.
+
+    Of several, the first that has a log stays: a result that was copied alone draws no curve.
+    """
     kept: dict[tuple[object, ...], RunResult] = {}
-    copies = [
-        run for run in runs if kept.setdefault(tuple(getattr(run, name) for name in _OUTCOME), run) is not run
-    ]
+    copies = []
+    for run in runs:
+        key = tuple(getattr(run, name) for name in _OUTCOME)
+        other = kept.setdefault(key, run)
+        if other is run:
+            continue
+        if _has_log(run) and not _has_log(other):
+            kept[key], run = run, other
+        copies.append(run)
     return list(kept.values()), copies
+
+
+def _has_log(run: RunResult) -> bool:
+    return os.path.isfile(run.folder / _LOG)  # noqa: PTH113 - Path.is_file raises in closed folders
 
 
 def _missing_by_group(
@@ -169,6 +184,37 @@ def ranks(groups: Iterable[Group]) -> dict[int, int]:
         counts = Counter(errors.values())
         for number, error in errors.items():
             found[number] = 1 + sum(count for other, count in counts.items() if other < error)
+    return found
+
+
+def chosen_variants(groups: Iterable[Group]) -> dict[int, int]:
+    """The groups that validation chooses among the variants of their method, with how many it chose from.
+
+    Variants share task, algorithm and network; a method with one has nothing to choose from.
+    """
+    variants: dict[tuple[Task, str, str], list[Group]] = defaultdict(list)
+    for group in groups:
+        if group.runs:
+            variants[group.task, group.head.algorithm, group.head.model].append(group)
+    several = [members for members in variants.values() if len(members) > 1]
+    return {best.number: len(members) for members in several if (best := best_by_validation(members))}
+
+
+def out_of_step(groups: Iterable[Group]) -> set[int]:
+    """The groups that lack seeds or draws of the labels that most groups of their task have, by number."""
+    by_task: dict[Task, list[Group]] = defaultdict(list)
+    for group in groups:
+        if group.runs:
+            by_task[group.task].append(group)
+    found = set()
+    for members in by_task.values():
+        draws = {
+            group.number: frozenset((run.seed, run.split_seed, run.split_hash) for run in group.runs)
+            for group in members
+        }
+        counts = Counter(draws.values())
+        usual = max(counts, key=lambda draw: (counts[draw], len(draw)))
+        found |= {number for number, draw in draws.items() if not draw >= usual}
     return found
 
 

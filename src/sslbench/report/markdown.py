@@ -17,7 +17,7 @@ from sslbench.report.columns import (
 from sslbench.report.commands import commands
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group
-from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_draws
+from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_rows
 from sslbench.text import short
 
 _LONGEST = 1000  # characters of a cell: what went wrong is told in full
@@ -125,7 +125,7 @@ def render_markdown(comparison: Comparison, *, title: str, command: str, note: s
         "labels, validation images and steps; ties share it. `difference` is that to `supervised`, in "
         "percentage points, with its bootstrap interval over n pairs (see below).",
         _table(*summary_table(comparison)),
-        *([note_on_draws] if (note_on_draws := on_draws(groups)) else []),
+        *on_rows(comparison),
         *_missing_section(comparison),
         "## Every run",
         "`#` is the row in the summary; `split` begins the hash of the split's indices.",

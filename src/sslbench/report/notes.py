@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group
 
 ON_CHOICE = (
@@ -27,7 +28,30 @@ ON_BOOTSTRAP = (
 )
 
 
-def on_draws(groups: Iterable[Group]) -> str:
+ON_VARIANTS = (
+    "by val.: of several variants of a method, the one with the best mean validation accuracy. It is the one "
+    "to quote: to take the one with the lowest test error is to tune on the test images."
+)
+_ON_RANKS = "*: lacks seeds or draws of the labels that most rows of its task have."
+
+
+def on_rows(comparison: Comparison) -> list[str]:
+    """Sentences on what is to be known about certain rows."""
+    sentences = [
+        ON_VARIANTS if comparison.chosen else "",
+        _ON_RANKS if comparison.out_of_step else "",
+        _on_draws(comparison.groups),
+        _on_commits(comparison.groups),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _on_commits(groups: Iterable[Group]) -> str:
+    mixed = [group.number for group in groups if len({run.git_commit for run in group.runs}) > 1]
+    return f"{_rows(mixed)}: runs of several versions of the program." if mixed else ""
+
+
+def _on_draws(groups: Iterable[Group]) -> str:
     """Which rows have several seeds and one draw of the labels; empty if there are none."""
     several = [group for group in groups if len(group.runs) > 1]
     fixed = [group.number for group in several if len({run.split_hash for run in group.runs}) == 1]

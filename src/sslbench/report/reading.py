@@ -21,6 +21,7 @@ Positive = float
 Metrics = dict[str, float]
 
 _LONGEST_TEXT = 4096  # characters
+_LARGEST_OBJECT = 2**23  # bytes; Python takes 25 times as many for what is in them
 _LARGEST = 1e15  # of seconds and rates: sums and squares of more would overflow
 
 T = TypeVar("T")
@@ -48,6 +49,16 @@ def read_text(path: Path) -> str:
         UserError: it cannot be read, is no ordinary file, is larger than 256 MiB, or is not UTF-8.
     """
     return reading.read_text(path, relative(path))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; likewise.
+
+    Raises:
+        UserError: likewise, it is larger than 8 MiB, or it is not a JSON object.
+    """
+    text = reading.read_text(path, relative(path), _LARGEST_OBJECT)
+    return reading.parse_json(text, relative(path))
 
 
 def _is_number(value: Any) -> bool:

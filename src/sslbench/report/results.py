@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.reading import parse_json
 from sslbench.report.reading import (
     Calibration,
     Count,
@@ -15,13 +15,19 @@ from sslbench.report.reading import (
     Metrics,
     Positive,
     read_fields,
-    read_text,
+    read_object,
 )
 from sslbench.report.text import relative
 from sslbench.text import printable, short
 
 SCHEMA = 1
 RESULT = "result.json"
+_SAID_TWICE = (
+    ("val_acc_best", "metrics_best", "val/acc"),
+    ("test_acc", "metrics_best", "test/acc"),
+    ("test_acc_last", "metrics_last", "test/acc"),
+)
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,26 @@ def load_result(path: Path) -> RunResult:
     """Read one ``result.json``; fields that a report does not use are ignored.
 
     Raises:
-        UserError: the file cannot be read, is of another schema, or lacks a field or has a wrong value in it.
+        UserError: the file cannot be read, is of another schema, lacks a field or has a wrong value in it, or
+            says two things that do not agree.
     """
-    found = parse_json(read_text(path), relative(path))
+    found = read_object(path)
     require_schema(found.get("schema"), relative(path))
-    return read_fields(RunResult, found, relative(path), folder=path.parent)
+    run = read_fields(RunResult, found, relative(path), folder=path.parent)
+    if contradiction := _contradiction(run):
+        raise UserError(f"{relative(path)} contradicts itself: {contradiction}")
+    return run
+
+
+def _contradiction(run: RunResult) -> str:
+    """What an edited or mixed-up result says twice and differently; empty if nothing."""
+    if run.step_best > run.steps:
+        return f"step_best is {run.step_best} of {run.steps} steps"
+    for name, metrics, key in _SAID_TWICE:
+        value, again = getattr(run, name), getattr(run, metrics).get(key)
+        if again is not None and not math.isclose(value, again, abs_tol=_ROUNDING):
+            return f"{name} is {value}, and '{key}' of {metrics} is {again}"
+    return ""
 
 
 def require_schema(schema: object, where: str) -> None:

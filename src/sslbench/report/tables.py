@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 import pandas as pd
 
 from sslbench.report.cells import Identity
-from sslbench.report.columns import format_interval, summary_table, texts
+from sslbench.report.columns import format_interval, summary_table, texts, without_shared
 from sslbench.report.comparison import Comparison
 from sslbench.report.groups import Group, spread
-from sslbench.report.notes import ON_BOOTSTRAP, on_draws
+from sslbench.report.notes import ON_BOOTSTRAP, on_rows
 from sslbench.report.text import relative
 from sslbench.text import short
 
@@ -20,7 +22,7 @@ _AS_JSON = ("overrides", "metrics_best", "metrics_last", "test_calibration")
 _T = "Student's t 95 %"
 _LATEX_COLUMNS = (
     *("rank", "dataset", "labels", "validation images", "steps", "algorithm", "loss", "model", "settings"),
-    *("seeds (n)", "test error %", "supervised %", "difference [95 %]", _T, "ECE %"),
+    *("by val.", "seeds (n)", "test error %", "supervised %", "difference [95 %]", _T, "ECE %"),
 )
 _LONGEST = 60  # characters of a cell in LaTeX
 _ROWS_OF_A_PAGE = 40
@@ -57,6 +59,7 @@ def _group_row(group: Group, comparison: Comparison) -> dict[str, Any]:
     }
     row |= {
         "settings": group.settings or None,
+        "chosen_by_validation_of": comparison.chosen.get(group.number),
         "seeds": len(group.runs),
         "seeds_missing": len(group.missing),
         "missing": "; ".join(f"seed {cell.run.seed} {cell.reason}" for cell in group.missing if cell.run),
@@ -104,8 +107,11 @@ def _inert(value: Any) -> Any:
 
 
 def latex(comparison: Comparison) -> str:
-    """The summary as a table for the package booktabs, and longtable where it fills more than a page."""
-    columns, rows = summary_table(comparison)
+    """The summary as a table for the package booktabs, and longtable where it fills more than a page.
+
+    What all rows share stands in a comment above it.
+    """
+    columns, rows, shared = without_shared(*summary_table(comparison))
     cells = []
     for group, row in zip(comparison.groups, rows, strict=True):
         gap = comparison.beside.get(group.number)
@@ -121,10 +127,23 @@ def latex(comparison: Comparison) -> str:
         longtable=long,
         column_format="".join("r" if name in right else "l" for name in table),
     )
-    draws = f"% {note}\n" if (note := on_draws(comparison.groups)) else ""
     packages = "booktabs, longtable" if long else "booktabs"
-    return (
-        f"% packages: {packages}; by sslbench-report, in percent, mean ± sample standard deviation\n"
-        f"% difference [95 %]: bootstrap over n pairs. {ON_BOOTSTRAP}\n"
-        f"{draws}{written}"
-    )
+    same = ", ".join(f"{name} {short(text, _LONGEST)}" for name, text in shared.items())
+    comments = [
+        f"packages: {packages}; by sslbench-report, in percent, mean ± sample standard deviation",
+        f"difference [95 %]: bootstrap over n pairs. {ON_BOOTSTRAP}",
+        *([f"all rows: {same}"] if same else []),
+        *on_rows(comparison),
+    ]
+    return "".join(f"% {line}\n" for line in comments) + _ruled(written, comparison.groups)
+
+
+def _ruled(written: str, groups: Sequence[Group]) -> str:
+    """The table with a rule between tasks, and with minus signs that are no hyphens."""
+    lines = written.splitlines()
+    places = [place for place, line in enumerate(lines) if line.endswith(r"\\")][-len(groups) :]
+    for place, group, above in zip(places, groups, [None, *groups], strict=False):
+        lines[place] = re.sub(r"(?<=[ \[])-(?=\d)", "$-$", lines[place])
+        if above is not None and above.task != group.task:
+            lines[place] = f"\\midrule\n{lines[place]}"
+    return "\n".join(lines) + "\n"

@@ -10,4 +10,7 @@ from sslbench.text import printable
 
 def relative(path: Path) -> str:
     """`path` as seen from the working directory, with forward slashes, on one line."""
-    return printable(Path(os.path.relpath(path)).as_posix())
+    try:
+        return printable(Path(os.path.relpath(path)).as_posix())
+    except FileNotFoundError:  # the working directory is gone
+        return printable(path.as_posix())

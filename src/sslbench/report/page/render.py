@@ -31,14 +31,23 @@ from sslbench.report.curves import Curves
 from sslbench.report.differences import Difference
 from sslbench.report.figures.sections import figure_sections
 from sslbench.report.groups import Group
-from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_draws
+from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_rows
 from sslbench.report.text import relative
 from sslbench.text import short
 
 # What is looked for first, so that it is seen without scrolling.
 _FIRST = (
-    *("#", "rank", "algorithm", "loss", "settings", "dataset", "labels", "validation images", "steps"),
-    *("seeds (n)", "test error %", "supervised %", "difference [95 %]", "ECE %", "seconds"),
+    *("#", "rank", "algorithm", "loss", "settings", "by val.", "dataset", "labels"),
+    *(
+        "validation images",
+        "steps",
+        "seeds (n)",
+        "test error %",
+        "supervised %",
+        "difference [95 %]",
+        "ECE %",
+        "seconds",
+    ),
 )
 _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
@@ -106,9 +115,8 @@ def _sureness(gap: Difference | None) -> str:
 def _group_kind(group: Group, comparison: Comparison) -> str:
     if not group.runs:
         return "absent"
-    rivals = [other for other in comparison.by_task()[group.task] if other.runs]
     kinds = [
-        "first" if comparison.ranks[group.number] == 1 and len(rivals) > 1 and not group.missing else "",
+        "first" if group.number in comparison.firsts else "",
         "incomplete" if group.missing else "",
         _sureness(comparison.beside.get(group.number)),
     ]
@@ -206,7 +214,7 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
             },
             on_choice=ON_CHOICE,
             on_differences=ON_DIFFERENCES,
-            on_draws=on_draws(comparison.groups),
+            on_rows=on_rows(comparison),
             tables=_tables(comparison, page),
             sections=sections,
             groups=[
