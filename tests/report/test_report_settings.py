@@ -240,6 +240,9 @@ def test_a_row_names_its_baseline_where_there_are_several(finish: Finish) -> Non
     main(["runs", "--out", "report.md"])
     # The one with the better validation accuracy.
     assert "| 50.00 (n=1) (#2) |" in Path("report.md").read_text()
+    main(["runs", "--latex", "table.tex"])
+    assert r"50.00 (n=1) (\#2) &" in Path("table.tex").read_text()
+    assert r"\# & rank &" in Path("table.tex").read_text()
 
 
 def test_nothing_differs_and_nothing_is_shown(finish: Finish) -> None:

@@ -21,7 +21,18 @@ from sslbench.text import short
 _AS_JSON = ("overrides", "metrics_best", "metrics_last", "test_calibration")
 _T = "Student's t 95 %"
 _LATEX_COLUMNS = (
-    *("rank", "dataset", "labels", "validation images", "steps", "algorithm", "loss", "model", "settings"),
+    *(
+        "#",
+        "rank",
+        "dataset",
+        "labels",
+        "validation images",
+        "steps",
+        "algorithm",
+        "loss",
+        "model",
+        "settings",
+    ),
     *("by val.", "seeds (n)", "test error %", "supervised %", "difference [95 %]", _T, "ECE %"),
 )
 _LONGEST = 60  # characters of a cell in LaTeX
@@ -118,7 +129,9 @@ def latex(comparison: Comparison) -> str:
         in_words = [*texts(row), format_interval(gap.t_interval if gap else None)]
         cells.append([short(text, _LONGEST) for text in in_words])
     whole = pd.DataFrame(cells, columns=[*[column.name for column in columns], _T])
-    table = whole[[name for name in _LATEX_COLUMNS if name in whole]]
+    numbered = max(comparison.baselines.values(), default=0) > 1  # rows name their baseline
+    left_out = () if numbered else ("#",)
+    table = whole[[name for name in _LATEX_COLUMNS if name in whole and name not in left_out]]
     right = {_T, *(column.name for column in columns if column.right)}
     long = len(table) > _ROWS_OF_A_PAGE
     written = table.to_latex(
