@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from shipped import ALGORITHMS, OVERRIDES
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
-from sslbench.config import Settings, conf_dir
+from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
 from sslbench.run import run
@@ -23,12 +24,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
-ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
-#: So that an untrained network's labels reach the thresholds.
-OVERRIDES = {
-    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
-    "pseudo_label": ["algorithm.threshold=0.0"],
-}
 
 MakeSettings = Callable[..., Settings]
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from shipped import ALGORITHMS, OVERRIDES
 from sslbench.algorithms.base import AnyAlgorithm, Examined, Pictured, stages_of
 from sslbench.building import build
 from sslbench.config import Settings, conf_dir, register
@@ -33,13 +34,6 @@ from sslbench.run import run
 from sslbench.setup import build_models, prepare_data
 from sslbench.tracking.jsonl import JsonlTracker
 
-ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
-#: An untrained network is sure of nothing: no image would reach the shipped thresholds. With so few images a
-#: class, the second round draws from a part of them.
-OVERRIDES = {
-    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
-    "pseudo_label": ["algorithm.threshold=0.0"],
-}
 CPU = torch.device("cpu")
 LR = 0.1
 

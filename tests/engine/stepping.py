@@ -10,20 +10,13 @@ from torch import Tensor
 
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
 from sslbench.building import build
-from sslbench.config import Settings, conf_dir
+from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import Stepper, set_rates
 from sslbench.setup import build_models, prepare_data, prepare_process
-
-ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
-#: So that an untrained network's labels reach the thresholds.
-OVERRIDES = {
-    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
-    "pseudo_label": ["algorithm.threshold=0.0"],
-}
 
 MakeStepper = Callable[[TrainingState, Progress], Stepper]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from stepping import ALGORITHMS, OVERRIDES, assert_alike, state_of, trained
+from stepping import assert_alike, state_of, trained
 from tape import Tape
 from torch._dynamo.utils import counters
 
+from shipped import ALGORITHMS, OVERRIDES
 from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.engine import loop

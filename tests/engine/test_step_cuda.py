@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from stepping import ALGORITHMS, OVERRIDES, assert_alike, state_of, trained
+from stepping import assert_alike, state_of, trained
 
+from shipped import ALGORITHMS, OVERRIDES
 from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.engine.state import TrainingState
