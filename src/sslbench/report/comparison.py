@@ -80,29 +80,19 @@ class Comparison:
 
         None where there is nothing to be first of, or where it misses seeds or draws that the others have.
         """
-        several = {(task, group.head.algorithm, group.head.model) for task, group in self._chosen_groups()}
+        several = {group.method for group in self.groups if group.number in self.chosen}
         found = set()
-        for task, groups in self.by_task().items():
-            finished = [group for group in groups if group.runs]
-            rivals = [
-                group
-                for group in finished
-                if group.number in self.chosen
-                or (task, group.head.algorithm, group.head.model) not in several
-            ]
+        for members in self.by_task().values():
+            groups = [group for group in members if group.runs]
+            rivals = [g for g in groups if g.number in self.chosen or g.method not in several]
             best = min((self.ranks[group.number] for group in rivals), default=0)
             found |= {
                 group.number
                 for group in rivals
-                if len(finished) > 1
-                and self.ranks[group.number] == best
-                and not group.missing
-                and group.number not in self.out_of_step
+                if len(groups) > 1 and self.ranks[group.number] == best
+                if not group.missing and group.number not in self.out_of_step
             }
         return found
-
-    def _chosen_groups(self) -> list[tuple[Task, Group]]:
-        return [(group.task, group) for group in self.groups if group.number in self.chosen]
 
     def by_task(self) -> dict[Task, list[Group]]:
         """The groups of each task, in the order of their rows."""

@@ -91,6 +91,11 @@ class Group:
         """What its runs are ranked within."""
         return Task(self.head.dataset, self.head.num_labels, self.head.num_valid, self.head.steps)
 
+    @property
+    def method(self) -> tuple[Task, str, str]:
+        """What its variants share: task, algorithm and network."""
+        return self.task, self.head.algorithm, self.head.model
+
     @cached_property
     def test_error(self) -> Spread:
         """Test error at the step of the best validation accuracy, as a fraction; there must be a run."""
@@ -190,12 +195,12 @@ def ranks(groups: Iterable[Group]) -> dict[int, int]:
 def chosen_variants(groups: Iterable[Group]) -> dict[int, int]:
     """The groups that validation chooses among the variants of their method, with how many it chose from.
 
-    Variants share task, algorithm and network; a method with one has nothing to choose from.
+    Variants share `Group.method`; of one there is nothing to choose.
     """
     variants: dict[tuple[Task, str, str], list[Group]] = defaultdict(list)
     for group in groups:
         if group.runs:
-            variants[group.task, group.head.algorithm, group.head.model].append(group)
+            variants[group.method].append(group)
     several = [members for members in variants.values() if len(members) > 1]
     return {best.number: len(members) for members in several if (best := best_by_validation(members))}
 
