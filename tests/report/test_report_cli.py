@@ -159,7 +159,7 @@ def test_svg_is_the_same_each_time_and_has_a_legend(six_runs: MakeRun) -> None:
 
 def test_figure_with_more_groups_than_colours_and_flat_curves(make_run: MakeRun) -> None:
     for number in range(10):
-        folder = make_run(f"method_{number}", 0, 0.5)
+        folder = make_run(f"method_{number}", 0, 0.5, test_acc_last=0.5)
         (folder / "metrics.jsonl").write_text(metrics([0.5]))
     main(["runs", "--figure", "figure.png"])
     assert Path("figure.png").stat().st_size > 10_000

@@ -168,8 +168,8 @@ def test_bins_are_pooled_over_runs() -> None:
 
 
 def test_long_curves_are_thinned_and_keep_their_ends(make_run: MakeRun) -> None:
-    folder = make_run()
-    (folder / "metrics.jsonl").write_text(metrics(list(np.linspace(0.1, 0.9, 3000))))
+    folder = make_run(steps=300_000, test_acc_last=0.9)
+    (folder / "metrics.jsonl").write_text(metrics(list(np.linspace(0.1, 0.9, 3000)), 300_000))
     curve = gather_curves(_comparison().groups).of[1]
     assert len(curve.steps) == 3000
     with look():
@@ -177,7 +177,7 @@ def test_long_curves_are_thinned_and_keep_their_ends(make_run: MakeRun) -> None:
         lowest = draw_curve(axes, curve, "vat", style(0))
     steps = axes.lines[0].get_xdata()
     assert len(steps) == 120
-    assert (steps[0], steps[-1]) == (0, 299_900)
+    assert (steps[0], steps[-1]) == (100, 300_000)
     # The rise of the first quarter does not count: 0.1 + 0.25 x 0.8.
     assert lowest == pytest.approx(30, abs=1)
 
@@ -235,8 +235,10 @@ def test_long_names_leave_a_legend_fewer_columns() -> None:
 
 
 def test_validation_curves_stay_within_the_axes(make_run: MakeRun) -> None:
-    lines = [{"step": 100 * i, "val/acc": 0.3, "test/acc": 0.9} for i in range(10)]
-    (make_run() / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{"step": 200 * i, "val/acc": 0.3, "test/acc": 0.9} for i in range(11)]
+    (make_run(test_acc_last=0.9) / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+    )
     curve = gather_curves(_comparison().groups).of[1]
     with look():
         _, axes = panel_axes()
