@@ -132,12 +132,12 @@ def _draw_crosses(figure: Figure, axes: Axes, lines: _Lines, styles: Mapping[str
     for algorithm, points in lines.items():
         for count, group in points.items():
             if group is None:
-                up = ScaledTranslation(0, _CROSS * (at[count] + 0.5) / 72, figure.dpi_scale_trans)
+                up = ScaledTranslation(0, _CROSS * (at[count] + 0.8) / 72, figure.dpi_scale_trans)
                 (cross,) = axes.plot(count, 0, "x", transform=axes.get_xaxis_transform() + up)
                 cross.set(color=styles[algorithm].colour, markersize=5, markeredgewidth=1.6)
                 at[count] += 1
     if at:  # room for the crosses below the lines
         low, high = axes.get_ylim()
-        share = min(_CROSS * max(at.values()) / 72 / HEIGHT, 0.5)
+        share = min(_CROSS * (max(at.values()) + 0.5) / 72 / HEIGHT, 0.5)
         axes.set_ylim(low - share / (1 - share) * (high - low), high)
     return at.total()

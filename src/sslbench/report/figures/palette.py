@@ -66,7 +66,7 @@ class Palette:
         return self._styles[_method(group)]
 
 
-def labels(groups: Sequence[Group], rows: Iterable[Group]) -> list[str]:
+def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
     """Legend entries, with the network and the settings where they differ.
 
     Groups that would read the same get their row in the tables, and so does every variant of a method of
@@ -74,7 +74,7 @@ def labels(groups: Sequence[Group], rows: Iterable[Group]) -> list[str]:
 
     Args:
         groups: those that are drawn.
-        rows: all of their task.
+        rows: all of their task; may be left out where all are drawn.
     """
     models = {group.head.model for group in groups}
     names = []
