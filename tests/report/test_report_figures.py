@@ -4,63 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from figure_runs import BINS, SVG, all_sections, compared, make_grid, make_methods, overview, words_of
 from report_runs import MakeRun, identity, metrics, write_status
 
-from sslbench.report import Comparison, Group, compare, find_runs
+from sslbench.report import Group
 from sslbench.report.curves import gather_curves
 from sslbench.report.figures.calibration import pooled
 from sslbench.report.figures.curves import draw_curve, finish_axes
 from sslbench.report.figures.drawing import legend_columns, look, panel_axes, to_svg
 from sslbench.report.figures.heat_map import _axes
 from sslbench.report.figures.palette import Palette, best_variants, labels, style
-from sslbench.report.figures.sections import Section, figure_sections
 from sslbench.report.reading import Calibration
 from sslbench.text import short
-
-SVG = "{http://www.w3.org/2000/svg}"
-BINS = {"counts": [0, 40, 60], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.25, 0.8]}
-
-
-def _comparison() -> Comparison:
-    return compare(find_runs([Path("runs")]))
-
-
-def _sections() -> dict[str, Section]:
-    comparison = _comparison()
-    curves = gather_curves(comparison.groups)
-    return {section.key: section for section in figure_sections(comparison, curves.of)}
-
-
-def _words(svg: str) -> list[str]:
-    return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
 @pytest.fixture
 def grid(make_run: MakeRun) -> MakeRun:
-    """Two methods with two distances and a baseline, at two numbers of labels, with three seeds."""
-    for num_labels in (100, 1000):
-        for seed in range(3):
-            for algorithm in ("vat", "ict"):
-                for loss in ("kl", "mse"):
-                    make_run(
-                        algorithm,
-                        seed,
-                        0.9 + 0.01 * seed,
-                        loss=loss,
-                        num_labels=num_labels,
-                        test_calibration=BINS,
-                    )
-            make_run("supervised", seed, 0.8, num_labels=num_labels, test_calibration=BINS)
-    return make_run
+    return make_grid(make_run)
 
 
 def test_every_kind_of_figure_is_drawn(grid: MakeRun) -> None:
-    sections = _sections()
+    sections = all_sections()
     assert {key: len(section.panels) for key, section in sections.items()} == {
         "curves": 6,  # for each number of labels all methods, and two with variants
         "labels": 1,
@@ -68,17 +37,17 @@ def test_every_kind_of_figure_is_drawn(grid: MakeRun) -> None:
         "map": 2,
         "calibration": 2,
     }
-    words = _words(sections["labels"].panels[0].svg)
+    words = words_of(sections["labels"].panels[0].svg)
     assert {"100", "1000", "labelled images", "vat", "ict", "supervised"} <= set(words)
     assert {"vat (kl), 3 seeds", "vat (mse), 3 seeds", "supervised, 3 seeds"} <= set(
-        _words(sections["curves"].panels[2].svg)
+        words_of(sections["curves"].panels[2].svg)
     )
-    assert "accuracy in the bin" in _words(sections["calibration"].panels[0].svg)
+    assert "accuracy in the bin" in words_of(sections["calibration"].panels[0].svg)
 
 
 def test_what_would_show_nothing_is_a_sentence(make_run: MakeRun) -> None:
     (make_run("vat") / "metrics.jsonl").unlink()
-    sections = _sections()
+    sections = all_sections()
     for key in ("curves", "labels", "seconds", "map"):
         assert sections[key].panels == []
         assert re.search(r"\b(no|not)\b", sections[key].text.lower())
@@ -89,14 +58,14 @@ def test_what_would_show_nothing_is_a_sentence(make_run: MakeRun) -> None:
 def test_without_bins_the_calibration_errors_are_drawn(make_run: MakeRun) -> None:
     make_run("vat", test_calibration=BINS)
     make_run("supervised")
-    panels = _sections()["calibration"].panels
-    assert [("accuracy in the bin" in _words(panel.svg)) for panel in panels] == [True, False]
-    assert "expected calibration error (%)" in _words(panels[1].svg)
+    panels = all_sections()["calibration"].panels
+    assert [("accuracy in the bin" in words_of(panel.svg)) for panel in panels] == [True, False]
+    assert "expected calibration error (%)" in words_of(panels[1].svg)
 
 
 def test_identifiers_do_not_collide_and_nothing_is_fetched(grid: MakeRun) -> None:
     seen: set[str] = set()
-    for section in _sections().values():
+    for section in all_sections().values():
         for panel in section.panels:
             root = ElementTree.fromstring(panel.svg)
             here = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
@@ -116,7 +85,7 @@ def test_identifiers_do_not_collide_and_nothing_is_fetched(grid: MakeRun) -> Non
 
 
 def test_the_same_numbers_give_the_same_figures(grid: MakeRun) -> None:
-    first, second = _sections(), _sections()
+    first, second = all_sections(), all_sections()
     assert first == second
 
 
@@ -127,35 +96,14 @@ def test_a_name_is_text_and_no_formula(make_run: MakeRun) -> None:
         for loss in ("kl", "mse"):
             for num_labels in (100, 1000):
                 make_run(name[:50], loss=loss, num_labels=num_labels, group=f"{place}{loss}{num_labels}")
-    sections = _sections()
-    words = [word for section in sections.values() for panel in section.panels for word in _words(panel.svg)]
+    sections = all_sections()
+    words = [
+        word for section in sections.values() for panel in section.panels for word in words_of(panel.svg)
+    ]
     assert any(word.strip().startswith("_hidden") for word in words)
     assert "$\\frac$ (kl), 1 seed" in words
     assert "<b>&amp; (kl), 1 seed" in words
     assert max(map(len, words)) < 60
-
-
-def test_missing_cells_of_a_map_are_marked(make_run: MakeRun) -> None:
-    for seed in range(2):
-        make_run("vat", seed, loss="kl")
-    make_run("vat", 0, loss="mse", group="vat-mse-mnist-100-4f3a")
-    write_status("a", "failed", identity(seed=1, loss="mse", group="vat-mse-mnist-100-4f3a"))
-    write_status("b", "interrupted", identity(seed=0, loss="js", group="vat-js-mnist-100-4f3a"))
-    (panel,) = _sections()["map"].panels
-    words = _words(panel.svg)
-    assert "1 of 2 seeds" in words
-    assert "interrupted" in words
-    assert "<pattern" in panel.svg  # the hatching
-    assert {"js", "kl", "mse"} <= set(words)
-
-
-def test_a_map_that_is_all_missing(make_run: MakeRun) -> None:
-    assert make_run  # for its working directory
-    for loss in ("kl", "mse"):
-        write_status(loss, "failed", identity(loss=loss, group=f"vat-{loss}-mnist-100-4f3a"))
-    sections = _sections()
-    assert _words(sections["map"].panels[0].svg).count("failed") == 2
-    assert [key for key, section in sections.items() if section.panels] == ["map"]
 
 
 def test_bins_are_pooled_over_runs() -> None:
@@ -168,32 +116,31 @@ def test_bins_are_pooled_over_runs() -> None:
 
 
 def test_long_curves_are_thinned_and_keep_their_ends(make_run: MakeRun) -> None:
-    folder = make_run()
-    (folder / "metrics.jsonl").write_text(metrics(list(np.linspace(0.1, 0.9, 3000))))
-    curve = gather_curves(_comparison().groups).of[1]
+    folder = make_run(steps=300_000, test_acc_last=0.9)
+    (folder / "metrics.jsonl").write_text(metrics(list(np.linspace(0.1, 0.9, 3000)), 300_000))
+    curve = gather_curves(compared().groups).of[1]
     assert len(curve.steps) == 3000
     with look():
         _, axes = panel_axes()
         lowest = draw_curve(axes, curve, "vat", style(0))
     steps = axes.lines[0].get_xdata()
     assert len(steps) == 120
-    assert (steps[0], steps[-1]) == (0, 299_900)
+    assert (steps[0], steps[-1]) == (100, 300_000)
     # The rise of the first quarter does not count: 0.1 + 0.25 x 0.8.
     assert lowest == pytest.approx(30, abs=1)
 
 
 def _groups(make_run: MakeRun, count: int) -> list[Group]:
-    for number in range(count):
-        make_run(f"m{number:02}", 0, 0.5 + number / 100)
-    return _comparison().groups
+    make_methods(make_run, count)
+    return compared().groups
 
 
 def test_a_panel_has_the_eight_best_methods(make_run: MakeRun) -> None:
     make_run("supervised", 0, 0.1)
     _groups(make_run, 11)
-    panels = _sections()["curves"].panels
+    panels = all_sections()["curves"].panels
     assert len(panels) == 4  # all, and one for each of the three that did not fit
-    first = " ".join(_words(panels[0].svg))
+    first = " ".join(words_of(panels[0].svg))
     assert [f"m{number:02}" in first for number in range(11)] == 3 * [False] + 8 * [True]
     assert "supervised" in first
     assert "The best 8 of 11 methods" in panels[0].caption
@@ -214,14 +161,14 @@ def test_networks_of_a_method_look_different_and_are_named(make_run: MakeRun) ->
         for model, seconds in (("cnn", 10.0), ("wrn", 20.0)):
             make_run(algorithm, model=model, group=f"{algorithm}{model}", train_seconds=seconds,
                      test_calibration=BINS)  # fmt: skip
-    groups = _comparison().groups
+    groups = compared().groups
     palette = Palette(groups)
     assert len({palette.of(group) for group in groups}) == 4
     colours = {group.head.algorithm: palette.of(group).colour for group in groups}
     assert all(palette.of(group).colour == colours[group.head.algorithm] for group in groups)
-    sections = _sections()
+    sections = all_sections()
     for key in ("curves", "seconds", "calibration"):
-        words = " ".join(_words(sections[key].panels[0].svg))
+        words = " ".join(words_of(sections[key].panels[0].svg))
         for name in ("vat", "supervised"):
             assert re.search(rf"{name}( \(kl\))?, cnn", words), key
             assert re.search(rf"{name}( \(kl\))?, wrn", words), key
@@ -235,34 +182,16 @@ def test_long_names_leave_a_legend_fewer_columns() -> None:
 
 
 def test_validation_curves_stay_within_the_axes(make_run: MakeRun) -> None:
-    lines = [{"step": 100 * i, "val/acc": 0.3, "test/acc": 0.9} for i in range(10)]
-    (make_run() / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    curve = gather_curves(_comparison().groups).of[1]
+    lines = [{"step": 200 * i, "val/acc": 0.3, "test/acc": 0.9} for i in range(11)]
+    (make_run(test_acc_last=0.9) / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+    )
+    curve = gather_curves(compared().groups).of[1]
     with look():
         _, axes = panel_axes()
         finish_axes(axes, draw_curve(axes, curve, "vat", style(0)))
     low, high = axes.get_ylim()
     assert low < 30 < 90 < high
-
-
-def test_configurations_without_curves_are_counted(make_run: MakeRun) -> None:
-    make_run("vat")
-    make_run("ict")
-    assert _sections()["curves"].panels[0].caption == "Every configuration."
-    (make_run("pi_model") / "metrics.jsonl").unlink()
-    write_status("dead", "failed", identity("ladder"))
-    caption = _sections()["curves"].panels[0].caption
-    assert caption == "2 configurations have no curves and are not drawn."
-
-
-def test_a_variant_of_a_cell_that_failed_wholly_leaves_a_trace(make_run: MakeRun) -> None:
-    make_run("vat", loss="kl")
-    make_run("vat", loss="mse")
-    assert "variant missing" not in _words(_sections()["map"].panels[0].svg)
-    write_status("dead", "failed", identity(loss="kl", group="vat-kl with another eps"))
-    (panel,) = _sections()["map"].panels
-    assert _words(panel.svg).count("variant missing") == 1
-    assert "Orange corner" in panel.caption
 
 
 @pytest.mark.parametrize("name", ["vat", "v" * 60])
@@ -278,14 +207,54 @@ def test_legends_tell_equal_names_apart(make_run: MakeRun) -> None:
     make_run("vat", group="one", test_acc=0.9)
     make_run("vat", group="two", test_acc=0.8)
     make_run("ict", group="three", test_acc=0.7)
-    assert labels(_comparison().groups) == ["vat (kl), row 1", "vat (kl), row 2", "ict (kl)"]
+    groups = compared().groups
+    assert labels(groups, groups) == ["vat (kl), row 1", "vat (kl), row 2", "ict (kl)"]
+
+
+def test_a_variant_that_stands_for_others_has_its_row(make_run: MakeRun) -> None:
+    make_run("vat", group="one", test_acc=0.9)
+    make_run("vat", group="two", test_acc=0.8)
+    make_run("vat", group="another network", model="wrn", test_acc=0.75)
+    make_run("ict", group="three", test_acc=0.7)
+    write_status("dead", "failed", identity("ict", loss="mse", group="four"))
+    rows = [replace(group, settings="lr=0.1" if group.number < 3 else "") for group in compared().groups]
+    assert labels([rows[1], rows[3]], rows) == ["vat (kl), lr=0.1, row 2", "ict (kl), row 4"]
+    assert labels([rows[3]], rows[:4]) == ["ict (kl)"]
+    assert labels([rows[2]], rows) == ["vat (kl)"]
+    sections = all_sections()
+    for key in ("curves", "calibration"):
+        words = " ".join(words_of(sections[key].panels[0].svg))
+        assert "vat (kl), mlp, row 1" in words, key
+        assert "ict (kl), mlp, row 4" in words, key
 
 
 def test_the_best_variants_are_those_of_validation(make_run: MakeRun) -> None:
     make_run("vat", group="one", test_acc=0.95, val_acc_best=0.5)
     make_run("vat", group="two", test_acc=0.6, val_acc_best=0.7)
     make_run("vat", group="three", model="wrn", val_acc_best=0.6)
-    assert [group.head.group for group in best_variants(_comparison().groups)] == ["two", "three"]
+    assert [group.head.group for group in best_variants(compared().groups)] == ["two", "three"]
+
+
+def test_captions_of_calibration_have_the_number_of_bins(make_run: MakeRun) -> None:
+    make_run("vat", test_calibration=BINS)
+    assert "in 3 equal bins" in all_sections()["calibration"].panels[0].caption
+    make_run("ict", test_calibration={name: [*values, *values] for name, values in BINS.items()})
+    assert "in 3 or 6 equal bins" in all_sections()["calibration"].panels[0].caption
+
+
+def test_titles_are_short_whatever_the_data_set(make_run: MakeRun) -> None:
+    dataset = "d" * 4000
+    for number, loss in enumerate(("kl", "mse")):
+        for num_labels in (10, 100):
+            make_run(loss=loss, dataset=dataset, num_labels=num_labels, group=f"{number}{num_labels}",
+                     test_calibration=BINS if num_labels == 10 else None)  # fmt: skip
+    sections = all_sections()
+    assert all(section.panels for section in sections.values())
+    for section in sections.values():
+        for panel in section.panels:
+            assert len(panel.title) < 120
+            assert "d" * 50 not in panel.svg
+    assert "d" * 50 not in overview()
 
 
 def test_numbers_of_a_path_are_short() -> None:

@@ -12,39 +12,47 @@ from numpy.typing import NDArray
 from sslbench.errors import UserError
 from sslbench.report.groups import Group
 from sslbench.report.reading import read_text
-from sslbench.report.results import RunResult
+from sslbench.report.results import RESULT, RunResult
 from sslbench.report.text import relative
 from sslbench.tracking.jsonl import FILE_NAME
 
 TEST, VALID = "test/acc", "val/acc"
 Points = dict[int, tuple[float, float]]  # test and validation accuracy by step
 _LARGEST_STEP = 2**53  # the last whole number that a float holds exactly
+_TOLERANCE = 1e-9  # of an accuracy that was written twice
 
 
 def read_curves(run: RunResult) -> Points:
     """Test and validation accuracy (fractions) of one run by step, ascending.
 
-    A last line that was torn by a kill is left out, and so are points without both accuracies. Should a step
-    have been logged twice, the later line counts.
+    Points without both accuracies are left out. Should a step have been logged twice, the later line counts.
 
     Raises:
-        UserError: ``metrics.jsonl`` is missing, damaged, or has no step with both accuracies.
+        UserError: ``metrics.jsonl`` is missing or damaged, or is not the whole log of `run`.
     """
     path = run.folder / FILE_NAME
-    lines = read_text(path).rstrip("\n").split("\n")
     points: Points = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).rstrip("\n").splitlines(), start=1):
         point = _point(line)
         if point is None:
-            if number < len(lines):
-                raise UserError(f"{relative(path)}, line {number}: not a log point")
-            continue
+            raise UserError(f"{relative(path)}, line {number}: not a log point")
         step, test, valid = point
         if test is not None and valid is not None:
             points[step] = (test, valid)
-    if not points:
-        raise UserError(f"{relative(path)} has no step with {TEST} and {VALID}")
+    _require_whole(run, points, relative(path))
     return dict(sorted(points.items()))
+
+
+def _require_whole(run: RunResult, points: Points, where: str) -> None:
+    # A result is written after the last step, which is always evaluated: the log ends where the result does.
+    if not points:
+        raise UserError(f"{where} has no step with {TEST} and {VALID}")
+    last = max(points)
+    if last != run.steps:
+        raise UserError(f"{where}: the last evaluation is that of step {last}, not of step {run.steps}")
+    acc = points[last][0]
+    if abs(acc - run.test_acc_last) > _TOLERANCE:
+        raise UserError(f"{where}: the last {TEST} is {acc}, but {run.test_acc_last} in {RESULT}")
 
 
 def _point(line: str) -> tuple[int, float | None, float | None] | None:

@@ -17,8 +17,9 @@ from sslbench.report.figures.drawing import (
     panel_axes,
     to_svg,
 )
-from sslbench.report.figures.palette import MOST_CURVES, Palette, best_variants, labels
-from sslbench.report.groups import BASELINE, Group, Task, spread
+from sslbench.report.figures.palette import Palette, first_choice, labels
+from sslbench.report.figures.words import sentences, title_of, without_result
+from sslbench.report.groups import Group, Task, spread
 from sslbench.report.reading import Calibration
 
 _FEWEST = 10  # images of a bin that is drawn; the share of fewer is chance
@@ -49,34 +50,32 @@ def _bins(group: Group) -> list[Calibration]:
     return found if len({len(bins.counts) for bins in found}) == 1 else []
 
 
-def _shown(groups: Sequence[Group]) -> list[Group]:
-    best = best_variants(groups)
-    methods = [group for group in best if group.head.algorithm != BASELINE]
-    return [*methods[:MOST_CURVES], *[group for group in best if group.head.algorithm == BASELINE][:2]]
-
-
 def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> list[Panel]:
     """A reliability diagram of the best variants that have bins, and the errors where some have none."""
-    shown = _shown(groups)
+    shown = first_choice(groups)
     with_bins = [group for group in shown if _bins(group)]
     panels = []
     if with_bins:
-        panels.append(_reliability(task, with_bins, palette, f"{name}-bins"))
+        panels.append(_reliability(task, with_bins, groups, palette, f"{name}-bins"))
     if len(with_bins) < len(shown):
-        panels.append(_errors(task, shown, palette, f"{name}-ece"))
+        panels.append(_errors(task, shown, groups, palette, f"{name}-ece"))
     return panels
 
 
-def _reliability(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
+def _reliability(
+    task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette, name: str
+) -> Panel:
     with look(name):
         entries = [
             f"{entry}, ECE {100 * _ece(group):.1f} %"
-            for group, entry in zip(groups, labels(groups), strict=True)
+            for group, entry in zip(groups, labels(groups, rows), strict=True)
         ]
         figure, axes = panel_axes(entries, height=3.6)
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
+        numbers = set()
         for group, entry in zip(groups, entries, strict=True):
             confidence, accuracy, counts = pooled(_bins(group))
+            numbers.add(len(counts))
             enough = counts >= _FEWEST
             own = palette.of(group)
             axes.plot(
@@ -93,19 +92,21 @@ def _reliability(task: Task, groups: Sequence[Group], palette: Palette, name: st
         axes.set_xlabel("mean confidence of the bin")
         axes.set_ylabel("accuracy in the bin")
         legend(axes)
-        caption = (
-            "Test images at the best step in 15 equal bins of the top probability, over all seeds; below the "
-            f"diagonal a network is too sure. Bins with fewer than {_FEWEST} images are left out. The ECE is "
-            "the mean of the seeds'."
+        caption = sentences(
+            f"Test images at the best step in {' or '.join(map(str, sorted(numbers)))} equal bins of the top "
+            "probability, over all seeds; below the diagonal a network is too sure. Bins with fewer than "
+            f"{_FEWEST} images are left out. The ECE is the mean of the seeds'.",
+            without_result(rows),
         )
-        return Panel(str(task), caption, to_svg(figure, name, f"Reliability diagram. {task}"))
+        title = title_of(task)
+        return Panel(title, caption, to_svg(figure, name, f"Reliability diagram. {title}"))
 
 
 def _ece(group: Group) -> float:
     return spread([run.test_ece for run in group.runs]).mean
 
 
-def _errors(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel:
+def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette, name: str) -> Panel:
     with look(name):
         figure, axes = fitted_axes(WIDTH, 0.7 + 0.27 * len(groups))
         for place, group in enumerate(groups):
@@ -118,13 +119,15 @@ def _errors(task: Task, groups: Sequence[Group], palette: Palette, name: str) ->
                 alpha=0.8,
                 error_kw={"linewidth": 0.9},
             )
-        axes.set_yticks(range(len(groups)), labels(groups))
+        axes.set_yticks(range(len(groups)), labels(groups, rows))
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlim(left=0)
         axes.set_xlabel("expected calibration error (%)")
-        caption = (
+        caption = sentences(
             "Mean over seeds, bars: one sample standard deviation. Not all of these runs have kept the bins "
-            "that a reliability diagram needs."
+            "that a reliability diagram needs.",
+            without_result(rows),
         )
-        return Panel(str(task), caption, to_svg(figure, name, f"Expected calibration error. {task}"))
+        title = title_of(task)
+        return Panel(title, caption, to_svg(figure, name, f"Expected calibration error. {title}"))

@@ -15,9 +15,11 @@ from sslbench.report.figures.palette import (
     Palette,
     Style,
     best_variants,
+    first_choice,
     labels,
     style,
 )
+from sslbench.report.figures.words import not_drawn, sentences, title_of
 from sslbench.report.groups import BASELINE, Group, Task
 from sslbench.text import short
 
@@ -46,21 +48,25 @@ def finish_axes(axes: Axes, lowest: float) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def curve_labels(groups: Sequence[Group], curves: Mapping[int, Curve]) -> list[str]:
-    """Legend entries with the number of runs in each curve."""
+def curve_labels(groups: Sequence[Group], rows: Sequence[Group], curves: Mapping[int, Curve]) -> list[str]:
+    """Legend entries with the number of runs in each curve; `rows` are those of the task."""
     numbers = [curves[group.number].n for group in groups]
     return [
         f"{name}, {n} {'seed' if n == 1 else 'seeds'}"
-        for name, n in zip(labels(groups), numbers, strict=True)
+        for name, n in zip(labels(groups, rows), numbers, strict=True)
     ]
 
 
 def _panel(
-    name: str, title: str, caption: str, drawn: Sequence[tuple[Group, Style]], curves: Mapping[int, Curve]
+    name: str,
+    title: str,
+    caption: str,
+    drawn: Sequence[tuple[Group, Style]],
+    rows: Sequence[Group],
+    curves: Mapping[int, Curve],
 ) -> Panel:
     with look(name):
-        groups = [group for group, _ in drawn]
-        entries = curve_labels(groups, curves)
+        entries = curve_labels([group for group, _ in drawn], rows, curves)
         figure, axes = panel_axes(entries)
         lows = [
             draw_curve(axes, curves[group.number], entry, look_of)
@@ -82,22 +88,18 @@ def curve_panels(
     drawn = [group for group in groups if group.number in curves]
     if not drawn:
         return []
-    best = best_variants(drawn)
-    baselines = [group for group in best if group.head.algorithm == BASELINE]
-    methods = [group for group in best if group.head.algorithm != BASELINE]
-    first = [*methods[:MOST_CURVES], *baselines[:2]]
+    first = first_choice(drawn)
+    baselines = [group for group in first if group.head.algorithm == BASELINE]
+    methods = sum(group.head.algorithm != BASELINE for group in best_variants(drawn))
+    without = not_drawn(len(groups) - len(drawn), "curves")
     caption = "The variant of each method with the best validation accuracy."
     if len(first) == len(drawn):
-        caption = "Every configuration."
-    elif len(methods) > MOST_CURVES:
-        caption += f" The best {MOST_CURVES} of {len(methods)} methods; the others have panels of their own."
-    if left := len(groups) - len(drawn):
-        are = "configuration has no curves and is" if left == 1 else "configurations have no curves and are"
-        caption = "" if caption == "Every configuration." else f"{caption} "
-        caption += f"{left} {are} not drawn."
-    panels = [
-        _panel(f"{name}-all", str(task), caption, [(group, palette.of(group)) for group in first], curves),
-    ]
+        caption = "" if without else "Every configuration."
+    elif methods > MOST_CURVES:
+        caption += f" The best {MOST_CURVES} of {methods} methods; the others have panels of their own."
+    caption = sentences(caption, without)
+    looks = [(group, palette.of(group)) for group in first]
+    panels = [_panel(f"{name}-all", title_of(task), caption, looks, groups, curves)]
     by_method: dict[str, list[Group]] = {}
     for group in drawn:
         by_method.setdefault(group.head.algorithm, []).append(group)
@@ -111,7 +113,7 @@ def curve_panels(
             count = f"the best {len(chosen)} of {count}"
         beside = [] if algorithm == BASELINE else baselines[:1]
         looks = [(group, style(place)) for place, group in enumerate(chosen)]
-        title = f"{short(algorithm, 40)}: {task}"
+        title = f"{short(algorithm, 40)}: {title_of(task)}"
         text = f"{count}, by validation accuracy{'; grey: supervised training' if beside else ''}."
         panels.append(
             _panel(
@@ -119,6 +121,7 @@ def curve_panels(
                 title,
                 text[0].upper() + text[1:],
                 [*looks, *((group, palette.of(group)) for group in beside)],
+                groups,
                 curves,
             )
         )

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sslbench.report.figures.drawing import WIDTH, Panel, look, to_svg
+from sslbench.report.figures.words import title_of
 from sslbench.report.groups import Group, Task, best_by_validation
 from sslbench.text import short
 
@@ -75,7 +76,8 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
             caption += " Of several variants the one with the best validation accuracy."
         if left:
             caption += f" {len(left)} more methods are in the table."
-        return Panel(str(task), caption, to_svg(figure, name, f"Test error of method and distance. {task}"))
+        title = title_of(task)
+        return Panel(title, caption, to_svg(figure, name, f"Test error of method and distance. {title}"))
 
 
 def _axes(rows: Sequence[str], columns: Sequence[str]) -> tuple[Figure, Axes, Axes]:
@@ -106,17 +108,15 @@ def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str)
     if best is None:
         corner = (column - 0.5, row - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor="#999999", linewidth=0))
-        why = sorted({cell.status for cell in missing})
-        axes.text(
-            column, row, "\n".join(why), ha="center", va="center", fontsize=7, backgroundcolor="#f4f4f4"
-        )
+        why = {cell.status for cell in missing}
+        word = why.pop() if len(why) == 1 else f"{len(missing)} missing"
+        ground = {"facecolor": "#f4f4f4", "edgecolor": "none", "pad": 1}
+        axes.text(column, row, word, ha="center", va="center", fontsize=7, bbox=ground)
         return
     error = best.test_error
     lines = [f"{100 * error.mean:.2f}", *([f"± {100 * error.std:.2f}"] if error.std is not None else [])]
     if group.missing:
-        lines.append(f"{group.seeds} seeds")
-    elif missing:
-        lines.append("variant missing")
+        lines.append(f"n={group.seeds}")
     elif error.n == 1:
         lines.append("n=1")
     axes.text(column, row, "\n".join(lines), ha="center", va="center", fontsize=7.5, color=ink)

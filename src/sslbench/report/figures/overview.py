@@ -1,28 +1,65 @@
-"""The figure of ``--figure``: accuracy over steps, one panel for each data set and number of labels."""
+"""The figure of ``--figure``: accuracy over steps, one panel for each task."""
 
 from __future__ import annotations
 
 import io
-import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from sslbench.report.curves import Curve
 from sslbench.report.figures.curves import RISE, curve_labels, draw_curve, finish_axes
 from sslbench.report.figures.drawing import legend_columns, look
-from sslbench.report.figures.palette import Style, style
-from sslbench.report.groups import Group
+from sslbench.report.figures.palette import Palette, first_choice
+from sslbench.report.figures.words import not_drawn, title_of, without_result
+from sslbench.report.groups import Group, Task
 from sslbench.text import short
 
 _ALL_POINTS = 2000  # of a curve: a file of its own may be large
+_MOST_PANELS = 24  # a picture of more is too long to be opened
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One task.
+
+    Attributes:
+        drawn: its groups that are shown.
+        entries: of the legend, one for each.
+        left_out: lines on the others.
+    """
+
+    drawn: list[Group]
+    entries: list[str]
+    left_out: list[str]
+
+    @classmethod
+    def of(cls, rows: Sequence[Group], curves: Mapping[int, Curve]) -> _Panel:
+        known = [group for group in rows if group.number in curves]
+        drawn = first_choice(known)
+        lines = [without_result(rows), not_drawn(sum(bool(row.runs) for row in rows) - len(known), "curves")]
+        if len(drawn) < len(known):
+            lines.insert(0, f"Best by validation accuracy: {len(drawn)} of {len(known)} configurations.")
+        return cls(drawn, curve_labels(drawn, rows, curves), [line for line in lines if line])
+
+
+def _heading(title: str, left: int) -> str:
+    lines = [
+        short(title, 100),
+        "solid: test, mean over seeds; band: lowest to highest seed; dashed: validation, mean",
+        f"the vertical axis may leave out the rise in the first {RISE:.0%} of the steps",
+    ]
+    if left:
+        lines.append(f"{left} more {'task is' if left == 1 else 'tasks are'} not drawn")
+    return "\n".join(lines)
 
 
 def render_figure(
     groups: Sequence[Group], curves: Mapping[int, Curve], *, title: str, file_format: str
 ) -> bytes:
-    """Draw the groups that have curves, of which there must be one.
+    """Draw the best variant of each method, of which one at least must have curves.
 
     Args:
         groups: from `group_runs`.
@@ -33,51 +70,32 @@ def render_figure(
     Returns:
         The content of the image file; the same groups give the same bytes.
     """
-    panels: dict[tuple[str, int], list[Group]] = defaultdict(list)
+    tasks: dict[Task, list[Group]] = defaultdict(list)
     for group in groups:
-        if group.number in curves:
-            panels[group.head.dataset, group.head.num_labels].append(group)
+        tasks[group.task].append(group)
+    with_curves = [rows for rows in tasks.values() if any(row.number in curves for row in rows)]
+    panels = [_Panel.of(rows, curves) for rows in with_curves[:_MOST_PANELS]]
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
-    rows = -(-len(panels) // columns)
-    entries = {key: curve_labels(members, curves) for key, members in panels.items()}
+    lines = -(-len(panels) // columns)
     width = max(5.2 * columns, 6.4)
-    ncols = {key: legend_columns(names, 2, width / columns - 0.3) for key, names in entries.items()}
-    most = max(-(-len(names) // ncols[key]) for key, names in entries.items())
-    size = (width, (3.8 + 0.2 * most) * rows + 0.6)
+    ncols = [legend_columns(panel.entries, 2, width / columns - 0.3) for panel in panels]
+    most = max(-(-len(panel.entries) // ncol) for panel, ncol in zip(panels, ncols, strict=True))
+    palette = Palette(groups)
     # Outlines, since a picture of its own may be shown where there is no font like matplotlib's.
     with look(**{"svg.fonttype": "path"}):
-        figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).flat
-        # A method keeps its colour in every panel; the count tells apart its variants within one.
-        styles: dict[tuple[str, str, int], Style] = {}
-        supply = map(style, itertools.count())
-        for ((dataset, num_labels), members), axes in zip(panels.items(), grid, strict=False):
-            seen: Counter[tuple[str, str]] = Counter()
-            lows = []
-            for group, label in zip(members, entries[dataset, num_labels], strict=True):
-                kind = group.label, group.head.model
-                variant = (*kind, seen[kind])
-                seen[kind] += 1
-                if variant not in styles:
-                    styles[variant] = next(supply)
-                lows.append(
-                    draw_curve(axes, curves[group.number], label, styles[variant], points=_ALL_POINTS)
-                )
+        figure = Figure(figsize=(width, (4.0 + 0.2 * most) * lines + 0.6), layout="constrained")
+        grid = figure.subplots(lines, columns, squeeze=False).flat
+        for panel, ncol, axes in zip(panels, ncols, grid, strict=False):
+            lows = [
+                draw_curve(axes, curves[group.number], entry, palette.of(group), points=_ALL_POINTS)
+                for group, entry in zip(panel.drawn, panel.entries, strict=True)
+            ]
             finish_axes(axes, min(lows))
-            axes.set_title(f"{short(dataset, 40)}, {num_labels} labels", fontsize=11)
-            axes.legend(
-                loc="upper center",
-                bbox_to_anchor=(0.5, -0.16),
-                ncols=ncols[dataset, num_labels],
-            )
+            axes.set_title("\n".join((title_of(panel.drawn[0].task), *panel.left_out)), fontsize=9)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=ncol)
         for axes in grid:  # the last row may have places left
             axes.set_visible(False)
-        figure.suptitle(
-            f"{short(title, 100)}\nsolid: test, mean over seeds; band: lowest to highest seed; "
-            "dashed: validation, mean\n"
-            f"the vertical axis may leave out the rise in the first {RISE:.0%} of the steps",
-            fontsize=9,
-        )
+        figure.suptitle(_heading(title, len(tasks) - len(panels)), fontsize=9)
         out = io.BytesIO()
         # Neither a date nor random names: a figure changes when its numbers do.
         metadata = {"Date": None} if file_format == "svg" else {}

@@ -25,7 +25,8 @@ COLOURS = (
 )
 BASELINE_COLOUR = "#444444"
 MARKERS = ("o", "^", "s", "D", "v", "P")
-MOST_CURVES = 8  # of one panel, beside the baseline's
+MOST_CURVES = 8  # of one panel, beside the baselines'
+_MOST_BASELINES = 2  # of one panel: of several networks
 _LONGEST = 28  # characters of a legend's entry, and as many of the settings
 
 
@@ -62,13 +63,18 @@ class Palette:
 
     def of(self, group: Group) -> Style:
         """That of the group's algorithm and network, which must be among those of the palette."""
-        return self._styles[group.head.algorithm, group.head.model]
+        return self._styles[_method(group)]
 
 
-def labels(groups: Sequence[Group]) -> list[str]:
+def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
     """Legend entries, with the network and the settings where they differ.
 
-    Groups that would read the same get their row in the tables.
+    Groups that would read the same get their row in the tables, and so does every variant of a method of
+    which others are not drawn: whoever looks it up finds several.
+
+    Args:
+        groups: those that are drawn.
+        rows: all of their task; may be left out where all are drawn.
     """
     models = {group.head.model for group in groups}
     names = []
@@ -76,16 +82,32 @@ def labels(groups: Sequence[Group]) -> list[str]:
         name = short(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)
         names.append(f"{name}, {short(group.settings, _LONGEST)}" if group.settings else name)
     count = Counter(names)
+    drawn = {group.number for group in groups}
+    others = {_method(group) for group in rows if group.number not in drawn}
     return [
-        f"{name}, row {group.number}" if count[name] > 1 else name
+        f"{name}, row {group.number}" if count[name] > 1 or _method(group) in others else name
         for name, group in zip(names, groups, strict=True)
     ]
+
+
+def _method(group: Group) -> tuple[str, str]:
+    return group.head.algorithm, group.head.model
 
 
 def best_variants(groups: Iterable[Group]) -> list[Group]:
     """Of each algorithm and model the group with the best validation accuracy, the best of all first."""
     by_method: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        by_method.setdefault((group.head.algorithm, group.head.model), []).append(group)
+        by_method.setdefault(_method(group), []).append(group)
     best = [found for members in by_method.values() if (found := best_by_validation(members))]
     return sorted(best, key=lambda group: (-group.val_acc.mean, group.number))
+
+
+def first_choice(groups: Iterable[Group]) -> list[Group]:
+    """What has room in one panel: the best variants of up to `MOST_CURVES` methods, then the baselines."""
+    best = best_variants(groups)
+    methods = [group for group in best if group.head.algorithm != BASELINE]
+    return [
+        *methods[:MOST_CURVES],
+        *[group for group in best if group.head.algorithm == BASELINE][:_MOST_BASELINES],
+    ]

@@ -8,6 +8,14 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import Palette
+from sslbench.report.figures.words import (
+    hollow,
+    is_partial,
+    not_drawn,
+    sentences,
+    title_of,
+    without_result,
+)
 from sslbench.report.groups import Group, Task, spread
 from sslbench.text import short
 
@@ -35,9 +43,17 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
         for group in drawn:
             own, name_of = palette.of(group), entries[group.number]
             x, y = _seconds(group), 100 * (1 - group.test_error.mean)
-            entry = label_of(name_of) if name_of not in named else "_nolegend_"
-            if len(named) >= _MOST_METHODS:
-                entry = "_nolegend_"
+            if name_of not in named and len(named) < _MOST_METHODS:
+                # A point of its own, which is filled whether or not the first of the method is.
+                axes.plot(
+                    [],
+                    [],
+                    linestyle="none",
+                    color=own.colour,
+                    marker=own.marker,
+                    markersize=5,
+                    label=label_of(name_of),
+                )
             named.add(name_of)
             axes.errorbar(
                 x,
@@ -46,10 +62,10 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
                 color=own.colour,
                 marker=own.marker,
                 markersize=5,
+                markerfacecolor="white" if is_partial(group) else own.colour,
                 linestyle="none",
                 elinewidth=0.8,
                 alpha=0.85,
-                label=entry,
             )
             if len(drawn) <= _NAMED and group.head.loss:
                 axes.annotate(
@@ -65,11 +81,17 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
         axes.set_xlabel("training time, mean over seeds (s)")
         axes.set_ylabel("test accuracy (%)")
         legend(axes, 3)
-        caption = "A point for each configuration: mean over seeds, bars: one sample standard deviation."
+        caption = sentences(
+            "A point for each configuration: mean over seeds, bars: one sample standard deviation.",
+            hollow(drawn),
+            without_result(groups),
+            not_drawn(sum(bool(group.runs) for group in groups) - len(drawn), "training time"),
+        )
         devices = sorted({run.device for group in drawn for run in group.runs})
         if len(devices) > 1:
             caption += f" The times are from {len(devices)} kinds of device and not comparable throughout."
-        return Panel(str(task), caption, to_svg(figure, name, f"Test accuracy against seconds. {task}"))
+        title = title_of(task)
+        return Panel(title, caption, to_svg(figure, name, f"Test accuracy against seconds. {title}"))
 
 
 def _seconds(group: Group) -> float:
