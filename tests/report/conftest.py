@@ -56,7 +56,8 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         folder.mkdir()
         (folder / "result.json").write_text(json.dumps(result))
         (folder / "status.json").write_text('{"status": "finished"}')
-        (folder / "metrics.jsonl").write_text(metrics([0.1, 0.5, test_acc - 0.01, test_acc]))
+        accs = [0.1, 0.5, test_acc - 0.01, result["test_acc_last"]]
+        (folder / "metrics.jsonl").write_text(metrics(accs, result["steps"]))
         return folder
 
     return make
