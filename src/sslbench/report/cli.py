@@ -58,7 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the whole report as markdown")
     parser.add_argument(
-        "--figure", type=Path, metavar="FILE.png", help="draw accuracy over steps (.png or .svg)"
+        "--figure",
+        type=Path,
+        metavar="FILE.png",
+        help="draw accuracy over steps, a panel for each task (.png or .svg)",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="write one row per run")
     parser.add_argument("--table", type=Path, metavar="FILE.csv", help="write one row per configuration")
