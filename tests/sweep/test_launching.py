@@ -51,6 +51,9 @@ class Launcher:
             raise BrokenProcessPool
         if fate == "engine":
             raise RuntimeError("a job was lost")
+        if fate == "failed":
+            write_status(Path(name), "failed", {}, error="now")
+            return Job(CellError("now"))
         if fate == "elsewhere":
             return Job(ElsewhereError("another process is training it"))
         if fate == "refused":
@@ -62,10 +65,12 @@ class Launcher:
 class Sweep:
     """A sweep of cells with one letter each, run with a plan."""
 
-    def __init__(self, plan: dict[str, list[str]], size: int | None = None) -> None:
+    def __init__(self, plan: dict[str, list[str]], size: int | None = None, before: str = "") -> None:
         self.cells = []
         for name in plan:
             Path(name).mkdir()
+            if before:
+                write_status(Path(name), before, {}, error="of an earlier sweep")
             self.cells.append(Cell((name,), Path(name).absolute(), {"run_id": name, "steps": 1}, {}))
         self.launcher = Launcher(plan)
         out = StringIO()
@@ -130,6 +135,18 @@ def test_what_another_process_trains_comes_last() -> None:
     sweep = Sweep({"a": ["elsewhere", "ok"], "b": ["ok"], "c": ["ok"]}, 2)
     assert sweep.launcher.launched == [["a", "b"], ["c"], ["a"]]
     assert set(sweep.states.values()) == {State.FINISHED}
+
+
+@pytest.mark.parametrize("fate", ["lost", "unborn", "elsewhere"])
+def test_what_failed_before_the_sweep_has_not_ended_in_it(fate: str) -> None:
+    sweep = Sweep({"a": [fate, "ok"], "b": ["ok"], "c": ["ok"]}, before="failed")
+    assert set(sweep.states.values()) == {State.FINISHED}
+
+
+def test_what_failed_in_the_sweep_is_not_handed_over_again() -> None:
+    sweep = Sweep({"a": ["failed"], "b": ["lost", "ok"], "c": ["ok"]}, before="failed")
+    assert sweep.launcher.launched == [["a", "b", "c"], ["c"], ["b"]]
+    assert sweep.states == {"a": State.FAILED, "b": State.FINISHED, "c": State.FINISHED}
 
 
 def test_an_error_that_no_file_holds_is_kept() -> None:

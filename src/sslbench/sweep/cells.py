@@ -18,6 +18,8 @@ from sslbench.text import printable
 
 CELLS_SCHEMA = 1
 CELLS = "cells.jsonl"
+#: Of a cell's files, by which a change is noticed.
+Stamp = tuple[int, ...]
 
 
 class State(StrEnum):
@@ -93,7 +95,7 @@ class Cell:
             return {}
         return found if found.get("run_id") == self.run_id else {}
 
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> Stamp:
         """Changes whenever the result or the status is written."""
         return _modified(self.folder / RESULT), _modified(self.folder / STATUS)
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from sslbench.errors import UserError
 from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.signals import withheld
-from sslbench.sweep.cells import Cell, State
+from sslbench.sweep.cells import Cell, Stamp, State
 from sslbench.sweep.overview import say
 from sslbench.sweep.process import STOP, ElsewhereError
 from sslbench.sweep.task import FOLDER
@@ -55,12 +55,14 @@ class Launching:
         self._size = size
         self._console = console
         self._number = 0
+        self._first: dict[Cell, Stamp] = {}
         self._start = _deaf_workers if hasattr(launcher, "joblib") else contextlib.nullcontext
 
     def run(self, todo: Sequence[Cell]) -> None:
         """Run the cells; those that another process trains are come back to in the end."""
         waiting, suspects, elsewhere = list(todo), list[Cell](), list[Cell]()
         barren, stop = 0, self._sweep / STOP
+        self._first = {cell: cell.stamp() for cell in todo}
         while (waiting or suspects or elsewhere) and not stop.exists():
             alone = not waiting
             if waiting:
@@ -71,14 +73,14 @@ class Launching:
             else:
                 wait_until_free(elsewhere, stop=stop)
                 # Those that were not finished by the process that had them.
-                waiting, elsewhere = [cell for cell in elsewhere if not _has_ended(cell)], []
+                waiting, elsewhere = [cell for cell in elsewhere if not self._has_ended(cell)], []
                 continue
             before = {cell: cell.stamp() for cell in batch}
             error = self._launch(batch, elsewhere)
             if not error:
                 continue
             begun = [cell for cell in batch if cell.stamp() != before[cell]]
-            left = [cell for cell in batch if cell not in elsewhere and not _has_ended(cell)]
+            left = [cell for cell in batch if cell not in elsewhere and not self._has_ended(cell)]
             again = 0 if alone and begun else len(left)
             say(self._console, f"jobs were lost ({error}); {again} runs are handed over again")
             elsewhere += [cell for cell in left if in_use(cell.folder)]
@@ -90,6 +92,11 @@ class Launching:
             if barren == _TRIES:
                 self.errors |= dict.fromkeys((*waiting, *suspects), f"the launcher loses all jobs: {error}")
                 return
+
+    def _has_ended(self, cell: Cell) -> bool:
+        """Whether it finished, or failed in this sweep: what failed before it is to be tried again."""
+        state, _ = cell.state()
+        return state == State.FINISHED or (state == State.FAILED and cell.stamp() != self._first[cell])
 
     def _launch(self, batch: Sequence[Cell], elsewhere: list[Cell]) -> str:
         """Launch one batch; returns the error of a launcher that lost jobs, in words."""
@@ -139,10 +146,6 @@ def _error_of(job: JobReturn) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def _has_ended(cell: Cell) -> bool:
-    return cell.state()[0] in (State.FINISHED, State.FAILED)
 
 
 def wait_until_free(cells: Iterable[Cell], seconds: float = math.inf, stop: Path | None = None) -> None:
