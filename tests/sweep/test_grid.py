@@ -19,7 +19,7 @@ from omegaconf import open_dict
 from small_sweeps import TINY, Sslbench, add_broken, read
 
 from sslbench.config import conf_dir
-from sslbench.sweep.cells import without_repeats
+from sslbench.sweep.cells import Cell, without_repeats
 from sslbench.sweep.grid import _planned
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
@@ -34,6 +34,20 @@ def count(text: str, row: str) -> int:
     """A number of the table that ends a sweep."""
     found = re.search(rf"│ {row} +│ +(\d+) │", text)
     return int(found[1]) if found else 0
+
+
+def planned(typed: Sequence[str], *chosen: str) -> list[Cell]:
+    """The cells of a sweep, with the choices that Hydra makes before it."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        master = compose(
+            "config", overrides=list(chosen) or ["hydra.mode=MULTIRUN"], return_hydra_config=True
+        )
+        assert master.hydra.mode == RunMode.MULTIRUN
+        with open_dict(master):
+            master.hydra.job.config_name = "config"
+        values = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
+        _, cells = _planned([*values, *typed], master, GlobalHydra.instance().config_loader())
+    return without_repeats(cells)
 
 
 def test_a_sweep_and_the_same_again(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +129,21 @@ def test_a_key_given_twice_is_as_hydra_takes_it(
     assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "++seed=5") == 0
     assert "sweep: 1 runs, 1 combinations are the same run as another, 1 to run" in capfd.readouterr().out
     assert [read(path)["seed"] for path in Path("outputs").glob("*/result.json")] == [5]
+
+
+@pytest.mark.parametrize(
+    ("typed", "batches"),
+    [
+        ("batch.labelled=5,6 batch={labelled:7,unlabelled:10}", {(7, 10)}),
+        ("batch={labelled:7,unlabelled:10} batch.labelled=5,6", {(5, 10), (6, 10)}),
+        ("batch={labelled:7,unlabelled:10},{unlabelled:20} batch.labelled=5", {(5, 10), (5, 20)}),
+        ("batch.labelled=5,6 batch.unlabelled=10", {(5, 10), (6, 10)}),
+    ],
+)
+def test_a_key_set_whole_and_in_part_is_as_hydra_takes_it(typed: str, batches: set[tuple[int, int]]) -> None:
+    cells = planned([*TINY, "algorithm=supervised", *typed.split(" ")])
+    assert {tuple(cell.settings["batch"].values()) for cell in cells} == batches
+    assert len(cells) == len(batches)
 
 
 def test_another_sweeper_runs_the_same_jobs(sslbench: Sslbench) -> None:
@@ -213,14 +242,7 @@ def test_a_preset_needs_no_flag_and_what_is_typed_wins(
 
 @pytest.mark.parametrize(("preset", "runs"), [("losses", 51), ("methods", 21), ("labels", 60)])
 def test_every_preset_can_be_planned(preset: str, runs: int) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        master = compose("config", overrides=[f"sweep={preset}"], return_hydra_config=True)
-        assert master.hydra.mode == RunMode.MULTIRUN
-        with open_dict(master):
-            master.hydra.job.config_name = "config"
-        values = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
-        _, planned = _planned(values, master, GlobalHydra.instance().config_loader())
-    assert len(without_repeats(planned)) == runs
+    assert len(planned([], f"sweep={preset}")) == runs
     assert {path.stem for path in (conf_dir() / "sweep").iterdir()} == {"losses", "methods", "labels"}
 
 

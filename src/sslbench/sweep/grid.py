@@ -9,20 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from sslbench import config
 from sslbench.composition_errors import composing
 from sslbench.config import Settings
 from sslbench.config_checks import check_values
@@ -32,12 +28,12 @@ from sslbench.run import check
 from sslbench.rundir import in_use
 from sslbench.signals import terminable
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
+from sslbench.sweep.combinations import composed
 from sslbench.sweep.launching import Launching, settle, wait_until_free
 from sslbench.sweep.overview import Overview, say, show_outcome
 from sslbench.sweep.process import DRIVER, GRACE_SECONDS, STOP, terminate_cells
 from sslbench.text import printable, short
 
-_KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
 _LONGEST = 2000  # characters of one
@@ -127,7 +123,7 @@ def _planned(
     where: dict[str, Sequence[str]] = {}
     right: set[str] = set()
     known: dict[str, dict[str, Any]] = {}
-    for overrides, found in _composed(arguments, master, loader):
+    for overrides, found in composed(arguments, master, loader):
         try:
             if isinstance(found, str):
                 raise UserError(found)
@@ -154,64 +150,6 @@ def _planned(
     if head is None:
         raise UserError("there is nothing to run: a range or a list of values is empty")
     return head, planned
-
-
-def _composed(
-    arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
-) -> Iterator[tuple[list[str], Settings | str]]:
-    """The overrides of every combination, and its settings or what is wrong with them.
-
-    Composing takes most of the time that planning takes. So combinations of the same choices share it, and
-    their values are set one after the other in the same configuration, as Hydra does in the end.
-    """
-    parser = OverridesParser.create(config_loader=loader)
-    with composing(arguments):
-        [combinations] = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
-    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
-    for overrides in combinations:
-        try:
-            with composing(overrides):
-                parsed = parser.parse_overrides(overrides)
-                keys, choices = _merged(overrides, parsed, master, loader, composed)
-            yield overrides, config.from_config(keys, choices, list(overrides))
-        except UserError as error:
-            yield overrides, str(error)
-
-
-def _merged(
-    overrides: Sequence[str],
-    parsed: Sequence[Override],
-    master: DictConfig,
-    loader: ConfigLoader,
-    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]],
-) -> tuple[DictConfig, dict[str, str]]:
-    """The configuration of one combination and its choices, from `composed` where it has the same choices."""
-    times = Counter(override.key_or_group for override in parsed)
-    # Of a key that is given twice (seed=1 ++seed=2), Hydra takes the last.
-    values = [o for o in parsed if _is_value(o) and times[o.key_or_group] == 1]
-    rest = tuple(text for text, o in zip(overrides, parsed, strict=True) if o not in values)
-    if rest not in composed:
-        found = loader.load_sweep_config(master, list(overrides))
-        choices = dict(found.hydra.runtime.choices)
-        with open_dict(found):
-            del found["hydra"]
-        composed[rest] = found, choices
-    keys, choices = composed[rest]
-    for override in values:  # the same keys in every combination: nothing is left of the last one
-        OmegaConf.update(keys, override.key_or_group, override.value())
-    return keys, choices
-
-
-def _is_value(override: Override) -> bool:
-    """Whether it sets one value and chooses nothing."""
-    plain = override.type == OverrideType.CHANGE and override.package is None
-    head, dot, _ = override.key_or_group.partition(".")
-    return (
-        plain
-        and head in _KEYS
-        and (bool(dot) or head not in config.GROUPS)
-        and not isinstance(override.value(), dict)
-    )
 
 
 def _sorted(cells: Sequence[Cell], *, retry_failed: bool) -> tuple[list[Cell], list[Cell], list[Cell]]:
