@@ -111,6 +111,25 @@ def test_nothing_starts_while_a_configuration_is_wrong(
     assert not Path("outputs").exists()
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "launcher=joblib,none",
+        "sweep=losses,methods",
+        "retry_failed=true,false",
+        "++fail_fast=true,false",
+        "jobs_per_gpu=range(1,3)",
+    ],
+)
+def test_what_only_a_sweep_reads_takes_one_value(
+    typed: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = typed.lstrip("+").partition("=")[0]
+    assert sslbench("-m", *TINY, "algorithm=supervised", typed, "seed=0,1") == 1
+    assert capfd.readouterr() == ("", f"sslbench: {key} takes one value in a sweep\n")
+    assert not Path("outputs").exists()
+
+
 def test_every_mistake_is_told(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
     tiny = [word for word in TINY if not word.startswith("steps")]
     assert sslbench("-m", *tiny, "algorithm=supervised,nonsense", "steps=4,many") == 1

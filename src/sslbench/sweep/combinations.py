@@ -18,6 +18,8 @@ from sslbench.config import Settings
 from sslbench.errors import UserError
 
 _KEYS = {entry.name for entry in fields(config.Keys)}
+#: What is read once for the whole sweep.
+_SINGLE = ("launcher", "sweep", "retry_failed", "fail_fast", "jobs_per_gpu")
 
 
 def composed(
@@ -34,12 +36,15 @@ def composed(
         loader: composes those of the runs.
 
     Raises:
-        UserError: the arguments cannot be read.
+        UserError: the arguments cannot be read, or give several values for what takes one.
     """
     parser = OverridesParser.create(config_loader=loader)
     with composing(arguments):
         typed = parser.parse_overrides(list(arguments))
         [combinations] = BasicSweeper.split_arguments(typed, None)
+    for override in typed:
+        if override.is_sweep_override() and override.key_or_group in _SINGLE:
+            raise UserError(f"{override.key_or_group} takes one value in a sweep")
     shared: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
     for overrides in combinations:
         try:
