@@ -15,11 +15,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from small_sweeps import TINY, Sslbench, add_broken, read
 
 from sslbench.config import conf_dir
 from sslbench.sweep.cells import Cell, without_repeats
+from sslbench.sweep.folder import held
 from sslbench.sweep.grid import _planned
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
@@ -180,6 +181,18 @@ def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbenc
     assert len(results()) == 2
 
 
+def test_a_sweep_has_its_folder_for_itself(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0"]
+    with held(Path("mine").absolute()):
+        (Path("mine") / "stop").touch()
+        assert sslbench(*words) == 1
+        assert sorted(path.name for path in Path("mine").iterdir()) == [".lock", "stop"]
+    err = capfd.readouterr().err
+    assert err.startswith("sslbench: another sweep is running in ")
+    assert "give another hydra.sweep.dir" in err
+    assert sslbench(*words) == 0
+
+
 def test_the_first_failure_stops_a_sweep_that_nobody_reads(tmp_path: Path) -> None:
     own = add_broken(tmp_path)
     words = ["-m", *own, *TINY, "algorithm=broken,supervised", "seed=0,1", "fail_fast=true"]
@@ -234,6 +247,56 @@ def test_a_failure_stops_nothing_else(
     assert sslbench(*sweep, "retry_failed=true") == 0
     assert count(capfd.readouterr().out, "finished") == 2
     assert len(results()) == 4
+
+
+def block(place: Path, how: str) -> None:
+    """Put something where a run with this folder writes."""
+    if how == "folder":
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    else:
+        (place / how).mkdir(parents=True)
+
+
+@pytest.mark.parametrize("how", ["folder", "job.log", "status.json"])
+@pytest.mark.parametrize("fail_fast", [False, True])
+def test_a_run_that_cannot_write_into_its_folder(
+    how: str, fail_fast: bool, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed = [*TINY, "algorithm=supervised", "seed=0,1", f"fail_fast={fail_fast}"]
+    place = planned(typed)[0].folder
+    block(place, how)
+    assert sslbench("-m", *typed) == 1
+    out = capfd.readouterr().out
+    assert count(out, "failed") == 1
+    [told, *_] = (line for line in out.splitlines() if line.startswith(f"failed {place.name}: "))
+    assert str(place) in told
+    assert "seed=0" in told
+    assert "traceback in" not in told
+    assert (count(out, "not started"), count(out, "finished")) == ((1, 0) if fail_fast else (0, 1))
+    if not fail_fast:
+        assert out.index(told) < out.index("] finished "), "told when it happens"
+    if how == "folder":
+        place.unlink()
+    else:
+        (place / how).rmdir()
+    assert sslbench("-m", *typed) == 0
+    assert count(capfd.readouterr().out, "finished") == 1 + fail_fast
+
+
+def test_a_worker_that_composes_another_run_refuses_it(
+    sslbench: Sslbench, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    numbers = iter(range(1000))
+    OmegaConf.register_new_resolver("another", lambda: next(numbers), use_cache=False)
+    request.addfinalizer(lambda: OmegaConf.clear_resolver("another"))
+    assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "split_seed=${another:}") == 1
+    out = capfd.readouterr().out
+    assert count(out, "failed") == 2
+    told = re.findall(r"^failed (\S+): planned was (\S+), and the worker makes (\S+) of", out, re.MULTILINE)
+    assert len(told) == 2
+    assert all(name == plan != made for name, plan, made in told)
+    assert [path.name for path in Path("outputs").iterdir()] == ["sweeps"]
 
 
 def test_fail_fast(

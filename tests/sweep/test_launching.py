@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from sslbench.rundir import claimed, write_status
+from sslbench.sweep.cell_errors import CellError, ElsewhereError
 from sslbench.sweep.cells import Cell, State
 from sslbench.sweep.launching import Launching, settle
-from sslbench.sweep.process import CellError, ElsewhereError
 
 
 class Job:

@@ -22,7 +22,9 @@ class Cells:
     def cell(self, name: str) -> Cell:
         folder = self.root / name
         folder.mkdir()
-        return Cell((f"name={name}",), folder, {"run_id": name, "steps": STEPS}, {})
+        return Cell(
+            (f"name={name}",), folder, {"run_id": name, "steps": STEPS}, {}, self.root / f"{name}.txt"
+        )
 
     @staticmethod
     def status(cell: Cell, status: str, **details: str) -> None:
@@ -71,6 +73,21 @@ def test_every_end_is_a_line(cells: Cells) -> None:
         f"failed bad: out of [luck] [name=bad]; traceback in {bad.folder / 'job.log'}",
         "interrupted lost: killed [name=lost]",
         "[3/5] finished good: test acc 87.50%, 1 failed",
+    ]
+
+
+def test_an_error_that_the_folder_of_the_run_does_not_hold_is_told_at_once(cells: Cells) -> None:
+    closed, good = cells.cell("closed"), cells.cell("good")
+    overview = Overview([closed, good], 2, console=plain())
+    assert closed.note is not None
+    closed.note.write_text("a file is in the way\n")
+    overview.look()
+    overview.look()
+    cells.finish(good)
+    overview.look()
+    assert printed(overview.console).splitlines() == [
+        "failed closed: a file is in the way [name=closed]",
+        "[1/2] finished good: test acc 87.50%, 1 failed",
     ]
 
 

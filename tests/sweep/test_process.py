@@ -19,8 +19,10 @@ from sslbench import config_file
 from sslbench.config import Settings
 from sslbench.rundir import claimed, in_use
 from sslbench.sweep import process
+from sslbench.sweep.cell_errors import CellError, ElsewhereError, KnownError, noted
+from sslbench.sweep.folder import STOP, error_file
 from sslbench.sweep.gpus import Gpu, gpu_slot
-from sslbench.sweep.process import CellError, ElsewhereError, train_cell
+from sslbench.sweep.process import train_cell
 
 MakeSettings = Callable[..., Settings]
 LONG = ("steps=1000000", "eval_every=50", "checkpoint_every=50", "threads=1")
@@ -76,6 +78,28 @@ def test_an_error_in_training(
     assert log.rstrip().endswith(status["traceback"].splitlines()[-1])
     assert "broken_algorithm.py" in log
     assert status["run"] == settings.summary()
+
+
+def test_what_the_folder_of_the_run_tells_is_not_told_twice(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of("dataset=npz", "dataset.path=absent.npz", "num_labels=20", "num_valid=20")
+    told = error_file(tmp_path, settings.run_id)
+    with pytest.raises(KnownError, match="no such file"), noted(tmp_path, settings.run_id, fail_fast=False):
+        train_cell(settings, tmp_path)
+    assert not told.exists()
+    (settings.directory() / "job.log").unlink()
+    (settings.directory() / "job.log").mkdir()
+    for fail_fast in (False, True):  # what an earlier sweep has left in status.json is no news
+        with (
+            pytest.raises(CellError, match=r"job\.log cannot be written"),
+            noted(tmp_path, settings.run_id, fail_fast=fail_fast),
+        ):
+            train_cell(settings, tmp_path)
+        assert "job.log cannot be written (Is a directory): move" in told.read_text()
+        assert (tmp_path / STOP).exists() == fail_fast
+    with noted(tmp_path, settings.run_id, fail_fast=False):
+        assert not told.exists(), "an attempt begins anew"
 
 
 def test_fail_fast_stops_the_sweep(
@@ -135,7 +159,7 @@ def test_stopped_with_the_sweep(settings_of: MakeSettings, tmp_path: Path) -> No
     with ThreadPoolExecutor(1) as pool:
         cell = pool.submit(train_cell, settings, tmp_path)
         wait_for(lambda: trains(settings))
-        (tmp_path / process.STOP).touch()
+        (tmp_path / STOP).touch()
         with pytest.raises(CellError, match=r"^interrupted$"):
             cell.result()
     assert status_of(settings)["status"] == "interrupted"
@@ -259,10 +283,10 @@ def test_the_cell_sees_its_gpu_alone(
         cell = pool.submit(train_cell, settings, tmp_path)
         wait_for(lambda: "waits for a GPU (jobs_per_gpu=1)" in capsys.readouterr().err)
         assert not settings.directory().exists()
-        (tmp_path / process.STOP).touch()
+        (tmp_path / STOP).touch()
         with pytest.raises(CellError, match="not started"):
             cell.result()
-    (tmp_path / process.STOP).unlink()
+    (tmp_path / STOP).unlink()
     train_cell(settings, tmp_path)
     assert "sees 99" in (settings.directory() / "job.log").read_text()
 

@@ -29,9 +29,10 @@ from sslbench.rundir import in_use
 from sslbench.signals import terminable
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.combinations import composed
+from sslbench.sweep.folder import error_file, held, writing
 from sslbench.sweep.launching import Launching, settle, wait_until_free
 from sslbench.sweep.overview import Overview, say, show_outcome
-from sslbench.sweep.process import DRIVER, GRACE_SECONDS, STOP, terminate_cells
+from sslbench.sweep.process import DRIVER, GRACE_SECONDS, terminate_cells
 from sslbench.text import printable, short
 
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
@@ -61,7 +62,8 @@ def sweep(
 
     Raises:
         SweepError: a configuration is wrong, and nothing was run; or not every run is finished.
-        UserError: the sweep's folder cannot be written, two runs were given one folder, or there is none.
+        UserError: the sweep's folder cannot be written or is that of another sweep which is running, two runs
+            were given one folder, or there is none.
         KeyboardInterrupt: asked for by a signal.
     """
     head, planned = _planned(arguments, master, loader)
@@ -69,24 +71,41 @@ def sweep(
     with composing(arguments):
         folder = Path(str(master.hydra.sweep.dir)).absolute()
     check_folder(str(folder), "hydra.sweep.dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / STOP).unlink(missing_ok=True)  # of an earlier sweep, where the folder was typed
-        write_cells(folder, cells)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}): choose another output_root"
-        ) from error
-    finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
-    overview = Overview(todo, len(cells))
-    say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
-    launching = Launching(launcher, folder, batch, overview.console)
+    with held(folder):
+        cells = [replace(cell, note=error_file(folder, cell.run_id)) for cell in cells]
+        with writing(folder):
+            write_cells(folder, cells)
+        finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
+        overview = Overview(todo, len(cells))
+        say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
+        undone = _run(
+            todo, failed, len(finished), Launching(launcher, folder, batch, overview.console), overview
+        )
+    if undone:
+        raise SweepError(f"{undone} of {len(cells)} runs are not finished")
+
+
+def _run(
+    todo: Sequence[Cell], failed: Sequence[Cell], finished: int, launching: Launching, overview: Overview
+) -> int:
+    """Run the cells and tell the outcome.
+
+    Args:
+        todo: cells to run.
+        failed: cells that failed before and are not tried again.
+        finished: cells that were finished before.
+        launching: runs them.
+        overview: of them.
+
+    Returns:
+        How many cells of the sweep are not finished in the end.
+    """
     os.environ[DRIVER] = str(os.getpid())
 
     def stop() -> None:
         """Workers of any launcher, and jobs in a queue, find the file and end or do not begin."""
         with suppress(OSError):
-            (folder / STOP).touch()
+            launching.stop.touch()
         terminate_cells()
         wait_until_free(todo, _GRACE_SECONDS)
 
@@ -103,9 +122,8 @@ def sweep(
         states = [(cell, *cell.state()) for cell in [*failed, *todo]]
         rest = [(cell, state, error or launching.errors.get(cell, "")) for cell, state, error in states]
         undone = [entry for entry in rest if entry[1] != State.FINISHED]
-        show_outcome(len(rest) - len(undone), len(finished), undone, overview.console)
-    if undone:
-        raise SweepError(f"{len(undone)} of {len(cells)} runs are not finished")
+        show_outcome(len(rest) - len(undone), finished, undone, overview.console)
+    return len(undone)
 
 
 def _planned(

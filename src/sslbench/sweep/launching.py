@@ -18,10 +18,11 @@ from rich.console import Console
 from sslbench.errors import UserError
 from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.signals import withheld
+from sslbench.sweep.cell_errors import ElsewhereError
 from sslbench.sweep.cells import Cell, Stamp, State
+from sslbench.sweep.folder import STOP
 from sslbench.sweep.overview import say
-from sslbench.sweep.process import STOP, ElsewhereError
-from sslbench.sweep.task import FOLDER
+from sslbench.sweep.task import FOLDER, RUN
 
 _POLL_SECONDS = 0.5
 #: Times in a row that a launcher may lose jobs before any of them has begun.
@@ -38,6 +39,7 @@ class Launching:
 
     Attributes:
         errors: of cells that could not write them down themselves.
+        stop: a file that ends the sweep, once it is there.
     """
 
     def __init__(self, launcher: Launcher, sweep: Path, size: int | None, console: Console) -> None:
@@ -50,6 +52,7 @@ class Launching:
             console: for what is to be told.
         """
         self.errors: dict[Cell, str] = {}
+        self.stop = sweep / STOP
         self._launcher = launcher
         self._sweep = sweep
         self._size = size
@@ -61,9 +64,9 @@ class Launching:
     def run(self, todo: Sequence[Cell]) -> None:
         """Run the cells; those that another process trains are come back to in the end."""
         waiting, suspects, elsewhere = list(todo), list[Cell](), list[Cell]()
-        barren, stop = 0, self._sweep / STOP
+        barren = 0
         self._first = {cell: cell.stamp() for cell in todo}
-        while (waiting or suspects or elsewhere) and not stop.exists():
+        while (waiting or suspects or elsewhere) and not self.stop.exists():
             alone = not waiting
             if waiting:
                 batch = waiting[: self._size]
@@ -71,7 +74,7 @@ class Launching:
             elif suspects:
                 batch, suspects = suspects[:1], suspects[1:]
             else:
-                wait_until_free(elsewhere, stop=stop)
+                wait_until_free(elsewhere, stop=self.stop)
                 # Those that were not finished by the process that had them.
                 waiting, elsewhere = [cell for cell in elsewhere if not self._has_ended(cell)], []
                 continue
@@ -105,9 +108,11 @@ class Launching:
             f"hydra.sweep.dir={_quoted(self._sweep)}",
             f"+hydra.job.env_set.{FOLDER}={_quoted(Path.cwd())}",
         ]
+        run = f"+hydra.job.env_set.{RUN}="
+        typed = [[*cell.overrides, *pinned, run + _quoted(cell.run_id)] for cell in batch]
         try:
             with self._start():
-                jobs = self._launcher.launch([[*cell.overrides, *pinned] for cell in batch], self._number)
+                jobs = self._launcher.launch(typed, self._number)
         except Exception as error:  # whatever the engine behind the plugin raises
             return in_words(error)
         finally:
@@ -132,9 +137,9 @@ def _deaf_workers() -> Iterator[None]:
         yield
 
 
-def _quoted(path: Path) -> str:
+def _quoted(value: Path | str) -> str:
     """As a value of Hydra's override grammar."""
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
@@ -160,10 +165,10 @@ def wait_until_free(cells: Iterable[Cell], seconds: float = math.inf, stop: Path
 def settle(cells: Iterable[Cell]) -> None:
     """Write down which cells were killed without a word: nobody is left who would."""
     for cell in cells:
-        if cell.state()[0] != State.RUNNING or in_use(cell.folder):
+        if cell.in_folder()[0] != State.RUNNING or in_use(cell.folder):
             continue
         # Another sweep may take it in this moment, and a full disk takes no word.
         with contextlib.suppress(UserError, OSError), claimed(cell.folder):
-            if cell.state()[0] == State.RUNNING:
-                error = "killed, or its machine was lost (the same command goes on)"
+            if cell.in_folder()[0] == State.RUNNING:
+                error = cell.noted() or "killed, or its machine was lost (the same command goes on)"
                 write_status(cell.folder, "interrupted", cell.summary, error=error)

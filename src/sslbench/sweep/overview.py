@@ -123,7 +123,7 @@ class Overview:
         told = f"{state} {cell}"
         if error:
             told += f": {error} [{' '.join(cell.overrides)}]"
-        if state == State.FAILED:
+        if state == State.FAILED and not cell.noted():
             told += f"; traceback in {cell.folder / LOG}"
         say(self.console, told)
 
