@@ -147,7 +147,7 @@ def test_a_key_given_twice_is_as_hydra_takes_it(
     sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "++seed=5") == 0
-    assert "sweep: 1 runs, 1 combinations are the same run as another, 1 to run" in capfd.readouterr().out
+    assert "sweep: 1 run, 1 combination is the same run as another, 1 to run" in capfd.readouterr().out
     assert [read(path)["seed"] for path in Path("outputs").glob("*/result.json")] == [5]
 
 

@@ -77,7 +77,9 @@ def test_slurm_is_asked_for_what_the_configuration_says(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "jobs were lost" in done.stdout
+    assert done.stdout.count("jobs were lost") == 1
+    assert done.stdout.splitlines()[-1].startswith("the launcher cannot start jobs (")
+    assert "not started: " not in done.stdout
     assert "Traceback" not in done.stderr
     script = asked.read_text()
     for line in ("--partition=gpu", "--array=0-1%2", "--gpus-per-node=1", "--mem=16GB", "--time=120"):

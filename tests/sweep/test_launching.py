@@ -48,7 +48,7 @@ class Launcher:
             with claimed(Path(name)):
                 write_status(Path(name), "running", {})
         if fate in ("lost", "unborn"):
-            raise BrokenProcessPool
+            raise BrokenProcessPool("A worker was terminated. This could be caused by many things.")
         if fate == "engine":
             raise RuntimeError("a job was lost")
         if fate == "failed":
@@ -78,6 +78,7 @@ class Sweep:
         launching = Launching(launcher, Path.cwd(), size, Console(file=out, width=200))
         launching.run(self.cells)
         self.errors = {cell.run_id: error for cell, error in launching.errors.items()}
+        self.broken = launching.broken
         self.said = out.getvalue()
 
     @property
@@ -107,7 +108,10 @@ def test_what_was_under_way_is_tried_once_more_alone() -> None:
     sweep = Sweep({"a": ["ok"], "b": ["lost", "lost"], "c": ["ok"]})
     assert sweep.launcher.launched == [["a", "b", "c"], ["c"], ["b"]]
     assert sweep.states == {"a": State.FINISHED, "b": State.INTERRUPTED, "c": State.FINISHED}
-    assert "jobs were lost (BrokenProcessPool:); 2 runs are handed over again" in sweep.said
+    assert (
+        "jobs were lost (BrokenProcessPool: A worker was terminated); 2 runs are handed over again"
+        in sweep.said
+    )
 
 
 def test_an_innocent_neighbour_finishes() -> None:
@@ -127,8 +131,20 @@ def test_workers_that_never_begin_are_given_up() -> None:
     sweep = Sweep({"a": ["unborn"] * 9, "b": ["ok"]})
     assert sweep.launcher.launched == [["a", "b"], ["a", "b"]]
     assert set(sweep.states.values()) == {State.NOT_STARTED}
-    assert set(sweep.errors) == {"a", "b"}
-    assert "the launcher loses all jobs" in sweep.errors["a"]
+    assert sweep.errors == {}
+    assert sweep.broken.startswith(
+        "the launcher cannot start jobs (BrokenProcessPool: A worker was terminated): "
+    )
+    assert sweep.said == (
+        "jobs were lost (BrokenProcessPool: A worker was terminated); 2 runs are handed over again\n"
+    )
+
+
+def test_a_run_that_is_not_handed_over_again_is_not_said_to_be() -> None:
+    sweep = Sweep({"a": ["lost", "lost"]})
+    lost = "jobs were lost (BrokenProcessPool: A worker was terminated)"
+    assert sweep.said.splitlines() == [f"{lost}; 1 run is handed over again", lost]
+    assert sweep.broken == ""
 
 
 def test_what_another_process_trains_comes_last() -> None:

@@ -166,3 +166,5 @@ def test_the_table_that_ends_a_sweep(cells: Cells) -> None:
         assert words in text
     assert "failed: bad48: no [luck]" in text
     assert text.endswith("and 11 more\n")
+    show_outcome(3, 4, [lost, *bad[:1]], console, "the launcher cannot start jobs")
+    assert printed(console).endswith("failed: bad0: no [luck]\nthe launcher cannot start jobs\n")

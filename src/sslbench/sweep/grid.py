@@ -31,7 +31,7 @@ from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
 from sslbench.sweep.combinations import composed
 from sslbench.sweep.folder import error_file, held, writing
 from sslbench.sweep.launching import Launching, settle, wait_until_free
-from sslbench.sweep.overview import Overview, say, show_outcome
+from sslbench.sweep.overview import Overview, counted, say, show_outcome
 from sslbench.sweep.process import DRIVER, GRACE_SECONDS, terminate_cells
 from sslbench.text import printable, short
 
@@ -122,7 +122,7 @@ def _run(
         states = [(cell, *cell.state()) for cell in [*failed, *todo]]
         rest = [(cell, state, error or launching.errors.get(cell, "")) for cell, state, error in states]
         undone = [entry for entry in rest if entry[1] != State.FINISHED]
-        show_outcome(len(rest) - len(undone), finished, undone, overview.console)
+        show_outcome(len(rest) - len(undone), finished, undone, overview.console, launching.broken)
     return len(undone)
 
 
@@ -190,9 +190,10 @@ def _sorted(cells: Sequence[Cell], *, retry_failed: bool) -> tuple[list[Cell], l
 
 
 def _plan(combinations: int, cells: int, finished: int, failed: int, todo: int) -> str:
-    words = [f"{cells} runs"]
+    words = [counted(cells, "run", "runs")]
     if combinations > cells:
-        words.append(f"{combinations - cells} combinations are the same run as another")
+        same = counted(combinations - cells, "combination is", "combinations are")
+        words.append(f"{same} the same run as another")
     if finished:
         words.append(f"{finished} finished before")
     if failed:

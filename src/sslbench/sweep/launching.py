@@ -7,6 +7,7 @@ import io
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import final
@@ -21,7 +22,7 @@ from sslbench.signals import withheld
 from sslbench.sweep.cell_errors import ElsewhereError
 from sslbench.sweep.cells import Cell, Stamp, State
 from sslbench.sweep.folder import STOP
-from sslbench.sweep.overview import say
+from sslbench.sweep.overview import counted, say
 from sslbench.sweep.task import FOLDER, RUN
 
 _POLL_SECONDS = 0.5
@@ -39,6 +40,7 @@ class Launching:
 
     Attributes:
         errors: of cells that could not write them down themselves.
+        broken: what keeps the launcher from starting any job, in a line; empty if nothing does.
         stop: a file that ends the sweep, once it is there.
     """
 
@@ -52,6 +54,7 @@ class Launching:
             console: for what is to be told.
         """
         self.errors: dict[Cell, str] = {}
+        self.broken = ""
         self.stop = sweep / STOP
         self._launcher = launcher
         self._sweep = sweep
@@ -84,17 +87,18 @@ class Launching:
                 continue
             begun = [cell for cell in batch if cell.stamp() != before[cell]]
             left = [cell for cell in batch if cell not in elsewhere and not self._has_ended(cell)]
+            barren = 0 if begun else barren + 1
+            if barren == _TRIES:
+                self.broken = f"the launcher cannot start jobs ({error}): mend that, or give another launcher"
+                return
             again = 0 if alone and begun else len(left)
-            say(self._console, f"jobs were lost ({error}); {again} runs are handed over again")
+            handed = f"; {counted(again, 'run is', 'runs are')} handed over again" if again else ""
+            say(self._console, f"jobs were lost ({error}){handed}")
             elsewhere += [cell for cell in left if in_use(cell.folder)]
             settle(left)
             if again:
                 suspects += [cell for cell in left if cell in begun and cell not in elsewhere]
                 waiting = [*(cell for cell in left if cell not in (*begun, *elsewhere)), *waiting]
-            barren = 0 if begun else barren + 1
-            if barren == _TRIES:
-                self.errors |= dict.fromkeys((*waiting, *suspects), f"the launcher loses all jobs: {error}")
-                return
 
     def _has_ended(self, cell: Cell) -> bool:
         """Whether it finished, or failed in this sweep: what failed before it is to be tried again."""
@@ -113,6 +117,8 @@ class Launching:
         try:
             with self._start():
                 jobs = self._launcher.launch(typed, self._number)
+        except BrokenExecutor as error:  # joblib appends a paragraph of what might be the reason
+            return in_words(error).partition(". ")[0]
         except Exception as error:  # whatever the engine behind the plugin raises
             return in_words(error)
         finally:

@@ -181,7 +181,11 @@ class Overview:
 
 
 def show_outcome(
-    finished: int, before: int, rest: Sequence[tuple[Cell, State, str]], console: Console | None = None
+    finished: int,
+    before: int,
+    rest: Sequence[tuple[Cell, State, str]],
+    console: Console | None = None,
+    broken: str = "",
 ) -> None:
     """Print the table that ends a sweep, and what is not finished.
 
@@ -190,6 +194,7 @@ def show_outcome(
         before: cells that were finished already, and skipped.
         rest: the others, with how they stand and why.
         console: where to print; by default stdout.
+        broken: why those that were not started were not, if all have the same reason: told once.
     """
     console = console or stdout()
     counts = Counter(state for _, state, _ in rest)
@@ -201,11 +206,17 @@ def show_outcome(
     for name, count in rows.items():
         table.add_row(name, str(count))
     console.print(table)
-    lines = [f"{state}: {cell}" + (f": {error}" if error else "") for cell, state, error in rest]
+    listed = [entry for entry in rest if not broken or entry[1] != State.NOT_STARTED]
+    lines = [f"{state}: {cell}" + (f": {error}" if error else "") for cell, state, error in listed]
     if len(lines) > _LISTED:
         lines[_LISTED:] = [f"and {len(lines) - _LISTED} more"]
-    for line in lines:
+    for line in [*lines, *([broken] if broken else [])]:
         say(console, line)
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """A number and what is counted."""
+    return f"{number} {one if number == 1 else more}"
 
 
 def say(console: Console, line: str) -> None:
