@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -12,16 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
-from omegaconf import OmegaConf, open_dict
-from small_sweeps import TINY, Sslbench, add_broken, read
+from small_sweeps import TINY, Sslbench, add_broken, count, read
 
-from sslbench.config import conf_dir
-from sslbench.sweep.cells import Cell, without_repeats
 from sslbench.sweep.folder import held
-from sslbench.sweep.grid import _planned
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
 
@@ -29,26 +21,6 @@ GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]
 def results(folder: Path = Path("outputs")) -> dict[str, int]:
     """When each run ended."""
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
-
-
-def count(text: str, row: str) -> int:
-    """A number of the table that ends a sweep."""
-    found = re.search(rf"│ {row} +│ +(\d+) │", text)
-    return int(found[1]) if found else 0
-
-
-def planned(typed: Sequence[str], *chosen: str) -> list[Cell]:
-    """The cells of a sweep, with the choices that Hydra makes before it."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        master = compose(
-            "config", overrides=list(chosen) or ["hydra.mode=MULTIRUN"], return_hydra_config=True
-        )
-        assert master.hydra.mode == RunMode.MULTIRUN
-        with open_dict(master):
-            master.hydra.job.config_name = "config"
-        values = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
-        _, cells = _planned([*values, *typed], master, GlobalHydra.instance().config_loader())
-    return without_repeats(cells)
 
 
 def test_a_sweep_and_the_same_again(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -82,88 +54,6 @@ def test_seeds_are_as_if_each_run_had_been_typed(sslbench: Sslbench) -> None:
         assert f"split_seed: {seed}\n" in saved.read_text()
         assert f"log_every: {seed}\n" in saved.read_text()
         assert (Path("alone") / saved.parent.name).exists(), "the same identity leads to the same name"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ("algorithm.weight=1.0,-1", "algorithm: weight=-1"),
-        ("algorithm.weight=1.0,heavy", "algorithm.weight=heavy"),
-        ("num_labels=20,55", "num_labels=55 is not divisible by the 10 classes"),
-        ("dataset.images.crop=1,9,-2", "dataset.images: crop=-2"),
-        ("schedule=exponential schedule.every=0", "schedule: "),
-        ("steps=4,many seed=-1,0", "seed=-1 must be from 0"),
-        ("loss=mse,mee", "did you mean 'mse'"),
-        ("steps=4,0", "steps=0 must be at least 1"),
-        ("run_dir=here", "would be the folder of two different runs"),
-    ],
-)
-def test_nothing_starts_while_a_configuration_is_wrong(
-    wrong: str, told: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    changed = tuple(f"{part.partition('=')[0]}=" for part in wrong.split(" "))
-    tiny = [word for word in TINY if not word.startswith(changed)]
-    assert sslbench("-m", *tiny, "algorithm=pi_model", "seed=0,1", *wrong.split(" ")) == 1
-    err = capfd.readouterr().err
-    assert told in err
-    assert all(line.startswith("sslbench: ") for line in err.splitlines())
-    assert "Traceback" not in err
-    assert not results()
-    assert not Path("outputs").exists()
-
-
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "launcher=joblib,none",
-        "sweep=losses,methods",
-        "retry_failed=true,false",
-        "++fail_fast=true,false",
-        "jobs_per_gpu=range(1,3)",
-    ],
-)
-def test_what_only_a_sweep_reads_takes_one_value(
-    typed: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    key = typed.lstrip("+").partition("=")[0]
-    assert sslbench("-m", *TINY, "algorithm=supervised", typed, "seed=0,1") == 1
-    assert capfd.readouterr() == ("", f"sslbench: {key} takes one value in a sweep\n")
-    assert not Path("outputs").exists()
-
-
-def test_every_mistake_is_told(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
-    tiny = [word for word in TINY if not word.startswith("steps")]
-    assert sslbench("-m", *tiny, "algorithm=supervised,nonsense", "steps=4,many") == 1
-    err = capfd.readouterr().err
-    for told in (
-        "steps: Value 'many'",
-        "algorithm=nonsense: there is no such choice",
-        "3 of 4 configurations",
-    ):
-        assert told in err
-
-
-def test_a_key_given_twice_is_as_hydra_takes_it(
-    sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "++seed=5") == 0
-    assert "sweep: 1 run, 1 combination is the same run as another, 1 to run" in capfd.readouterr().out
-    assert [read(path)["seed"] for path in Path("outputs").glob("*/result.json")] == [5]
-
-
-@pytest.mark.parametrize(
-    ("typed", "batches"),
-    [
-        ("batch.labelled=5,6 batch={labelled:7,unlabelled:10}", {(7, 10)}),
-        ("batch={labelled:7,unlabelled:10} batch.labelled=5,6", {(5, 10), (6, 10)}),
-        ("batch={labelled:7,unlabelled:10},{unlabelled:20} batch.labelled=5", {(5, 10), (5, 20)}),
-        ("batch.labelled=5,6 batch.unlabelled=10", {(5, 10), (6, 10)}),
-    ],
-)
-def test_a_key_set_whole_and_in_part_is_as_hydra_takes_it(typed: str, batches: set[tuple[int, int]]) -> None:
-    cells = planned([*TINY, "algorithm=supervised", *typed.split(" ")])
-    assert {tuple(cell.settings["batch"].values()) for cell in cells} == batches
-    assert len(cells) == len(batches)
 
 
 def test_another_sweeper_runs_the_same_jobs(sslbench: Sslbench) -> None:
@@ -211,14 +101,6 @@ def test_the_first_failure_stops_a_sweep_that_nobody_reads(tmp_path: Path) -> No
     assert read(begun)["status"] == "failed", "nothing was begun after it"
 
 
-def test_wrong_configurations_are_counted(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
-    assert sslbench("-m", *TINY, "algorithm=pi_model", "algorithm.weight=-1,2.0", "seed=range(0,4)") == 1
-    err = capfd.readouterr().err.splitlines()
-    assert len(err) == 2
-    assert err[0].endswith("seed=0] and 3 more")
-    assert err[1] == "sslbench: nothing was started: 4 of 8 configurations are wrong"
-
-
 def test_a_failure_stops_nothing_else(
     sslbench: Sslbench, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,56 +131,6 @@ def test_a_failure_stops_nothing_else(
     assert len(results()) == 4
 
 
-def block(place: Path, how: str) -> None:
-    """Put something where a run with this folder writes."""
-    if how == "folder":
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
-    else:
-        (place / how).mkdir(parents=True)
-
-
-@pytest.mark.parametrize("how", ["folder", "job.log", "status.json"])
-@pytest.mark.parametrize("fail_fast", [False, True])
-def test_a_run_that_cannot_write_into_its_folder(
-    how: str, fail_fast: bool, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    typed = [*TINY, "algorithm=supervised", "seed=0,1", f"fail_fast={fail_fast}"]
-    place = planned(typed)[0].folder
-    block(place, how)
-    assert sslbench("-m", *typed) == 1
-    out = capfd.readouterr().out
-    assert count(out, "failed") == 1
-    [told, *_] = (line for line in out.splitlines() if line.startswith(f"failed {place.name}: "))
-    assert str(place) in told
-    assert "seed=0" in told
-    assert "traceback in" not in told
-    assert (count(out, "not started"), count(out, "finished")) == ((1, 0) if fail_fast else (0, 1))
-    if not fail_fast:
-        assert out.index(told) < out.index("] finished "), "told when it happens"
-    if how == "folder":
-        place.unlink()
-    else:
-        (place / how).rmdir()
-    assert sslbench("-m", *typed) == 0
-    assert count(capfd.readouterr().out, "finished") == 1 + fail_fast
-
-
-def test_a_worker_that_composes_another_run_refuses_it(
-    sslbench: Sslbench, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> None:
-    numbers = iter(range(1000))
-    OmegaConf.register_new_resolver("another", lambda: next(numbers), use_cache=False)
-    request.addfinalizer(lambda: OmegaConf.clear_resolver("another"))
-    assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "split_seed=${another:}") == 1
-    out = capfd.readouterr().out
-    assert count(out, "failed") == 2
-    told = re.findall(r"^failed (\S+): planned was (\S+), and the worker makes (\S+) of", out, re.MULTILINE)
-    assert len(told) == 2
-    assert all(name == plan != made for name, plan, made in told)
-    assert [path.name for path in Path("outputs").iterdir()] == ["sweeps"]
-
-
 def test_fail_fast(
     sslbench: Sslbench, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,12 +152,6 @@ def test_a_preset_needs_no_flag_and_what_is_typed_wins(
     found = [read(path) for path in Path("outputs").glob("*/result.json")]
     assert sorted(result["loss"] or "" for result in found) == ["", "js", "kl", "l1", "mse"]
     assert {(result["seed"], result["split_seed"]) for result in found} == {(3, 1)}
-
-
-@pytest.mark.parametrize(("preset", "runs"), [("losses", 51), ("methods", 21), ("labels", 60)])
-def test_every_preset_can_be_planned(preset: str, runs: int) -> None:
-    assert len(planned([], f"sweep={preset}")) == runs
-    assert {path.stem for path in (conf_dir() / "sweep").iterdir()} == {"losses", "methods", "labels"}
 
 
 def sweeps_at_once(words: Sequence[str], folder: Path, count: int) -> list[tuple[int, str]]:

@@ -19,8 +19,8 @@ from sslbench import config_file
 from sslbench.config import Settings
 from sslbench.rundir import claimed, in_use
 from sslbench.sweep import process
-from sslbench.sweep.cell_errors import CellError, ElsewhereError, KnownError, noted
-from sslbench.sweep.folder import STOP, error_file
+from sslbench.sweep.cell_errors import CellError, ElsewhereError
+from sslbench.sweep.folder import STOP
 from sslbench.sweep.gpus import Gpu, gpu_slot
 from sslbench.sweep.process import train_cell
 
@@ -78,28 +78,6 @@ def test_an_error_in_training(
     assert log.rstrip().endswith(status["traceback"].splitlines()[-1])
     assert "broken_algorithm.py" in log
     assert status["run"] == settings.summary()
-
-
-def test_what_the_folder_of_the_run_tells_is_not_told_twice(
-    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings_of("dataset=npz", "dataset.path=absent.npz", "num_labels=20", "num_valid=20")
-    told = error_file(tmp_path, settings.run_id)
-    with pytest.raises(KnownError, match="no such file"), noted(tmp_path, settings.run_id, fail_fast=False):
-        train_cell(settings, tmp_path)
-    assert not told.exists()
-    (settings.directory() / "job.log").unlink()
-    (settings.directory() / "job.log").mkdir()
-    for fail_fast in (False, True):  # what an earlier sweep has left in status.json is no news
-        with (
-            pytest.raises(CellError, match=r"job\.log cannot be written"),
-            noted(tmp_path, settings.run_id, fail_fast=fail_fast),
-        ):
-            train_cell(settings, tmp_path)
-        assert "job.log cannot be written (Is a directory): move" in told.read_text()
-        assert (tmp_path / STOP).exists() == fail_fast
-    with noted(tmp_path, settings.run_id, fail_fast=False):
-        assert not told.exists(), "an attempt begins anew"
 
 
 def test_fail_fast_stops_the_sweep(

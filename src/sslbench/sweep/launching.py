@@ -16,6 +16,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from rich.console import Console
 
+from sslbench.composition_errors import in_quotes
 from sslbench.errors import UserError
 from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.signals import withheld
@@ -109,11 +110,11 @@ class Launching:
         """Launch one batch; returns the error of a launcher that lost jobs, in words."""
         # For workers whose environment and working directory are not those of the sweep.
         pinned = [
-            f"hydra.sweep.dir={_quoted(self._sweep)}",
-            f"+hydra.job.env_set.{FOLDER}={_quoted(Path.cwd())}",
+            f"hydra.sweep.dir={in_quotes(str(self._sweep))}",
+            f"+hydra.job.env_set.{FOLDER}={in_quotes(str(Path.cwd()))}",
         ]
         run = f"+hydra.job.env_set.{RUN}="
-        typed = [[*cell.overrides, *pinned, run + _quoted(cell.run_id)] for cell in batch]
+        typed = [[*cell.overrides, *pinned, run + in_quotes(cell.run_id)] for cell in batch]
         try:
             with self._start():
                 jobs = self._launcher.launch(typed, self._number)
@@ -141,12 +142,6 @@ def _deaf_workers() -> Iterator[None]:
         tracker.ensure_running()  # now: where it starts its process, it unblocks signals
     with withheld():
         yield
-
-
-def _quoted(value: Path | str) -> str:
-    """As a value of Hydra's override grammar."""
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _error_of(job: JobReturn) -> Exception | None:
