@@ -52,6 +52,7 @@ def test_real_jobs(launcher: str, tmp_path: Path) -> None:
     assert read(broken / "status.json")["error"] == "RuntimeError: made to fail"
     assert "RuntimeError: made to fail [" in out
     assert "Traceback" not in out
+    assert "Ray" not in out, "what an engine says of itself is not news of the sweep"
     # Each run in a process of its own, which is not that of the sweep.
     pids = {read(path)["pid"] for path in (tmp_path / "outputs").glob("*/status.json")}
     assert len(pids) == 3
