@@ -185,6 +185,18 @@ def test_what_had_been_done_at_the_first_look_says_nothing_of_speed(cells: Cells
     assert second == "[2/3] finished next: test acc 87.50%, about 0:00:10 left"
 
 
+def test_what_ends_at_once_is_counted_one_by_one(cells: Cells) -> None:
+    names = ("one", "two", "three")
+    found = [cells.cell(name) for name in names]
+    overview = Overview(found, 3, console=plain())
+    for cell in found:
+        cells.finish(cell)
+    overview.look()
+    assert printed(overview.console).splitlines() == [
+        f"[{number}/3] finished {name}: test acc 87.50%" for number, name in enumerate(names, start=1)
+    ]
+
+
 def terminal(width: int) -> Console:
     return Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
 

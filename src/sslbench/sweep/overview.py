@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import final
@@ -80,20 +80,21 @@ class Overview:
 
     def look(self) -> None:
         """Read how the cells stand, tell what is new, and redraw."""
-        news: list[Callable[[], None]] = []
+        news: dict[Cell, tuple[State, str]] = {}
         for cell in self._cells:
             state, _ = self.states.get(cell, (State.NOT_STARTED, ""))
             if state == State.FINISHED or (stamp := cell.stamp()) == self._seen[cell]:
                 continue
             self._seen[cell] = stamp  # what failed or was interrupted may be tried again within the sweep
-            self.states[cell] = state, error = cell.state()
+            news[cell] = state, _ = cell.state()
             if state in _ENDED:
                 self._last_steps[cell] = self._step(cell)
-                news.append(partial(self._tell, cell, state, error))
-        if self.states and self._began is None:
-            self._began = perf_counter(), self._steps()[0]
-        for tell in news:
-            self._print(tell)
+        if news and self._began is None:
+            self._began = perf_counter(), self._steps(self.states | news)[0]
+        for cell, (state, error) in news.items():
+            self.states[cell] = state, error
+            if state in _ENDED:
+                self._print(partial(self._tell, cell, state, error))
         if self._live:
             running = [cell for cell, (state, _) in self.states.items() if state == State.RUNNING]
             self._print(partial(self._redraw, running))
@@ -148,16 +149,16 @@ class Overview:
         if self._began is None:
             return ""
         began, before = self._began
-        done, todo = self._steps()
+        done, todo = self._steps(self.states)
         if done <= before or not todo:
             return ""
         return f"about {clock((perf_counter() - began) * todo / (done - before))} left"
 
-    def _steps(self) -> tuple[int, int]:
+    def _steps(self, states: Mapping[Cell, tuple[State, str]]) -> tuple[int, int]:
         """Steps that were made in this sweep, and those to be made; cells half done count half."""
         done = todo = 0
         for cell in self._cells:
-            state, _ = self.states.get(cell, (State.NOT_STARTED, ""))
+            state, _ = states.get(cell, (State.NOT_STARTED, ""))
             steps, first = int(cell.summary["steps"]), self._first_steps[cell]
             if state == State.FINISHED:
                 now = steps
