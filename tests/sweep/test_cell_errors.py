@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from omegaconf import OmegaConf
 from small_sweeps import TINY, Sslbench, count, planned
 
 from sslbench.config import Settings
+from sslbench.errors import UserError
+from sslbench.sweep import process
 from sslbench.sweep.cell_errors import CellError, KnownError, noted
 from sslbench.sweep.folder import STOP, error_file
 from sslbench.sweep.process import train_cell
@@ -51,6 +54,23 @@ def test_a_run_that_cannot_write_into_its_folder(
         (place / how).rmdir()
     assert sslbench("-m", *typed) == 0
     assert count(capfd.readouterr().out, "finished") == 1 + fail_fast
+
+
+def test_no_more_gpus_are_looked_for_after_the_first_that_cannot_be_taken(
+    settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed() -> None:
+        raise UserError("a file is in the way of the locks")
+
+    monkeypatch.setattr(process, "visible_gpus", closed)
+    monkeypatch.setenv(process.DRIVER, str(os.getpid()))  # of a worker that no scheduler gave its GPUs
+    settings = settings_of()
+    settings.device = "auto"
+    with pytest.raises(UserError, match="in the way"), noted(tmp_path, "first", fail_fast=True):
+        train_cell(settings, tmp_path)
+    with pytest.raises(KnownError, match="not started"), noted(tmp_path, "second", fail_fast=True):
+        train_cell(settings, tmp_path)
+    assert [path.name for path in (tmp_path / "errors").iterdir()] == ["first.txt"]
 
 
 def test_a_worker_that_composes_another_run_refuses_it(

@@ -77,6 +77,7 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     driver, stop = _driver(), sweep / STOP
     directory = settings.directory()
     before = modified(directory / STATUS)
+    _refuse_after(stop)
     ours = os.environ.get(DRIVER) == str(os.getpid()) or driver is not None
     gpus = visible_gpus() if ours and settings.device != "cpu" else ()
     if in_use(directory):  # before a place on a GPU is taken for it
