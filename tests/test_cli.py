@@ -44,7 +44,7 @@ MISTAKES = {
     "+stps=3": "'stps'; did you mean 'steps'",
     "+algorithm.epss=1": "VAT takes no argument 'epss'; did you mean 'eps'",
     "steps=many": "steps: Value 'many'",
-    "steps=[1": "'steps=[1': an override looks like key=value",
+    "steps=[1": "'steps=[1': a bracket in it is not closed",
     "seed=1,2": "add -m",
     "num_labels=55": "num_labels=55 is not divisible by the 10 classes: use 50 or 60",
     "num_labels=5": "num_labels=5 is smaller than the 10 classes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -61,16 +64,66 @@ def in_one_line(error: Exception, arguments: Sequence[str]) -> str:
         listed = f" (choices: {', '.join(options)})" if options else ""
         return f"{group}={choice}: there is no such choice{nearest(choice, options)}{listed}"
     if isinstance(error, OverrideParseException):
-        return f"cannot read '{error.override}': an override looks like key=value or group=choice"
+        return f"cannot read '{error.override}': {_unread(error, arguments)}"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return f"there is no key '{cause.full_key}'{nearest(cause.full_key or '', _known_keys(arguments))}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
-    lines = str(error).splitlines()
-    if lines and lines[0].startswith("Ambiguous value"):
-        return f"{lines[0]}: add -m to sweep over it, or write key=[a,b] for a list"
+    lines = str(error).splitlines() or [""]
+    # Values separated by commas, or a function such as range.
+    several = re.match(
+        r"(?:Ambiguous value for argument|Sweep parameters) (.+?)( requires --multirun)?$", lines[0]
+    )
+    if several:
+        what = f"Ambiguous value for argument {several[1]}"
+        return f"{what}: add -m to sweep over it, or write key=[a,b] for a list"
     return " ".join(line.strip() for line in lines)
+
+
+def _unread(error: OverrideParseException, arguments: Sequence[str]) -> str:
+    """What is wrong with an override that Hydra's parser does not take."""
+    key, sign, value = error.override.partition("=")
+    if not sign or not re.fullmatch(r"[+~]*[\w./@-]+", key, re.ASCII):
+        return "an override looks like key=value or group=choice"
+    if wrong := re.search(r" while evaluating '.*': (.+)", str(error)):
+        return wrong[1]
+    if any(value.count(opened) != value.count(closed) for opened, closed in ("()", "[]", "{}")):
+        return "a bracket in it is not closed; as text, the value must be in quotes for Hydra, too"
+    example = _quoted(key, value, several=any(flag in arguments for flag in ("-m", "--multirun")))
+    return "text such as this must be in quotes for Hydra, too" + (f": {example}" if example else "")
+
+
+def _quoted(key: str, value: str, *, several: bool) -> str:
+    """An override whose value Hydra takes, as a shell takes it; empty where it is unclear what was meant."""
+    left, inner, right = ("[", value[1:-1], "]") if value.startswith("[") else ("", value, "")
+    if left or several:
+        if re.search(r"[][(){}]", inner):
+            return ""
+        words = [word.strip() if _is_read(word) else in_quotes(word.strip()) for word in inner.split(",")]
+        inner = ",".join(words)
+    elif value.startswith("{"):
+        return ""
+    else:
+        inner = in_quotes(inner)
+    typed = f"{left}{inner}{right}"
+    return shlex.quote(f"{key}={typed}") if typed.isprintable() and _is_read(typed) else ""
+
+
+def _is_read(value: str) -> bool:
+    """Whether Hydra's parser takes the value as it is."""
+    try:
+        OverridesParser.create().parse_override(f"key={value}")
+    except Exception:  # see `composing`
+        return False
+    return True
+
+
+def in_quotes(text: str) -> str:
+    """`text` as a value of Hydra's override grammar."""
+    # A backslash counts as itself, but for one in front of a quote.
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and f"\\{found[2]}"), text)
+    return f'"{escaped}"'
 
 
 def _choices(missing: str, options: Sequence[str]) -> tuple[str, str, list[str]]:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import open_dict
+
+from sslbench.config import conf_dir
+from sslbench.sweep.cells import Cell, without_repeats
+from sslbench.sweep.grid import _planned
 
 Sslbench = Callable[..., int]
 
@@ -46,3 +56,23 @@ def read(path: Path) -> dict[str, Any]:
     """A JSON file."""
     content: dict[str, Any] = json.loads(path.read_text())
     return content
+
+
+def count(text: str, row: str) -> int:
+    """A number of the table that ends a sweep."""
+    found = re.search(rf"│ {row} +│ +(\d+) │", text)
+    return int(found[1]) if found else 0
+
+
+def planned(typed: Sequence[str], *chosen: str) -> list[Cell]:
+    """The cells of a sweep, with the choices that Hydra makes before it."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        master = compose(
+            "config", overrides=list(chosen) or ["hydra.mode=MULTIRUN"], return_hydra_config=True
+        )
+        assert master.hydra.mode == RunMode.MULTIRUN
+        with open_dict(master):
+            master.hydra.job.config_name = "config"
+        values = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
+        _, cells = _planned([*values, *typed], master, GlobalHydra.instance().config_loader())
+    return without_repeats(cells)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def test_stamp_changes_with_the_files(tmp_path: Path) -> None:
         (tmp_path / name).write_text("{}")
         stamps.add(cell.stamp())
     assert len(stamps) == 3
+
+
+def test_a_note_tells_what_the_folder_does_not(tmp_path: Path) -> None:
+    cell = replace(a_cell(tmp_path), note=tmp_path / "note.txt")
+    before = cell.stamp()
+    (tmp_path / "status.json").write_text('{"status": "running"}')
+    (tmp_path / "note.txt").write_text("a disk\x1b[31m that is full\n")
+    assert cell.stamp() != before
+    assert cell.state() == (State.FAILED, "a disk\\x1b[31m that is full")
+    assert cell.in_folder() == (State.RUNNING, "")
+    (tmp_path / "result.json").write_text('{"run_id": "vat-digits-20-s0-01234567"}')
+    assert cell.state() == (State.FINISHED, "")
 
 
 def test_the_same_run_counts_once(tmp_path: Path) -> None:

@@ -88,6 +88,16 @@ def test_places_are_taken_breadth_first_and_given_back(tmp_path: Path) -> None:
             assert again == B
 
 
+def test_a_folder_of_locks_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "GPU-aaa-0.lock").mkdir(parents=True)
+    for folder in (tmp_path / "file", tmp_path / "folder"):
+        with pytest.raises(UserError) as told, gpu_slot((A,), 1, pause=tired, folder=folder):
+            pass
+        assert str(folder) in str(told.value)
+        assert "TMPDIR" in str(told.value)
+
+
 HOLD = """
 import sys, time
 from pathlib import Path

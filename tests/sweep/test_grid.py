@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -12,15 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
-from omegaconf import open_dict
-from small_sweeps import TINY, Sslbench, add_broken, read
+from small_sweeps import TINY, Sslbench, add_broken, count, read
 
-from sslbench.config import conf_dir
-from sslbench.sweep.cells import without_repeats
-from sslbench.sweep.grid import _planned
+from sslbench.sweep.folder import held
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
 
@@ -28,12 +21,6 @@ GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]
 def results(folder: Path = Path("outputs")) -> dict[str, int]:
     """When each run ended."""
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
-
-
-def count(text: str, row: str) -> int:
-    """A number of the table that ends a sweep."""
-    found = re.search(rf"│ {row} +│ +(\d+) │", text)
-    return int(found[1]) if found else 0
 
 
 def test_a_sweep_and_the_same_again(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -69,54 +56,6 @@ def test_seeds_are_as_if_each_run_had_been_typed(sslbench: Sslbench) -> None:
         assert (Path("alone") / saved.parent.name).exists(), "the same identity leads to the same name"
 
 
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ("algorithm.weight=1.0,-1", "algorithm: weight=-1"),
-        ("algorithm.weight=1.0,heavy", "algorithm.weight=heavy"),
-        ("num_labels=20,55", "num_labels=55 is not divisible by the 10 classes"),
-        ("dataset.images.crop=1,9,-2", "dataset.images: crop=-2"),
-        ("schedule=exponential schedule.every=0", "schedule: "),
-        ("steps=4,many seed=-1,0", "seed=-1 must be from 0"),
-        ("loss=mse,mee", "did you mean 'mse'"),
-        ("steps=4,0", "steps=0 must be at least 1"),
-        ("run_dir=here", "would be the folder of two different runs"),
-    ],
-)
-def test_nothing_starts_while_a_configuration_is_wrong(
-    wrong: str, told: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    changed = tuple(f"{part.partition('=')[0]}=" for part in wrong.split(" "))
-    tiny = [word for word in TINY if not word.startswith(changed)]
-    assert sslbench("-m", *tiny, "algorithm=pi_model", "seed=0,1", *wrong.split(" ")) == 1
-    err = capfd.readouterr().err
-    assert told in err
-    assert all(line.startswith("sslbench: ") for line in err.splitlines())
-    assert "Traceback" not in err
-    assert not results()
-    assert not Path("outputs").exists()
-
-
-def test_every_mistake_is_told(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
-    tiny = [word for word in TINY if not word.startswith("steps")]
-    assert sslbench("-m", *tiny, "algorithm=supervised,nonsense", "steps=4,many") == 1
-    err = capfd.readouterr().err
-    for told in (
-        "steps: Value 'many'",
-        "algorithm=nonsense: there is no such choice",
-        "3 of 4 configurations",
-    ):
-        assert told in err
-
-
-def test_a_key_given_twice_is_as_hydra_takes_it(
-    sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "++seed=5") == 0
-    assert "sweep: 1 runs, 1 combinations are the same run as another, 1 to run" in capfd.readouterr().out
-    assert [read(path)["seed"] for path in Path("outputs").glob("*/result.json")] == [5]
-
-
 def test_another_sweeper_runs_the_same_jobs(sslbench: Sslbench) -> None:
     assert sslbench("-m", "hydra/sweeper=basic", *TINY, "algorithm=supervised", "seed=0,1") == 0
     assert len(list(Path("outputs").glob("*/job.log"))) == 2
@@ -130,6 +69,18 @@ def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbenc
         result.unlink()
     assert sslbench(*words) == 0
     assert len(results()) == 2
+
+
+def test_a_sweep_has_its_folder_for_itself(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0"]
+    with held(Path("mine").absolute()):
+        (Path("mine") / "stop").touch()
+        assert sslbench(*words) == 1
+        assert sorted(path.name for path in Path("mine").iterdir()) == [".lock", "stop"]
+    err = capfd.readouterr().err
+    assert err.startswith("sslbench: another sweep is running in ")
+    assert "give another hydra.sweep.dir" in err
+    assert sslbench(*words) == 0
 
 
 def test_the_first_failure_stops_a_sweep_that_nobody_reads(tmp_path: Path) -> None:
@@ -148,14 +99,6 @@ def test_the_first_failure_stops_a_sweep_that_nobody_reads(tmp_path: Path) -> No
     assert not list((tmp_path / "outputs").glob("*/result.json"))
     [begun] = (tmp_path / "outputs").glob("*/status.json")
     assert read(begun)["status"] == "failed", "nothing was begun after it"
-
-
-def test_wrong_configurations_are_counted(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
-    assert sslbench("-m", *TINY, "algorithm=pi_model", "algorithm.weight=-1,2.0", "seed=range(0,4)") == 1
-    err = capfd.readouterr().err.splitlines()
-    assert len(err) == 2
-    assert err[0].endswith("seed=0] and 3 more")
-    assert err[1] == "sslbench: nothing was started: 4 of 8 configurations are wrong"
 
 
 def test_a_failure_stops_nothing_else(
@@ -209,19 +152,6 @@ def test_a_preset_needs_no_flag_and_what_is_typed_wins(
     found = [read(path) for path in Path("outputs").glob("*/result.json")]
     assert sorted(result["loss"] or "" for result in found) == ["", "js", "kl", "l1", "mse"]
     assert {(result["seed"], result["split_seed"]) for result in found} == {(3, 1)}
-
-
-@pytest.mark.parametrize(("preset", "runs"), [("losses", 51), ("methods", 21), ("labels", 60)])
-def test_every_preset_can_be_planned(preset: str, runs: int) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        master = compose("config", overrides=[f"sweep={preset}"], return_hydra_config=True)
-        assert master.hydra.mode == RunMode.MULTIRUN
-        with open_dict(master):
-            master.hydra.job.config_name = "config"
-        values = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
-        _, planned = _planned(values, master, GlobalHydra.instance().config_loader())
-    assert len(without_repeats(planned)) == runs
-    assert {path.stem for path in (conf_dir() / "sweep").iterdir()} == {"losses", "methods", "labels"}
 
 
 def sweeps_at_once(words: Sequence[str], folder: Path, count: int) -> list[tuple[int, str]]:

@@ -52,6 +52,7 @@ def test_real_jobs(launcher: str, tmp_path: Path) -> None:
     assert read(broken / "status.json")["error"] == "RuntimeError: made to fail"
     assert "RuntimeError: made to fail [" in out
     assert "Traceback" not in out
+    assert "Ray" not in out, "what an engine says of itself is not news of the sweep"
     # Each run in a process of its own, which is not that of the sweep.
     pids = {read(path)["pid"] for path in (tmp_path / "outputs").glob("*/status.json")}
     assert len(pids) == 3
@@ -77,7 +78,9 @@ def test_slurm_is_asked_for_what_the_configuration_says(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "jobs were lost" in done.stdout
+    assert done.stdout.count("jobs were lost") == 1
+    assert done.stdout.splitlines()[-1].startswith("the launcher cannot start jobs (")
+    assert "not started: " not in done.stdout
     assert "Traceback" not in done.stderr
     script = asked.read_text()
     for line in ("--partition=gpu", "--array=0-1%2", "--gpus-per-node=1", "--mem=16GB", "--time=120"):

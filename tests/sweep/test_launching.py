@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from sslbench.rundir import claimed, write_status
+from sslbench.sweep.cell_errors import CellError, ElsewhereError
 from sslbench.sweep.cells import Cell, State
 from sslbench.sweep.launching import Launching, settle
-from sslbench.sweep.process import CellError, ElsewhereError
 
 
 class Job:
@@ -48,9 +48,12 @@ class Launcher:
             with claimed(Path(name)):
                 write_status(Path(name), "running", {})
         if fate in ("lost", "unborn"):
-            raise BrokenProcessPool
+            raise BrokenProcessPool("A worker was terminated. This could be caused by many things.")
         if fate == "engine":
             raise RuntimeError("a job was lost")
+        if fate == "failed":
+            write_status(Path(name), "failed", {}, error="now")
+            return Job(CellError("now"))
         if fate == "elsewhere":
             return Job(ElsewhereError("another process is training it"))
         if fate == "refused":
@@ -62,10 +65,12 @@ class Launcher:
 class Sweep:
     """A sweep of cells with one letter each, run with a plan."""
 
-    def __init__(self, plan: dict[str, list[str]], size: int | None = None) -> None:
+    def __init__(self, plan: dict[str, list[str]], size: int | None = None, before: str = "") -> None:
         self.cells = []
         for name in plan:
             Path(name).mkdir()
+            if before:
+                write_status(Path(name), before, {}, error="of an earlier sweep")
             self.cells.append(Cell((name,), Path(name).absolute(), {"run_id": name, "steps": 1}, {}))
         self.launcher = Launcher(plan)
         out = StringIO()
@@ -73,6 +78,7 @@ class Sweep:
         launching = Launching(launcher, Path.cwd(), size, Console(file=out, width=200))
         launching.run(self.cells)
         self.errors = {cell.run_id: error for cell, error in launching.errors.items()}
+        self.broken = launching.broken
         self.said = out.getvalue()
 
     @property
@@ -102,7 +108,10 @@ def test_what_was_under_way_is_tried_once_more_alone() -> None:
     sweep = Sweep({"a": ["ok"], "b": ["lost", "lost"], "c": ["ok"]})
     assert sweep.launcher.launched == [["a", "b", "c"], ["c"], ["b"]]
     assert sweep.states == {"a": State.FINISHED, "b": State.INTERRUPTED, "c": State.FINISHED}
-    assert "jobs were lost (BrokenProcessPool:); 2 runs are handed over again" in sweep.said
+    assert (
+        "jobs were lost (BrokenProcessPool: A worker was terminated); 2 runs are handed over again"
+        in sweep.said
+    )
 
 
 def test_an_innocent_neighbour_finishes() -> None:
@@ -122,14 +131,38 @@ def test_workers_that_never_begin_are_given_up() -> None:
     sweep = Sweep({"a": ["unborn"] * 9, "b": ["ok"]})
     assert sweep.launcher.launched == [["a", "b"], ["a", "b"]]
     assert set(sweep.states.values()) == {State.NOT_STARTED}
-    assert set(sweep.errors) == {"a", "b"}
-    assert "the launcher loses all jobs" in sweep.errors["a"]
+    assert sweep.errors == {}
+    assert sweep.broken.startswith(
+        "the launcher cannot start jobs (BrokenProcessPool: A worker was terminated): "
+    )
+    assert sweep.said == (
+        "jobs were lost (BrokenProcessPool: A worker was terminated); 2 runs are handed over again\n"
+    )
+
+
+def test_a_run_that_is_not_handed_over_again_is_not_said_to_be() -> None:
+    sweep = Sweep({"a": ["lost", "lost"]})
+    lost = "jobs were lost (BrokenProcessPool: A worker was terminated)"
+    assert sweep.said.splitlines() == [f"{lost}; 1 run is handed over again", lost]
+    assert sweep.broken == ""
 
 
 def test_what_another_process_trains_comes_last() -> None:
     sweep = Sweep({"a": ["elsewhere", "ok"], "b": ["ok"], "c": ["ok"]}, 2)
     assert sweep.launcher.launched == [["a", "b"], ["c"], ["a"]]
     assert set(sweep.states.values()) == {State.FINISHED}
+
+
+@pytest.mark.parametrize("fate", ["lost", "unborn", "elsewhere"])
+def test_what_failed_before_the_sweep_has_not_ended_in_it(fate: str) -> None:
+    sweep = Sweep({"a": [fate, "ok"], "b": ["ok"], "c": ["ok"]}, before="failed")
+    assert set(sweep.states.values()) == {State.FINISHED}
+
+
+def test_what_failed_in_the_sweep_is_not_handed_over_again() -> None:
+    sweep = Sweep({"a": ["failed"], "b": ["lost", "ok"], "c": ["ok"]}, before="failed")
+    assert sweep.launcher.launched == [["a", "b", "c"], ["c"], ["b"]]
+    assert sweep.states == {"a": State.FAILED, "b": State.FINISHED, "c": State.FINISHED}
 
 
 def test_an_error_that_no_file_holds_is_kept() -> None:

@@ -19,8 +19,10 @@ from sslbench import config_file
 from sslbench.config import Settings
 from sslbench.rundir import claimed, in_use
 from sslbench.sweep import process
+from sslbench.sweep.cell_errors import CellError, ElsewhereError
+from sslbench.sweep.folder import STOP
 from sslbench.sweep.gpus import Gpu, gpu_slot
-from sslbench.sweep.process import CellError, ElsewhereError, train_cell
+from sslbench.sweep.process import train_cell
 
 MakeSettings = Callable[..., Settings]
 LONG = ("steps=1000000", "eval_every=50", "checkpoint_every=50", "threads=1")
@@ -135,7 +137,7 @@ def test_stopped_with_the_sweep(settings_of: MakeSettings, tmp_path: Path) -> No
     with ThreadPoolExecutor(1) as pool:
         cell = pool.submit(train_cell, settings, tmp_path)
         wait_for(lambda: trains(settings))
-        (tmp_path / process.STOP).touch()
+        (tmp_path / STOP).touch()
         with pytest.raises(CellError, match=r"^interrupted$"):
             cell.result()
     assert status_of(settings)["status"] == "interrupted"
@@ -259,10 +261,10 @@ def test_the_cell_sees_its_gpu_alone(
         cell = pool.submit(train_cell, settings, tmp_path)
         wait_for(lambda: "waits for a GPU (jobs_per_gpu=1)" in capsys.readouterr().err)
         assert not settings.directory().exists()
-        (tmp_path / process.STOP).touch()
+        (tmp_path / STOP).touch()
         with pytest.raises(CellError, match="not started"):
             cell.result()
-    (tmp_path / process.STOP).unlink()
+    (tmp_path / STOP).unlink()
     train_cell(settings, tmp_path)
     assert "sees 99" in (settings.directory() / "job.log").read_text()
 

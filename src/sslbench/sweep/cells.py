@@ -13,15 +13,18 @@ from typing import Any
 from sslbench.config import SEEDS, Settings
 from sslbench.errors import UserError
 from sslbench.files import write_text_atomically
+from sslbench.reading import read_text
 from sslbench.rundir import RESULT, STATUS, read_result, read_status
 from sslbench.text import printable
 
 CELLS_SCHEMA = 1
 CELLS = "cells.jsonl"
+#: Of a cell's files, by which a change is noticed.
+Stamp = tuple[int, ...]
 
 
 class State(StrEnum):
-    """How a cell stands, by the files in its folder."""
+    """How a cell stands."""
 
     NOT_STARTED = "not started"
     RUNNING = "running"
@@ -39,12 +42,14 @@ class Cell:
         folder: of the run, absolute.
         summary: from `Settings.summary`.
         settings: all that it computes but its seeds, and the choice of each group under ``choices``.
+        note: where a worker leaves an error that the run's folder does not hold; None for nowhere.
     """
 
     overrides: tuple[str, ...]
     folder: Path
     summary: dict[str, Any]
     settings: dict[str, Any]
+    note: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings, overrides: Iterable[str], known: dict[str, dict[str, Any]]) -> Cell:
@@ -70,7 +75,20 @@ class Cell:
         return self.folder.name
 
     def state(self) -> tuple[State, str]:
-        """How the cell stands, and its error if it has one.
+        """How the cell stands, and its error if it has one."""
+        state, error = self.in_folder()
+        noted = "" if state == State.FINISHED else self.noted()
+        return (State.FAILED, noted) if noted else (state, error)
+
+    def noted(self) -> str:
+        """The error that the run's folder does not hold, in one line; empty where there is none."""
+        try:
+            return printable(read_text(self.note, "it").strip()) if self.note else ""
+        except UserError:
+            return ""
+
+    def in_folder(self) -> tuple[State, str]:
+        """How the cell stands by the files in the run's folder alone, and its error there.
 
         A process that was killed without warning leaves ``running`` behind. ``finished`` without a result
         is a result that was deleted: the run goes on from its last checkpoint.
@@ -93,12 +111,14 @@ class Cell:
             return {}
         return found if found.get("run_id") == self.run_id else {}
 
-    def stamp(self) -> tuple[int, int]:
-        """Changes whenever the result or the status is written."""
-        return _modified(self.folder / RESULT), _modified(self.folder / STATUS)
+    def stamp(self) -> Stamp:
+        """Changes whenever the result, the status or the note is written."""
+        paths = (self.folder / RESULT, self.folder / STATUS, self.note)
+        return tuple(modified(path) for path in paths if path)
 
 
-def _modified(path: Path) -> int:
+def modified(path: Path) -> int:
+    """When the file was written, in nanoseconds; 0 if there is none."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

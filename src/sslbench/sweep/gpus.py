@@ -103,12 +103,16 @@ def gpu_slot(
 
     Yields:
         The GPU, the emptiest first; None if there are none.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     if not gpus:
         yield None
         return
     folder = folder or Path(tempfile.gettempdir()) / f"sslbench-gpus-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
+    with _writing(folder):
+        folder.mkdir(exist_ok=True)
     # The first place of every GPU comes before the second of any.
     places = [
         (gpu, FileLock(folder / f"{gpu.uuid}-{place}.lock", timeout=0))
@@ -118,7 +122,8 @@ def gpu_slot(
     while True:
         for gpu, lock in places:
             try:
-                lock.acquire()
+                with _writing(folder):
+                    lock.acquire()
             except Timeout:
                 continue
             try:
@@ -127,3 +132,16 @@ def gpu_slot(
                 lock.release()
             return
         pause()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Timeout:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{folder}, which says what GPUs are taken, cannot be written ({error.strerror}): "
+            f"move what is there, or set TMPDIR to another folder"
+        ) from error

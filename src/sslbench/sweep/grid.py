@@ -9,20 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from sslbench import config
 from sslbench.composition_errors import composing
 from sslbench.config import Settings
 from sslbench.config_checks import check_values
@@ -32,12 +28,13 @@ from sslbench.run import check
 from sslbench.rundir import in_use
 from sslbench.signals import terminable
 from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
+from sslbench.sweep.combinations import composed
+from sslbench.sweep.folder import error_file, held, writing
 from sslbench.sweep.launching import Launching, settle, wait_until_free
-from sslbench.sweep.overview import Overview, say, show_outcome
-from sslbench.sweep.process import DRIVER, GRACE_SECONDS, STOP, terminate_cells
+from sslbench.sweep.overview import Overview, counted, say, show_outcome
+from sslbench.sweep.process import DRIVER, GRACE_SECONDS, terminate_cells
 from sslbench.text import printable, short
 
-_KEYS = {entry.name for entry in fields(config.Keys)}
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
 _LONGEST = 2000  # characters of one
@@ -65,7 +62,8 @@ def sweep(
 
     Raises:
         SweepError: a configuration is wrong, and nothing was run; or not every run is finished.
-        UserError: the sweep's folder cannot be written, two runs were given one folder, or there is none.
+        UserError: the sweep's folder cannot be written or is that of another sweep which is running, two runs
+            were given one folder, or there is none.
         KeyboardInterrupt: asked for by a signal.
     """
     head, planned = _planned(arguments, master, loader)
@@ -73,24 +71,41 @@ def sweep(
     with composing(arguments):
         folder = Path(str(master.hydra.sweep.dir)).absolute()
     check_folder(str(folder), "hydra.sweep.dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / STOP).unlink(missing_ok=True)  # of an earlier sweep, where the folder was typed
-        write_cells(folder, cells)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}): choose another output_root"
-        ) from error
-    finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
-    overview = Overview(todo, len(cells))
-    say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
-    launching = Launching(launcher, folder, batch, overview.console)
+    with held(folder):
+        cells = [replace(cell, note=error_file(folder, cell.run_id)) for cell in cells]
+        with writing(folder):
+            write_cells(folder, cells)
+        finished, failed, todo = _sorted(cells, retry_failed=head.retry_failed)
+        overview = Overview(todo, len(cells))
+        say(overview.console, _plan(len(planned), len(cells), len(finished), len(failed), len(todo)))
+        undone = _run(
+            todo, failed, len(finished), Launching(launcher, folder, batch, overview.console), overview
+        )
+    if undone:
+        raise SweepError(f"{undone} of {len(cells)} runs are not finished")
+
+
+def _run(
+    todo: Sequence[Cell], failed: Sequence[Cell], finished: int, launching: Launching, overview: Overview
+) -> int:
+    """Run the cells and tell the outcome.
+
+    Args:
+        todo: cells to run.
+        failed: cells that failed before and are not tried again.
+        finished: cells that were finished before.
+        launching: runs them.
+        overview: of them.
+
+    Returns:
+        How many cells of the sweep are not finished in the end.
+    """
     os.environ[DRIVER] = str(os.getpid())
 
     def stop() -> None:
         """Workers of any launcher, and jobs in a queue, find the file and end or do not begin."""
         with suppress(OSError):
-            (folder / STOP).touch()
+            launching.stop.touch()
         terminate_cells()
         wait_until_free(todo, _GRACE_SECONDS)
 
@@ -107,9 +122,8 @@ def sweep(
         states = [(cell, *cell.state()) for cell in [*failed, *todo]]
         rest = [(cell, state, error or launching.errors.get(cell, "")) for cell, state, error in states]
         undone = [entry for entry in rest if entry[1] != State.FINISHED]
-        show_outcome(len(rest) - len(undone), len(finished), undone, overview.console)
-    if undone:
-        raise SweepError(f"{len(undone)} of {len(cells)} runs are not finished")
+        show_outcome(len(rest) - len(undone), finished, undone, overview.console, launching.broken)
+    return len(undone)
 
 
 def _planned(
@@ -127,7 +141,7 @@ def _planned(
     where: dict[str, Sequence[str]] = {}
     right: set[str] = set()
     known: dict[str, dict[str, Any]] = {}
-    for overrides, found in _composed(arguments, master, loader):
+    for overrides, found in composed(arguments, master, loader):
         try:
             if isinstance(found, str):
                 raise UserError(found)
@@ -156,64 +170,6 @@ def _planned(
     return head, planned
 
 
-def _composed(
-    arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
-) -> Iterator[tuple[list[str], Settings | str]]:
-    """The overrides of every combination, and its settings or what is wrong with them.
-
-    Composing takes most of the time that planning takes. So combinations of the same choices share it, and
-    their values are set one after the other in the same configuration, as Hydra does in the end.
-    """
-    parser = OverridesParser.create(config_loader=loader)
-    with composing(arguments):
-        [combinations] = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
-    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
-    for overrides in combinations:
-        try:
-            with composing(overrides):
-                parsed = parser.parse_overrides(overrides)
-                keys, choices = _merged(overrides, parsed, master, loader, composed)
-            yield overrides, config.from_config(keys, choices, list(overrides))
-        except UserError as error:
-            yield overrides, str(error)
-
-
-def _merged(
-    overrides: Sequence[str],
-    parsed: Sequence[Override],
-    master: DictConfig,
-    loader: ConfigLoader,
-    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]],
-) -> tuple[DictConfig, dict[str, str]]:
-    """The configuration of one combination and its choices, from `composed` where it has the same choices."""
-    times = Counter(override.key_or_group for override in parsed)
-    # Of a key that is given twice (seed=1 ++seed=2), Hydra takes the last.
-    values = [o for o in parsed if _is_value(o) and times[o.key_or_group] == 1]
-    rest = tuple(text for text, o in zip(overrides, parsed, strict=True) if o not in values)
-    if rest not in composed:
-        found = loader.load_sweep_config(master, list(overrides))
-        choices = dict(found.hydra.runtime.choices)
-        with open_dict(found):
-            del found["hydra"]
-        composed[rest] = found, choices
-    keys, choices = composed[rest]
-    for override in values:  # the same keys in every combination: nothing is left of the last one
-        OmegaConf.update(keys, override.key_or_group, override.value())
-    return keys, choices
-
-
-def _is_value(override: Override) -> bool:
-    """Whether it sets one value and chooses nothing."""
-    plain = override.type == OverrideType.CHANGE and override.package is None
-    head, dot, _ = override.key_or_group.partition(".")
-    return (
-        plain
-        and head in _KEYS
-        and (bool(dot) or head not in config.GROUPS)
-        and not isinstance(override.value(), dict)
-    )
-
-
 def _sorted(cells: Sequence[Cell], *, retry_failed: bool) -> tuple[list[Cell], list[Cell], list[Cell]]:
     """The cells that are finished, those that failed and are not tried again, and those to run.
 
@@ -234,9 +190,10 @@ def _sorted(cells: Sequence[Cell], *, retry_failed: bool) -> tuple[list[Cell], l
 
 
 def _plan(combinations: int, cells: int, finished: int, failed: int, todo: int) -> str:
-    words = [f"{cells} runs"]
+    words = [counted(cells, "run", "runs")]
     if combinations > cells:
-        words.append(f"{combinations - cells} combinations are the same run as another")
+        same = counted(combinations - cells, "combination is", "combinations are")
+        words.append(f"{same} the same run as another")
     if finished:
         words.append(f"{finished} finished before")
     if failed:

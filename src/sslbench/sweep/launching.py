@@ -7,6 +7,7 @@ import io
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import final
@@ -15,13 +16,15 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from rich.console import Console
 
+from sslbench.composition_errors import in_quotes
 from sslbench.errors import UserError
 from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.signals import withheld
-from sslbench.sweep.cells import Cell, State
-from sslbench.sweep.overview import say
-from sslbench.sweep.process import STOP, ElsewhereError
-from sslbench.sweep.task import FOLDER
+from sslbench.sweep.cell_errors import ElsewhereError
+from sslbench.sweep.cells import Cell, Stamp, State
+from sslbench.sweep.folder import STOP
+from sslbench.sweep.overview import counted, say
+from sslbench.sweep.task import FOLDER, RUN
 
 _POLL_SECONDS = 0.5
 #: Times in a row that a launcher may lose jobs before any of them has begun.
@@ -38,6 +41,8 @@ class Launching:
 
     Attributes:
         errors: of cells that could not write them down themselves.
+        broken: what keeps the launcher from starting any job, in a line; empty if nothing does.
+        stop: a file that ends the sweep, once it is there.
     """
 
     def __init__(self, launcher: Launcher, sweep: Path, size: int | None, console: Console) -> None:
@@ -50,18 +55,22 @@ class Launching:
             console: for what is to be told.
         """
         self.errors: dict[Cell, str] = {}
+        self.broken = ""
+        self.stop = sweep / STOP
         self._launcher = launcher
         self._sweep = sweep
         self._size = size
         self._console = console
         self._number = 0
+        self._first: dict[Cell, Stamp] = {}
         self._start = _deaf_workers if hasattr(launcher, "joblib") else contextlib.nullcontext
 
     def run(self, todo: Sequence[Cell]) -> None:
         """Run the cells; those that another process trains are come back to in the end."""
         waiting, suspects, elsewhere = list(todo), list[Cell](), list[Cell]()
-        barren, stop = 0, self._sweep / STOP
-        while (waiting or suspects or elsewhere) and not stop.exists():
+        barren = 0
+        self._first = {cell: cell.stamp() for cell in todo}
+        while (waiting or suspects or elsewhere) and not self.stop.exists():
             alone = not waiting
             if waiting:
                 batch = waiting[: self._size]
@@ -69,38 +78,48 @@ class Launching:
             elif suspects:
                 batch, suspects = suspects[:1], suspects[1:]
             else:
-                wait_until_free(elsewhere, stop=stop)
+                wait_until_free(elsewhere, stop=self.stop)
                 # Those that were not finished by the process that had them.
-                waiting, elsewhere = [cell for cell in elsewhere if not _has_ended(cell)], []
+                waiting, elsewhere = [cell for cell in elsewhere if not self._has_ended(cell)], []
                 continue
             before = {cell: cell.stamp() for cell in batch}
             error = self._launch(batch, elsewhere)
             if not error:
                 continue
             begun = [cell for cell in batch if cell.stamp() != before[cell]]
-            left = [cell for cell in batch if cell not in elsewhere and not _has_ended(cell)]
+            left = [cell for cell in batch if cell not in elsewhere and not self._has_ended(cell)]
+            barren = 0 if begun else barren + 1
+            if barren == _TRIES:
+                self.broken = f"the launcher cannot start jobs ({error}): mend that, or give another launcher"
+                return
             again = 0 if alone and begun else len(left)
-            say(self._console, f"jobs were lost ({error}); {again} runs are handed over again")
+            handed = f"; {counted(again, 'run is', 'runs are')} handed over again" if again else ""
+            say(self._console, f"jobs were lost ({error}){handed}")
             elsewhere += [cell for cell in left if in_use(cell.folder)]
             settle(left)
             if again:
                 suspects += [cell for cell in left if cell in begun and cell not in elsewhere]
                 waiting = [*(cell for cell in left if cell not in (*begun, *elsewhere)), *waiting]
-            barren = 0 if begun else barren + 1
-            if barren == _TRIES:
-                self.errors |= dict.fromkeys((*waiting, *suspects), f"the launcher loses all jobs: {error}")
-                return
+
+    def _has_ended(self, cell: Cell) -> bool:
+        """Whether it finished, or failed in this sweep: what failed before it is to be tried again."""
+        state, _ = cell.state()
+        return state == State.FINISHED or (state == State.FAILED and cell.stamp() != self._first[cell])
 
     def _launch(self, batch: Sequence[Cell], elsewhere: list[Cell]) -> str:
         """Launch one batch; returns the error of a launcher that lost jobs, in words."""
         # For workers whose environment and working directory are not those of the sweep.
         pinned = [
-            f"hydra.sweep.dir={_quoted(self._sweep)}",
-            f"+hydra.job.env_set.{FOLDER}={_quoted(Path.cwd())}",
+            f"hydra.sweep.dir={in_quotes(str(self._sweep))}",
+            f"+hydra.job.env_set.{FOLDER}={in_quotes(str(Path.cwd()))}",
         ]
+        run = f"+hydra.job.env_set.{RUN}="
+        typed = [[*cell.overrides, *pinned, run + in_quotes(cell.run_id)] for cell in batch]
         try:
             with self._start():
-                jobs = self._launcher.launch([[*cell.overrides, *pinned] for cell in batch], self._number)
+                jobs = self._launcher.launch(typed, self._number)
+        except BrokenExecutor as error:  # joblib appends a paragraph of what might be the reason
+            return in_words(error).partition(". ")[0]
         except Exception as error:  # whatever the engine behind the plugin raises
             return in_words(error)
         finally:
@@ -125,12 +144,6 @@ def _deaf_workers() -> Iterator[None]:
         yield
 
 
-def _quoted(path: Path) -> str:
-    """As a value of Hydra's override grammar."""
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _error_of(job: JobReturn) -> Exception | None:
     try:
         # Hydra prints a line of its own when it raises; the overview has told the error.
@@ -139,10 +152,6 @@ def _error_of(job: JobReturn) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def _has_ended(cell: Cell) -> bool:
-    return cell.state()[0] in (State.FINISHED, State.FAILED)
 
 
 def wait_until_free(cells: Iterable[Cell], seconds: float = math.inf, stop: Path | None = None) -> None:
@@ -157,10 +166,10 @@ def wait_until_free(cells: Iterable[Cell], seconds: float = math.inf, stop: Path
 def settle(cells: Iterable[Cell]) -> None:
     """Write down which cells were killed without a word: nobody is left who would."""
     for cell in cells:
-        if cell.state()[0] != State.RUNNING or in_use(cell.folder):
+        if cell.in_folder()[0] != State.RUNNING or in_use(cell.folder):
             continue
         # Another sweep may take it in this moment, and a full disk takes no word.
         with contextlib.suppress(UserError, OSError), claimed(cell.folder):
-            if cell.state()[0] == State.RUNNING:
-                error = "killed, or its machine was lost (the same command goes on)"
+            if cell.in_folder()[0] == State.RUNNING:
+                error = cell.noted() or "killed, or its machine was lost (the same command goes on)"
                 write_status(cell.folder, "interrupted", cell.summary, error=error)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from sslbench.sweep.cells import Cell, State
 from sslbench.sweep.process import LOG
-from sslbench.text import printable
+from sslbench.text import printable, short
 from sslbench.tracking.console import clock, percent, stdout
 from sslbench.tracking.jsonl import FILE_NAME, latest
 
@@ -26,6 +26,8 @@ _SECONDS = 1.0
 _SHARE = 0.05
 _SHOWN = 8
 _LISTED = 50
+#: Columns from which there is a place for a bar.
+_WIDE = 60
 _ENDED = (State.FINISHED, State.FAILED, State.INTERRUPTED)
 
 
@@ -55,19 +57,12 @@ class Overview:
         # What an earlier sweep left in a folder is no news of this one.
         self._seen = {cell: cell.stamp() for cell in cells}
         self._mute = False
-        self._began = perf_counter()
         self._first_steps = {cell: self._step(cell) for cell in cells}
+        self._last_steps: dict[Cell, int] = {}  # of those that failed or were interrupted
+        # When the first cell changed, and the steps done by then. Before that, workers import for long.
+        self._began: tuple[float, int] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._bar = Progress(
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}", markup=False),
-            console=self.console,
-            auto_refresh=False,
-            expand=True,
-        )
-        self._task = self._bar.add_task("", total=total, completed=total - len(self._cells))
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_interactive else None
 
     def __enter__(self) -> Overview:
@@ -85,20 +80,29 @@ class Overview:
 
     def look(self) -> None:
         """Read how the cells stand, tell what is new, and redraw."""
+        news: dict[Cell, tuple[State, str]] = {}
         for cell in self._cells:
             state, _ = self.states.get(cell, (State.NOT_STARTED, ""))
             if state == State.FINISHED or (stamp := cell.stamp()) == self._seen[cell]:
                 continue
             self._seen[cell] = stamp  # what failed or was interrupted may be tried again within the sweep
-            self.states[cell] = state, error = cell.state()
-            if state in _ENDED and not self._mute:
+            news[cell] = state, _ = cell.state()
+            if state in _ENDED:
+                self._last_steps[cell] = self._step(cell)
+        if news and self._began is None:
+            self._began = perf_counter(), self._steps(self.states | news)[0]
+        for cell, (state, error) in news.items():
+            self.states[cell] = state, error
+            if state in _ENDED:
                 self._print(partial(self._tell, cell, state, error))
-        if self._live and not self._mute:
+        if self._live:
             running = [cell for cell, (state, _) in self.states.items() if state == State.RUNNING]
             self._print(partial(self._redraw, running))
 
     def _print(self, draw: Callable[[], None]) -> None:
         """Print, and fall silent when whoever read the output has gone: the sweep is to be watched still."""
+        if self._mute:
+            return
         try:
             draw()
         except (OSError, SystemExit):  # rich exits on a broken pipe
@@ -123,7 +127,7 @@ class Overview:
         told = f"{state} {cell}"
         if error:
             told += f": {error} [{' '.join(cell.overrides)}]"
-        if state == State.FAILED:
+        if state == State.FAILED and not cell.noted():
             told += f"; traceback in {cell.folder / LOG}"
         say(self.console, told)
 
@@ -133,25 +137,39 @@ class Overview:
 
     def _rest(self) -> str:
         """Failures so far and the time left, in words."""
+        words = filter(None, (self._failed(), self._left()))
+        return "".join(f", {word}" for word in words)
+
+    def _failed(self) -> str:
         failed = sum(state == State.FAILED for state, _ in self.states.values())
-        words = [f"{failed} failed"] if failed else []
-        # Counted in steps, so that cells half done count half.
-        todo = done = 0
+        return f"{failed} failed" if failed else ""
+
+    def _left(self) -> str:
+        """The time left, in words; empty until it can be told."""
+        if self._began is None:
+            return ""
+        began, before = self._began
+        done, todo = self._steps(self.states)
+        if done <= before or not todo:
+            return ""
+        return f"about {clock((perf_counter() - began) * todo / (done - before))} left"
+
+    def _steps(self, states: Mapping[Cell, tuple[State, str]]) -> tuple[int, int]:
+        """Steps that were made in this sweep, and those to be made; cells half done count half."""
+        done = todo = 0
         for cell in self._cells:
-            state, _ = self.states.get(cell, (State.NOT_STARTED, ""))
+            state, _ = states.get(cell, (State.NOT_STARTED, ""))
             steps, first = int(cell.summary["steps"]), self._first_steps[cell]
             if state == State.FINISHED:
-                done += steps - first
+                now = steps
             elif state == State.RUNNING:
-                now = max(self._step(cell), first)
-                done += now - first
-                todo += steps - now
-            elif state == State.NOT_STARTED:
-                todo += steps - first
-        if done and todo:
-            seconds = (perf_counter() - self._began) * todo / done
-            words.append(f"about {clock(seconds)} left")
-        return "".join(f", {word}" for word in words)
+                now = self._step(cell)
+            else:
+                now = self._last_steps.get(cell, 0)
+            done += max(now - first, 0)
+            if state in (State.NOT_STARTED, State.RUNNING):
+                todo += steps - max(now, first)
+        return done, todo
 
     @staticmethod
     def _step(cell: Cell) -> int:
@@ -161,27 +179,49 @@ class Overview:
 
     def _redraw(self, running: Sequence[Cell]) -> None:
         assert self._live is not None
-        self._bar.update(
-            self._task, completed=self._done(), description=f"runs{self._rest()}, {len(running)} running"
+        wide = self.console.width >= _WIDE
+        done, count = self._done(), f"{len(running)} running"
+        head = ", ".join(
+            filter(None, (f"{done}/{self._total}{' runs' if wide else ''}", self._failed(), count))
         )
-        grid = Table.grid(padding=(0, 2))
+        frame = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        if wide:
+            frame.add_column(ratio=1)
+            frame.add_column(no_wrap=True)
+            bar = ProgressBar(total=max(self._total, 1), completed=done)
+            frame.add_row(bar, ", ".join(filter(None, (head, self._left()))))
+        else:
+            frame.add_column(no_wrap=True)
+            for line in filter(None, (head, self._left())):
+                frame.add_row(line)
+        self._live.update(Group(frame, self._running(running, wide=wide)), refresh=True)
+
+    def _running(self, running: Sequence[Cell], *, wide: bool) -> Table:
+        rows: list[list[str]] = []
         for cell in running[:_SHOWN]:
-            point = latest(cell.folder / FILE_NAME)
-            grid.add_row(
-                Text(printable(str(cell))),
-                Text(f"step {point.get('step', 0)}/{cell.summary['steps']}"),
-                Text(f"val acc {percent(point.get('val/acc'))}" if "val/acc" in point else ""),
-            )
+            point, steps = latest(cell.folder / FILE_NAME), cell.summary["steps"]
+            step = point.get("step", 0)
+            if wide:
+                accuracy = f"val acc {percent(point.get('val/acc'))}" if "val/acc" in point else ""
+                rows.append([printable(str(cell)), f"step {step}/{steps}", accuracy])
+            else:
+                rows.append([printable(str(cell)), f"{100 * step // max(steps, 1)}%"])
+        grid = Table.grid(padding=(0, 2))
+        # What is cut is the middle of a name: seed and hash are at its end.
+        room = self.console.width - max((sum(len(word) + 2 for word in row[1:]) for row in rows), default=0)
+        for name, *words in rows:
+            grid.add_row(*(Text(word, no_wrap=True) for word in (short(name, max(room, 3)), *words)))
         if len(running) > _SHOWN:
             grid.add_row(Text(f"and {len(running) - _SHOWN} more"))
-        frame = Table.grid(expand=True)
-        frame.add_row(self._bar)
-        frame.add_row(grid)
-        self._live.update(frame, refresh=True)
+        return grid
 
 
 def show_outcome(
-    finished: int, before: int, rest: Sequence[tuple[Cell, State, str]], console: Console | None = None
+    finished: int,
+    before: int,
+    rest: Sequence[tuple[Cell, State, str]],
+    console: Console | None = None,
+    broken: str = "",
 ) -> None:
     """Print the table that ends a sweep, and what is not finished.
 
@@ -190,6 +230,7 @@ def show_outcome(
         before: cells that were finished already, and skipped.
         rest: the others, with how they stand and why.
         console: where to print; by default stdout.
+        broken: why those that were not started were not, if all have the same reason: told once.
     """
     console = console or stdout()
     counts = Counter(state for _, state, _ in rest)
@@ -201,11 +242,17 @@ def show_outcome(
     for name, count in rows.items():
         table.add_row(name, str(count))
     console.print(table)
-    lines = [f"{state}: {cell}" + (f": {error}" if error else "") for cell, state, error in rest]
+    listed = [entry for entry in rest if not broken or entry[1] != State.NOT_STARTED]
+    lines = [f"{state}: {cell}" + (f": {error}" if error else "") for cell, state, error in listed]
     if len(lines) > _LISTED:
         lines[_LISTED:] = [f"and {len(lines) - _LISTED} more"]
-    for line in lines:
+    for line in [*lines, *([broken] if broken else [])]:
         say(console, line)
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """A number and what is counted."""
+    return f"{number} {one if number == 1 else more}"
 
 
 def say(console: Console, line: str) -> None:

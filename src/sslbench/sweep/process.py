@@ -18,13 +18,23 @@ from typing import Any
 
 from sslbench.config import Settings
 from sslbench.errors import UserError
-from sslbench.rundir import InUseError, claimed, in_use, in_words, read_result, read_status, write_status
+from sslbench.rundir import (
+    STATUS,
+    InUseError,
+    claimed,
+    in_use,
+    in_words,
+    read_result,
+    read_status,
+    write_status,
+)
 from sslbench.signals import REQUESTS, reachable, terminable, withheld
+from sslbench.sweep.cell_errors import CellError, ElsewhereError, KnownError
+from sslbench.sweep.cells import modified
+from sslbench.sweep.folder import STOP
 from sslbench.sweep.gpus import VISIBLE, Gpu, gpu_slot, visible_gpus
 
 LOG = "job.log"
-#: A file of this name in the sweep's folder ends what runs and keeps the rest from starting.
-STOP = "stop"
 #: In the environment of a sweep's workers, its process id.
 DRIVER = "SSLBENCH_SWEEP_PID"
 
@@ -44,14 +54,6 @@ _LONGEST = 4000
 _running: set[ForkServerProcess] = set()
 
 
-class CellError(UserError):
-    """A cell that did not reach its end."""
-
-
-class ElsewhereError(CellError):
-    """A cell that another process is training."""
-
-
 def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     """Run one cell, in a process of its own, with its output in ``job.log`` of its folder.
 
@@ -67,13 +69,18 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
 
     Raises:
         ElsewhereError: another process is training the cell.
-        CellError: the cell failed, was killed, or was not begun because the sweep has been stopped. But for
-            the last case, its ``status.json`` says so too.
+        KnownError: the cell failed or was killed, as its ``status.json`` says, or it was interrupted, or not
+            begun because the sweep has been stopped.
+        CellError: it did not reach its end, and could not write that down.
+        UserError: it cannot be found out which GPUs are free.
     """
     driver, stop = _driver(), sweep / STOP
+    directory = settings.directory()
+    before = modified(directory / STATUS)
+    _refuse_after(stop)
     ours = os.environ.get(DRIVER) == str(os.getpid()) or driver is not None
     gpus = visible_gpus() if ours and settings.device != "cpu" else ()
-    if in_use(settings.directory()):  # before a place on a GPU is taken for it
+    if in_use(directory):  # before a place on a GPU is taken for it
         raise ElsewhereError("another process is training it")
     told_of_waiting = False
 
@@ -92,12 +99,16 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
         code, error = _run(settings, gpu, driver, stop)
     try:
         return _outcome(settings, code, error)
-    except CellError:
-        # Before this worker begins another run; on a shared disk it reaches the workers of any launcher.
-        if settings.fail_fast and read_status(settings.directory()).get("status") == "failed":
-            with suppress(OSError):
-                stop.touch()
+    except KnownError:
         raise
+    except CellError as error:
+        status = read_status(directory).get("status")
+        if modified(directory / STATUS) == before or status not in ("failed", "interrupted"):
+            raise
+        if settings.fail_fast and status == "failed":
+            with suppress(OSError):  # before this worker begins another run
+                stop.touch()
+        raise KnownError(str(error)) from error
 
 
 def terminate_cells() -> None:
@@ -123,7 +134,7 @@ def _exit_without(driver: int | None) -> None:
 
 def _refuse_after(stop: Path) -> None:
     if stop.exists():
-        raise CellError("not started: the sweep has been stopped")
+        raise KnownError("not started: the sweep has been stopped")
 
 
 def _context() -> ForkServerContext:
@@ -188,7 +199,7 @@ def _outcome(settings: Settings, code: int, error: str) -> dict[str, Any]:
     if code == _ELSEWHERE:
         raise ElsewhereError(error)
     if code == _INTERRUPTED:
-        raise CellError("interrupted")
+        raise KnownError("interrupted")
     if code == 1 and error:
         raise CellError(error)
     # Killed, or crashed within a library: what it left says that it is running.
@@ -256,8 +267,18 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Append all that the process prints to a file, what libraries print below Python included."""
-    with path.open("ab") as log:
+    """Append all that the process prints to a file, what libraries print below Python included.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        log = path.open("ab")
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): move what is there, or choose another output_root"
+        ) from error
+    with log:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.dup2(log.fileno(), 1)

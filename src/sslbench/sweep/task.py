@@ -7,6 +7,7 @@ handed the task, before it composes a configuration.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from sslbench import config
 from sslbench.config import Settings
 from sslbench.config_checks import check_values
+from sslbench.errors import UserError
 from sslbench.resuming import resumed
 from sslbench.sweep.gpus import workers
 
 #: In the environment of a job, where the sweep was typed.
 FOLDER = "SSLBENCH_SWEEP_FOLDER"
+#: And the id of the run, as planned.
+RUN = "SSLBENCH_SWEEP_RUN"
 
 config.register()
 OmegaConf.register_new_resolver("workers", workers, replace=True)
@@ -44,16 +48,28 @@ def task(composed: DictConfig) -> float:
     """
     context = HydraConfig.get()
     if context.mode == RunMode.MULTIRUN:
+        result = _cell(composed, Path(context.sweep.dir).absolute())
+    else:
+        result = _single(settings_of(composed))
+    return float(result["val_acc_best"])
+
+
+def _cell(composed: DictConfig, sweep: Path) -> dict[str, Any]:
+    from sslbench.sweep.cell_errors import noted
+    from sslbench.sweep.process import train_cell
+
+    planned = os.environ.get(RUN)  # not by Hydra's own sweepers
+    fail_fast = OmegaConf.select(composed, "fail_fast", throw_on_resolution_failure=False) is True
+    with noted(sweep, planned, fail_fast=fail_fast) if planned else nullcontext():
         # A worker on another machine may begin anywhere; paths are relative to where the sweep was typed.
         os.chdir(os.environ.get(FOLDER, "."))
-    settings = settings_of(composed)
-    if context.mode == RunMode.MULTIRUN:
-        from sslbench.sweep.process import train_cell
-
-        result = train_cell(settings, Path(context.sweep.dir).absolute())
-    else:
-        result = _single(settings)
-    return float(result["val_acc_best"])
+        settings = settings_of(composed)
+        if planned and settings.run_id != planned:
+            raise UserError(
+                f"planned was {planned}, and the worker makes {settings.run_id} of the same command: "
+                f"give both the same version of sslbench, the same files and the same environment"
+            )
+        return train_cell(settings, sweep)
 
 
 def _single(settings: Settings) -> dict[str, Any]:
