@@ -33,6 +33,7 @@ from typing import Any
 # What a run may say differently each time it is run.
 TIMES = ("train_seconds", "steps_per_second", "git_commit", "overrides")
 END = "test acc at best val"  # in job.log, once for each time that the end was reached
+END_SECONDS = 60  # that the processes of a killed sweep have to write down how they stand
 
 BROKEN = """
 from sslbench.algorithms.pi_model import PiModel
@@ -74,7 +75,8 @@ def _command(args: argparse.Namespace, output: Path, algorithms: str) -> list[st
 
 def _start(words: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
-        return subprocess.Popen(words, stdout=out, stderr=out, env={**os.environ, **environment})
+        variables = {**os.environ, **environment}
+        return subprocess.Popen(words, stdout=out, stderr=out, env=variables, start_new_session=True)
 
 
 def _results(output: Path) -> dict[str, dict[str, Any]]:
@@ -83,6 +85,21 @@ def _results(output: Path) -> dict[str, dict[str, Any]]:
         result = json.loads(path.read_text())
         found[path.parent.name] = {key: value for key, value in result.items() if key not in TIMES}
     return found
+
+
+def _has_ended(sweep: int) -> bool:
+    """Whether no process of the sweep, which had a session of its own, is left."""
+    end = time.monotonic() + END_SECONDS
+    while time.monotonic() < end:
+        left = False
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it ends in this moment
+                _, _, session, *_ = path.read_text().rpartition(") ")[2].split()[1:]
+                left = left or int(session) == sweep
+        if not left:
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def _check(holds: bool, what: str) -> None:
@@ -103,8 +120,10 @@ def _undisturbed(args: argparse.Namespace, output: Path, cells: int) -> dict[str
 def _killed(args: argparse.Namespace, output: Path, expected: dict[str, Any]) -> None:
     chance = random.Random(args.random)
     log = output.with_suffix(".log")
+    killed = []
     for number in range(1, args.kills + 1):
         sweep = _start(_command(args, output, args.algorithms), log)
+        killed.append(sweep.pid)
         began = time.perf_counter()
         # Anywhere in its share of the grid, and anywhere within a run.
         finished = int(len(expected) * (number - 1 + chance.random()) / (args.kills + 1))
@@ -123,6 +142,7 @@ def _killed(args: argparse.Namespace, output: Path, expected: dict[str, Any]) ->
     ends = {path.parent.name: path.read_text().count(END) for path in output.glob("*/job.log")}
     _check(set(ends.values()) == {1} and len(ends) == len(expected), "none reached its end twice")
     _check(not list(output.rglob("*.part")), "no half-written file is left")
+    _check(all(map(_has_ended, killed)), "no process of a killed sweep is left")
 
 
 def _failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], own: Path) -> None:

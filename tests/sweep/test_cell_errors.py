@@ -15,6 +15,7 @@ from sslbench.config import Settings
 from sslbench.errors import UserError
 from sslbench.sweep import process
 from sslbench.sweep.cell_errors import CellError, KnownError, noted
+from sslbench.sweep.driver import DRIVER
 from sslbench.sweep.folder import STOP, error_file
 from sslbench.sweep.process import train_cell
 
@@ -63,7 +64,7 @@ def test_no_more_gpus_are_looked_for_after_the_first_that_cannot_be_taken(
         raise UserError("a file is in the way of the locks")
 
     monkeypatch.setattr(process, "visible_gpus", closed)
-    monkeypatch.setenv(process.DRIVER, str(os.getpid()))  # of a worker that no scheduler gave its GPUs
+    monkeypatch.setenv(DRIVER, str(os.getpid()))  # of a worker that no scheduler gave its GPUs
     settings = settings_of()
     settings.device = "auto"
     with pytest.raises(UserError, match="in the way"), noted(tmp_path, "first", fail_fast=True):

@@ -20,6 +20,7 @@ from sslbench.config import Settings
 from sslbench.rundir import claimed, in_use
 from sslbench.sweep import process
 from sslbench.sweep.cell_errors import CellError, ElsewhereError
+from sslbench.sweep.driver import DRIVER
 from sslbench.sweep.folder import STOP
 from sslbench.sweep.gpus import Gpu, gpu_slot
 from sslbench.sweep.process import train_cell
@@ -256,7 +257,7 @@ def test_the_cell_sees_its_gpu_alone(
     train_cell(settings, tmp_path)
     assert "sees None" in (settings.directory() / "job.log").read_text(), "device=cpu takes no GPU"
     settings.device, settings.seed = "auto", 1
-    monkeypatch.setenv(process.DRIVER, str(os.getpid()))  # of a worker that no scheduler gave its GPUs
+    monkeypatch.setenv(DRIVER, str(os.getpid()))  # of a worker that no scheduler gave its GPUs
     with gpu_slot([GPU], 1, pause=lambda: None), ThreadPoolExecutor(1) as pool:
         cell = pool.submit(train_cell, settings, tmp_path)
         wait_for(lambda: "waits for a GPU (jobs_per_gpu=1)" in capsys.readouterr().err)

@@ -6,7 +6,6 @@ a sweep safe to start again: see docs/design/sweeps.md.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from sslbench.sweep.combinations import composed
 from sslbench.sweep.folder import error_file, held, writing
 from sslbench.sweep.launching import Launching, settle, wait_until_free
 from sslbench.sweep.overview import Overview, counted, say, show_outcome
-from sslbench.sweep.process import DRIVER, GRACE_SECONDS, terminate_cells
+from sslbench.sweep.process import GRACE_SECONDS, terminate_cells
 from sslbench.text import printable, short
 
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
@@ -100,7 +99,6 @@ def _run(
     Returns:
         How many cells of the sweep are not finished in the end.
     """
-    os.environ[DRIVER] = str(os.getpid())
 
     def stop() -> None:
         """Workers of any launcher, and jobs in a queue, find the file and end or do not begin."""

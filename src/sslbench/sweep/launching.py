@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -12,6 +13,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import final
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from rich.console import Console
@@ -22,6 +24,7 @@ from sslbench.rundir import claimed, in_use, in_words, write_status
 from sslbench.signals import withheld
 from sslbench.sweep.cell_errors import ElsewhereError
 from sslbench.sweep.cells import Cell, Stamp, State
+from sslbench.sweep.driver import DRIVER
 from sslbench.sweep.folder import STOP
 from sslbench.sweep.overview import counted, say
 from sslbench.sweep.task import FOLDER, RUN
@@ -63,7 +66,9 @@ class Launching:
         self._console = console
         self._number = 0
         self._first: dict[Cell, Stamp] = {}
-        self._start = _deaf_workers if hasattr(launcher, "joblib") else contextlib.nullcontext
+        of_joblib = hasattr(launcher, "joblib")
+        self._start = _deaf_workers if of_joblib else contextlib.nullcontext
+        self._trains_here = of_joblib or isinstance(launcher, BasicLauncher)
 
     def run(self, todo: Sequence[Cell]) -> None:
         """Run the cells; those that another process trains are come back to in the end."""
@@ -113,6 +118,8 @@ class Launching:
             f"hydra.sweep.dir={in_quotes(str(self._sweep))}",
             f"+hydra.job.env_set.{FOLDER}={in_quotes(str(Path.cwd()))}",
         ]
+        if self._trains_here:
+            pinned.append(f"+hydra.job.env_set.{DRIVER}={in_quotes(str(os.getpid()))}")
         run = f"+hydra.job.env_set.{RUN}="
         typed = [[*cell.overrides, *pinned, run + in_quotes(cell.run_id)] for cell in batch]
         try:

@@ -31,12 +31,11 @@ from sslbench.rundir import (
 from sslbench.signals import REQUESTS, reachable, terminable, withheld
 from sslbench.sweep.cell_errors import CellError, ElsewhereError, KnownError
 from sslbench.sweep.cells import modified
+from sslbench.sweep.driver import driver, end_with
 from sslbench.sweep.folder import STOP
 from sslbench.sweep.gpus import VISIBLE, Gpu, gpu_slot, visible_gpus
 
 LOG = "job.log"
-#: In the environment of a sweep's workers, its process id.
-DRIVER = "SSLBENCH_SWEEP_PID"
 
 _POLL_SECONDS = 0.5
 #: Time for a cell to write down that it was interrupted, and to close its loggers, before it is killed.
@@ -74,11 +73,13 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
         CellError: it did not reach its end, and could not write that down.
         UserError: it cannot be found out which GPUs are free.
     """
-    driver, stop = _driver(), sweep / STOP
+    stop = sweep / STOP
     directory = settings.directory()
     before = modified(directory / STATUS)
     _refuse_after(stop)
-    ours = os.environ.get(DRIVER) == str(os.getpid()) or driver is not None
+    ours = driver()
+    if ours is not None and ours != os.getpid():
+        end_with(ours)
     gpus = visible_gpus() if ours and settings.device != "cpu" else ()
     if in_use(directory):  # before a place on a GPU is taken for it
         raise ElsewhereError("another process is training it")
@@ -91,12 +92,11 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
             print(f"sslbench: {settings.name} waits for a GPU ({places})", file=sys.stderr, flush=True)
             told_of_waiting = True
         time.sleep(_POLL_SECONDS)
-        _exit_without(driver)
         _refuse_after(stop)
 
     with gpu_slot(gpus, settings.jobs_per_gpu, pause) as gpu:
         _refuse_after(stop)
-        code, error = _run(settings, gpu, driver, stop)
+        code, error = _run(settings, gpu, stop)
     try:
         return _outcome(settings, code, error)
     except KnownError:
@@ -117,21 +117,6 @@ def terminate_cells() -> None:
         process.terminate()
 
 
-def _driver() -> int | None:
-    """The sweep's process, if it started this worker itself, as joblib does.
-
-    Workers of other engines may outlive it: jobs in a queue do not need it.
-    """
-    parent = os.getppid()
-    return parent if os.environ.get(DRIVER) == str(parent) else None
-
-
-def _exit_without(driver: int | None) -> None:
-    """End this worker, and with it its cell, when the sweep is gone: nobody waits for more cells."""
-    if driver is not None and os.getppid() != driver:
-        os._exit(1)
-
-
 def _refuse_after(stop: Path) -> None:
     if stop.exists():
         raise KnownError("not started: the sweep has been stopped")
@@ -146,7 +131,7 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _run(settings: Settings, gpu: Gpu | None, driver: int | None, stop: Path) -> tuple[int, str]:
+def _run(settings: Settings, gpu: Gpu | None, stop: Path) -> tuple[int, str]:
     """The exit code of the cell's process, and the error that it told."""
     context = _context()
     hears, tells = context.Pipe(duplex=False)
@@ -162,7 +147,6 @@ def _run(settings: Settings, gpu: Gpu | None, driver: int | None, stop: Path) ->
         tells.close()
         while process.is_alive() and not stop.exists():
             process.join(_POLL_SECONDS)
-            _exit_without(driver)
     finally:
         _running.discard(process)
         slow = _end(process)
