@@ -17,6 +17,7 @@ from sslbench.text import printable, short
 
 STATUS = "status.json"
 CELLS = "cells.jsonl"
+_ERRORS = "errors"
 _STATES = ("running", "failed", "interrupted")
 _FINISHED = "finished"
 _ERROR_LENGTH = 500  # characters
@@ -48,10 +49,12 @@ class Planned:
     Attributes:
         run: which run it is.
         settings: what it computes but for its seeds; empty in plans of older versions.
+        note: where a worker left an error that the run's folder does not hold; it need not exist.
     """
 
     run: Identity
     settings: Mapping[str, Any]
+    note: Path
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def load_status(folder: Path, planned: Planned | None) -> tuple[MissingRun | Non
     """
     path = folder / STATUS
     run, settings = (planned.run, planned.settings) if planned else (None, {})
+    if planned and (noted := _noted(planned)):
+        return MissingRun(folder, "failed", noted, run, settings), []
     try:
         found = read_object(path)
     except UserError as error:
@@ -115,13 +120,27 @@ def load_status(folder: Path, planned: Planned | None) -> tuple[MissingRun | Non
         except UserError as error:
             warnings.append(str(error))
     status, error_text = found.get("status"), found.get("error")
-    lines = error_text.strip().splitlines() if isinstance(error_text, str) else []
-    error_line = short(printable(lines[0]), _ERROR_LENGTH) if lines else ""
+    error_line = _line(error_text) if isinstance(error_text, str) else ""
     if status == _FINISHED:
         status, error_line = "no result", f"it says that it is finished, but there is no {RESULT}"
     elif status not in _STATES:
         status = "unknown"
     return MissingRun(folder, status, error_line, run, settings), warnings
+
+
+def _noted(planned: Planned) -> str:
+    """The error that a worker left in the folder of the sweep; empty if there is none."""
+    if planned.note.name != f"{planned.run.run_id}.txt":  # the name would lead elsewhere
+        return ""
+    try:
+        return _line(read_text(planned.note))
+    except UserError:
+        return ""
+
+
+def _line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return short(printable(lines[0]), _ERROR_LENGTH) if lines else ""
 
 
 def identity_in_result(path: Path) -> Identity | None:
@@ -170,7 +189,8 @@ def read_cells(path: Path) -> tuple[dict[Path, Planned], list[str]]:
             settings = found.get("settings", {})
             if not isinstance(settings, dict):
                 raise UserError(f"{where}: 'settings' must be an object")
-            cells[path.parent / folder] = Planned(_identity(found.get("run"), f"{where}: run"), settings)
+            run = _identity(found.get("run"), f"{where}: run")
+            cells[path.parent / folder] = Planned(run, settings, path.parent / _ERRORS / f"{run.run_id}.txt")
         except UserError as error:
             wrong.append((number, str(error)))
     warnings = [text for _, text in wrong[:_MOST_WARNINGS]]
