@@ -20,11 +20,11 @@ class Cells:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def cell(self, name: str) -> Cell:
+    def cell(self, name: str, *words: str) -> Cell:
         folder = self.root / name
         folder.mkdir()
         return Cell(
-            (f"name={name}",), folder, {"run_id": name, "steps": STEPS}, {}, self.root / f"{name}.txt"
+            (*words, f"seed={name}"), folder, {"run_id": name, "steps": STEPS}, {}, self.root / f"{name}.txt"
         )
 
     @staticmethod
@@ -71,9 +71,23 @@ def test_every_end_is_a_line(cells: Cells) -> None:
     overview.look()
     lines = printed(overview.console).splitlines()
     assert lines == [
-        f"failed bad: out of [luck] [name=bad]; traceback in {bad.folder / 'job.log'}",
-        "interrupted lost: killed [name=lost]",
+        f"failed bad: out of [luck] [seed=bad]; traceback in {bad.folder / 'job.log'}",
+        "interrupted lost: killed [seed=lost]",
         "[3/5] finished good: test acc 87.50%, 1 failed",
+    ]
+
+
+def test_what_a_name_does_not_tell_is_told(cells: Cells) -> None:
+    slow = cells.cell("slow", "algorithm=vat", "steps=50", "optimizer.lr=1e-4")
+    fast = cells.cell("fast", "algorithm=ict", "steps=50", "optimizer.lr=1e-3", "+a=[1]")
+    overview = Overview([slow, fast], 2, console=plain())
+    cells.finish(slow)
+    overview.look()
+    cells.finish(fast)
+    overview.look()
+    assert printed(overview.console).splitlines() == [
+        "[1/2] finished slow [optimizer.lr=1e-4]: test acc 87.50%",
+        "[2/2] finished fast [optimizer.lr=1e-3 +a=[1]]: test acc 87.50%",
     ]
 
 
@@ -87,7 +101,7 @@ def test_an_error_that_the_folder_of_the_run_does_not_hold_is_told_at_once(cells
     cells.finish(good)
     overview.look()
     assert printed(overview.console).splitlines() == [
-        "failed closed: a file is in the way [name=closed]",
+        "failed closed: a file is in the way [seed=closed]",
         "[1/2] finished good: test acc 87.50%, 1 failed",
     ]
 
@@ -202,7 +216,7 @@ def terminal(width: int) -> Console:
 
 
 def test_on_a_terminal_there_is_a_bar(cells: Cells) -> None:
-    good, running = cells.cell("good"), cells.cell("running [red]")
+    good, running = cells.cell("good"), cells.cell("running [red]", "optimizer.lr=1e-3")
     with Overview([good, running], 2, console=terminal(120)) as overview:
         cells.finish(good)
         cells.status(running, "running")
@@ -210,7 +224,7 @@ def test_on_a_terminal_there_is_a_bar(cells: Cells) -> None:
         overview.look()
     shown = printed(overview.console)
     assert re.search(r"━━ +1/2 runs, 1 running\n", shown)
-    assert "running [red]  step 50/100  val acc 75.00%" in shown
+    assert "running [red]  step 50/100  val acc 75.00%  optimizer.lr=1e-3" in shown
 
 
 @pytest.mark.parametrize("width", [24, 30, 45, 60, 80])

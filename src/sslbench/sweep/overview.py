@@ -28,6 +28,10 @@ _SHOWN = 8
 _LISTED = 50
 #: Columns from which there is a place for a bar.
 _WIDE = 60
+#: Columns from which there is one for what tells runs apart, and its characters.
+_WIDER, _LONGEST = 100, 30
+#: Keys whose values are in the name of a run.
+_NAMED = ("algorithm", "loss", "dataset", "num_labels", "seed")
 _ENDED = (State.FINISHED, State.FAILED, State.INTERRUPTED)
 
 
@@ -54,6 +58,7 @@ class Overview:
         self.states: dict[Cell, tuple[State, str]] = {}
         self._cells = list(cells)
         self._total = total
+        self._words = _words(cells)
         # What an earlier sweep left in a folder is no news of this one.
         self._seen = {cell: cell.stamp() for cell in cells}
         self._mute = False
@@ -121,7 +126,8 @@ class Overview:
                 accuracy = percent(cell.result().get("test_acc"))
                 say(
                     self.console,
-                    f"[{self._done()}/{self._total}] finished {cell}: test acc {accuracy}{self._rest()}",
+                    f"[{self._done()}/{self._total}] finished {cell}{self._apart(cell)}: "
+                    f"test acc {accuracy}{self._rest()}",
                 )
             return
         told = f"{state} {cell}"
@@ -130,6 +136,9 @@ class Overview:
         if state == State.FAILED and not cell.noted():
             told += f"; traceback in {cell.folder / LOG}"
         say(self.console, told)
+
+    def _apart(self, cell: Cell) -> str:
+        return f" [{self._words[cell]}]" if self._words[cell] else ""
 
     def _done(self) -> int:
         counts = Counter(state for state, _ in self.states.values())
@@ -203,7 +212,8 @@ class Overview:
             step = point.get("step", 0)
             if wide:
                 accuracy = f"val acc {percent(point.get('val/acc'))}" if "val/acc" in point else ""
-                rows.append([printable(str(cell)), f"step {step}/{steps}", accuracy])
+                words = [short(self._words[cell], _LONGEST)] if self.console.width >= _WIDER else []
+                rows.append([printable(str(cell)), f"step {step}/{steps}", accuracy, *words])
             else:
                 rows.append([printable(str(cell)), f"{100 * step // max(steps, 1)}%"])
         grid = Table.grid(padding=(0, 2))
@@ -214,6 +224,21 @@ class Overview:
         if len(running) > _SHOWN:
             grid.add_row(Text(f"and {len(running) - _SHOWN} more"))
         return grid
+
+
+def _words(cells: Sequence[Cell]) -> dict[Cell, str]:
+    """Of each cell, the overrides that others do not have and that its name does not tell."""
+    counts = Counter(word for cell in cells for word in cell.overrides)
+    return {
+        cell: printable(
+            " ".join(
+                word
+                for word in cell.overrides
+                if counts[word] < len(cells) and word.partition("=")[0] not in _NAMED
+            )
+        )
+        for cell in cells
+    }
 
 
 def show_outcome(
