@@ -58,7 +58,10 @@ def write_run(
     end = 0.55 + 0.06 * math.log10(labels) + 0.015 * method + chance.gauss(0, 0.01)
     log = curve(chance, end, points)
     step, valid, test = max(log, key=lambda point: point[1])
-    metrics = {"val/acc": valid, "val/ece": 0.05, "val/loss": 0.4, "test/acc": test, "test/ece": 0.05}
+    best, last = (
+        {"val/acc": accs[0], "val/ece": 0.05, "val/loss": 0.4, "test/acc": accs[1], "test/ece": 0.05}
+        for accs in ((valid, test), log[-1][1:])
+    )
     result = {
         "schema": 1, "run_id": f"{group}-s{seed}", "name": f"{algorithm}-s{seed}", "group": group,
         "algorithm": algorithm, "dataset": "cifar10", "model": "wrn_28_2", "loss": loss if method else None,
@@ -67,7 +70,7 @@ def write_run(
         "overrides": [f"algorithm={algorithm}", f"loss={loss}", f"num_labels={labels}"],
         "val_acc_best": valid, "step_best": step, "test_acc": test, "test_acc_last": log[-1][2],
         "test_acc_median20": sorted(point[2] for point in log[-20:])[len(log[-20:]) // 2], "test_ece": 0.05,
-        "test_calibration": calibration(chance), "metrics_best": metrics, "metrics_last": metrics,
+        "test_calibration": calibration(chance), "metrics_best": best, "metrics_last": last,
         "train_seconds": 600 + 90 * method + chance.gauss(0, 20), "steps_per_second": 8.5, "device": "cuda",
         "precision": "bf16", "torch": "2.11.0", "git_commit": 40 * "a",
     }  # fmt: skip
@@ -119,10 +122,13 @@ def main() -> None:
         words = [word for option, name in outputs.items() for word in (option, str(root / name))]
         command = [sys.executable, "-m", "sslbench.report.cli", str(runs), *words]
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        with (root / "warnings").open("wb") as warnings:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=warnings)
+            _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
+        if told := (root / "warnings").read_text():
+            sys.exit(f"not all runs are in the report: {told.splitlines()[0]}")
         if process.returncode:
             sys.exit(f"the command ended with {process.returncode}")
         print(f"{count} runs, {args.points} log points: {seconds:.1f} s, processor {usage.ru_utime:.1f} s")

@@ -221,10 +221,7 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
         if entry.default is MISSING and entry.name not in config:  # by ~steps
             raise UserError(f"{entry.name} is not given: add {entry.name}=...")
     try:
-        missing = sorted(OmegaConf.missing_keys(config))
-        if missing:
-            raise UserError(f"{missing[0]} is not given: add {missing[0]}=...")
-        keys = OmegaConf.to_object(config)
+        keys = _to_object(config)
     except OmegaConfBaseException as error:
         key = f"{error.full_key}: " if error.full_key else ""
         raise UserError(key + str(error).splitlines()[0]) from error
@@ -236,6 +233,22 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     if isinstance(keys.dataset.get("root"), str):
         keys.dataset["root"] = str(Path(keys.dataset["root"]).expanduser().absolute())
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
+
+
+def _to_object(config: DictConfig) -> Any:
+    """The typed object that `config` is, resolved.
+
+    Raises:
+        UserError: a value is missing.
+        OmegaConfBaseException: it does not resolve.
+    """
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException:
+        # Asked for only now: it resolves everything once more, which counts in a sweep of thousands.
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            raise UserError(f"{missing[0]} is not given: add {missing[0]}=...") from None
+        raise
 
 
 def _check_names(node: Mapping[Any, Any], key: str) -> None:
