@@ -57,6 +57,7 @@ def test_of_a_sweep_single_values_are_shown_in_quotes(sslbench: Sslbench, capfd:
         ("model={hidden:ü}", "must be in quotes for Hydra, too\n"),
         ("seed=rnage(0,3)", "Unknown function 'rnage'"),
         ("seed", "an override looks like key=value or group=choice"),
+        ("=3", "an override looks like key=value or group=choice"),
         ("ü=1", "an override looks like key=value or group=choice"),
     ],
 )

@@ -51,6 +51,8 @@ def in_one_line(error: Exception, arguments: Sequence[str]) -> str:
         error: what composing the configuration raised.
         arguments: the command line, from which the other choices are taken to find near keys.
     """
+    if unnamed := [argument for argument in arguments if argument.startswith("=")]:
+        return f"cannot read '{unnamed[0]}': an override looks like key=value or group=choice"
     if str(error).startswith("Config group override must be"):
         return "a group cannot be null: leave it out, or give one of its choices (--help lists them)"
     if not isinstance(error, HydraException | OmegaConfBaseException):

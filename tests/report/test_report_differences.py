@@ -198,3 +198,14 @@ def test_a_difference_that_rounds_to_nothing_has_no_minus(make_run: MakeRun) -> 
     report = Path("report.md").read_text()
     assert "| +0.00 [+0.00, +0.00] n=2 |" in report
     assert "-0.00" not in report
+
+
+def test_runs_in_pairs_count_and_not_splits(make_run: MakeRun) -> None:
+    for split in range(3):
+        for seed in range(5):
+            make_run("vat", seed, 0.9, split_seed=split)
+            make_run("supervised", seed, 0.7, group="all", split_seed=split, val_acc_best=0.7)
+            if not split:
+                make_run("supervised", seed, 0.6, group="one split", val_acc_best=0.8)
+    (beside,) = shown_beside(differences_to_supervised(_groups())[0]).values()
+    assert (beside.baseline.head.group, beside.n) == ("all", 3)

@@ -240,6 +240,12 @@ def test_an_error_that_the_folder_could_not_hold(make_run: MakeRun) -> None:
     note.write_text("runs/never cannot be written (File exists)\nand more\n")
     (missing,) = find_runs([Path("runs")]).missing
     assert (missing.status, missing.error) == ("failed", "runs/never cannot be written (File exists)")
+    # Begun again since, in a sweep of its own.
+    os.utime(note, (1, 1))
+    write_status("never", "running", run)
+    (missing,) = find_runs([Path("runs")]).missing
+    assert (missing.status, missing.error) == ("running", "")
+    (Path("runs") / "never" / "status.json").unlink()
     note.write_text("\n")
     (missing,) = find_runs([Path("runs")]).missing
     assert missing.status == "not started"

@@ -10,6 +10,7 @@ from report_runs import MakeRun
 
 from sslbench.report import Comparison, Group, compare, find_runs, group_runs, ranks, spread
 from sslbench.report.cells import Identity, MissingRun
+from sslbench.report.cli import main
 from sslbench.report.groups import best_by_validation, without_copies
 
 VAT = (0.951, 0.957, 0.943, 0.962)
@@ -176,3 +177,43 @@ def test_of_copies_the_one_with_a_log_stays(make_run: MakeRun) -> None:
     found = _comparison()
     assert [run.folder for run in found.runs] == [whole]
     assert [run.folder for run in found.copies] == [copy]
+
+
+def test_rows_that_share_nothing_are_all_out_of_step(make_run: MakeRun) -> None:
+    for seed in range(3):
+        make_run("vat", seed, 0.9)
+        make_run("ict", seed + 3, 0.8)
+    found = _comparison()
+    assert found.out_of_step == {1, 2}
+    assert found.firsts == set()
+
+
+def test_half_way_through_a_sweep_most_seeds_count(make_run: MakeRun) -> None:
+    for count in range(1, 6):
+        for seed in range(count):
+            make_run(f"method_{count}", seed, 0.9)
+    found = _comparison()
+    assert {group.head.algorithm for group in found.groups if group.number in found.out_of_step} == {
+        "method_1",
+        "method_2",
+    }
+
+
+def test_a_tie_in_validation_is_not_decided_by_test_error(make_run: MakeRun) -> None:
+    for better, worse in (("a", "b"), ("d", "c")):
+        make_run("vat", group=better, test_acc=0.9, val_acc_best=0.8, steps=ord(better))
+        make_run("vat", group=worse, test_acc=0.7, val_acc_best=0.8 + 1e-15, steps=ord(better))
+    found = _comparison()
+    assert _named(found, found.chosen) == {"a", "c"}
+
+
+def test_a_lucky_seed_is_not_chosen(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(3):
+        make_run("supervised", seed, 0.7)
+        make_run("vat", seed, 0.8, group="whole")
+    make_run("vat", 2, 0.9, group="lucky")
+    found = _comparison()
+    assert _named(found, found.chosen) == {"whole"}
+    assert _named(found, found.firsts) == {"whole"}
+    main(["runs"])
+    assert "the only whole one" in capsys.readouterr().out

@@ -251,3 +251,14 @@ def test_nothing_differs_and_nothing_is_shown(finish: Finish) -> None:
     main(["runs", "--html", "page.html", "--out", "report.md", "--latex", "t.tex"])
     for name in ("page.html", "report.md", "t.tex"):
         assert "settings" not in Path(name).read_text().replace("supervised settings", "settings")
+
+
+def test_values_are_compared_before_they_are_shortened(finish: Finish) -> None:
+    one, other = finish("algorithm=vat"), finish("algorithm=vat", "optimizer.eps=1e-7", test_acc=0.8)
+    for folder, middle in ((one, "x"), (other, "y")):
+        _edit(folder, precision=f"{100 * 'a'}{middle}{100 * 'b'}", batch={"labelled": 1, "unlabelled": "1"})
+    _edit(other, batch={"labelled": 1, "unlabelled": 1})
+    for found in _settings():
+        assert "precision=aaa" in found
+        assert "batch.unlabelled=1" in found
+        assert "batch.labelled" not in found

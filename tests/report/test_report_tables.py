@@ -73,7 +73,7 @@ def test_latex(runs: MakeRun) -> None:
         r"\toprule",
         r"\midrule",
         r"\bottomrule",
-        r"\begin{tabular}{rllrrrrrr}",
+        r"\begin{tabular}{rrllrrrrrr}",
         r"\end{tabular}",
     ):
         assert rule in text
@@ -84,7 +84,7 @@ def test_latex(runs: MakeRun) -> None:
     assert r"a\_b \& 50\% \$x\$ \#1 \{\textasciitilde \textasciicircum \textbackslash \}" in text
     # As many cells in each row as in the head.
     rows = [line.replace(r"\&", "") for line in text.splitlines() if line.endswith(r"\\")]
-    assert {row.count("&") for row in rows} == {8}
+    assert {row.count("&") for row in rows} == {9}
     gaps = 100 * (np.array(SUPERVISED) - np.array(VAT))
     low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
     assert f"& [$-${abs(low):.2f}, $-${abs(high):.2f}] &" in text

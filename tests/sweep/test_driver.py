@@ -65,6 +65,8 @@ def test_a_worker_ends_with_its_sweep() -> None:
 
 
 def test_a_worker_whose_sweep_is_gone_already_ends_at_once() -> None:
-    done = subprocess.run([sys.executable, "worker.py", "1"], check=False)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = subprocess.run([sys.executable, "worker.py", str(gone.pid)], check=False)
     assert done.returncode == 1
     assert not Path("outlived").exists()

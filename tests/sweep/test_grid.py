@@ -76,7 +76,7 @@ def test_a_sweep_has_its_folder_for_itself(sslbench: Sslbench, capfd: pytest.Cap
     with held(Path("mine").absolute()):
         (Path("mine") / "stop").touch()
         assert sslbench(*words) == 1
-        assert sorted(path.name for path in Path("mine").iterdir()) == [".lock", "stop"]
+        assert sorted(path.name for path in Path("mine").iterdir()) == [".sweep.lock", "stop"]
     err = capfd.readouterr().err
     assert err.startswith("sslbench: another sweep is running in ")
     assert "give another hydra.sweep.dir" in err
@@ -180,6 +180,12 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     overlaps = [after[0] < before[1] for before, after in pairwise(spans)]
     assert any(overlaps), "side by side, and not each waiting for the other's runs"
     assert len(list((tmp_path / "out" / "sweeps").iterdir())) == 2
+
+
+def test_a_run_in_the_folder_of_the_sweep(sslbench: Sslbench) -> None:
+    assert sslbench("-m", *TINY, "seed=3", "run_dir=x", "hydra.sweep.dir=x") == 0
+    assert Path("x/result.json").exists()
+    assert Path("x/cells.jsonl").exists()
 
 
 def test_a_folder_that_cannot_be_written(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:

@@ -145,6 +145,12 @@ class Clock:
         return self.seconds
 
 
+@pytest.fixture(autouse=True)
+def _looks_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not each second, by a thread of its own, beside the test."""
+    monkeypatch.setattr("sslbench.sweep.overview._SECONDS", 3600.0)
+
+
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
@@ -272,3 +278,16 @@ def test_the_table_that_ends_a_sweep(cells: Cells) -> None:
     assert text.endswith("and 11 more\n")
     show_outcome(3, 4, [lost, *bad[:1]], console, "the launcher cannot start jobs")
     assert printed(console).endswith("failed: bad0: no [luck]\nthe launcher cannot start jobs\n")
+
+
+def test_what_begins_again_before_its_last_point_has_all_of_it_to_do(cells: Cells, now: Clock) -> None:
+    again, waiting = cells.cell("again"), cells.cell("waiting")
+    cells.train(again, 90)  # by an attempt that failed, of which no checkpoint is left
+    overview = Overview([again, waiting], 2, console=plain())
+    cells.status(again, "running")
+    cells.train(again, 0)
+    overview.look()
+    now.seconds = 60.0
+    cells.train(again, 50)
+    # 50 steps in a minute, and 150 to go.
+    assert overview._left() == "about 0:03:00 left"

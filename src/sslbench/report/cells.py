@@ -103,7 +103,7 @@ def load_status(folder: Path, planned: Planned | None) -> tuple[MissingRun | Non
     """
     path = folder / STATUS
     run, settings = (planned.run, planned.settings) if planned else (None, {})
-    if planned and (noted := _noted(planned)):
+    if planned and (noted := _noted(planned)) and not _is_newer(path, planned.note):
         return MissingRun(folder, "failed", noted, run, settings), []
     try:
         found = read_object(path)
@@ -136,6 +136,14 @@ def _noted(planned: Planned) -> str:
         return _line(read_text(planned.note))
     except UserError:
         return ""
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    """Whether a run has been begun after its error was noted."""
+    try:
+        return path.stat().st_mtime_ns > than.stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 def _line(text: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sslbench.report.curves import Curves
 
 _TITLE = "Results"
-# No file of a run has one of these, so that no report is written over one.
+# No file that a report reads has one of these, so that none is written over.
 _ENDINGS = {
     "out": (".md", ".markdown"),
     "html": (".html", ".htm"),
@@ -137,7 +137,7 @@ def _write(path: Path, content: bytes) -> None:
 def _figure(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> bytes:
     from sslbench.report.figures.overview import render_figure
 
-    file_format = args.figure.suffix.lower().removeprefix(".")
+    file_format = Path(os.path.realpath(args.figure)).suffix.lower().removeprefix(".")
     return render_figure(comparison.groups, curves.of, title=printable(args.title), file_format=file_format)
 
 

@@ -117,6 +117,12 @@ def _gap_cells(gap: Difference | None, *, several: bool) -> list[Cell]:
     return [Cell(shown, theirs.mean), Cell(f"{_points(gap.mean)} {sure}", gap.mean)]
 
 
+def _choice(count: int | None) -> str:
+    if count is None:
+        return ""
+    return f"best of {count}" if count > 1 else "the only whole one"
+
+
 def _rank_cell(group: Group, comparison: Comparison) -> Cell:
     rank = comparison.ranks[group.number]
     return Cell(f"{rank}*" if group.number in comparison.out_of_step else str(rank), rank)
@@ -161,7 +167,7 @@ def _summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
         Cell(head.loss or NOTHING),
         Cell(head.model),
         Cell(group.settings),
-        Cell(f"best of {chosen}" if (chosen := comparison.chosen.get(group.number)) else ""),
+        Cell(_choice(comparison.chosen.get(group.number))),
         _whole(head.steps),
         Cell(_seeds(group), len(runs)),
     ]

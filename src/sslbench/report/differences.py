@@ -156,19 +156,20 @@ def differences_to_supervised(groups: Iterable[Group]) -> tuple[list[Difference]
 def shown_beside(differences: Iterable[Difference]) -> dict[int, Difference]:
     """The one difference that stands in each method's row of the summary, by the row's number.
 
-    Of several baselines it is the one with the most pairs, then the one with the best validation accuracy,
-    over the runs of those pairs: the baseline may have been tuned like the method, and other runs of it are
-    no matter of this row.
+    Of several baselines it is the one with the most runs in pairs, then the one with the best validation
+    accuracy, over the runs of those pairs: the baseline may have been tuned like the method, and other runs
+    of it are no matter of this row.
     """
     chosen: dict[int, Difference] = {}
 
-    def order(gap: Difference) -> tuple[int, float, int]:
+    def order(gap: Difference) -> tuple[int, float, str]:
         keys = _errors(gap.method)
-        paired = [run for run in gap.baseline.runs if _key(run) in keys] or gap.baseline.runs
-        return gap.n, spread([run.val_acc_best for run in paired]).mean, -gap.baseline.number
+        paired = [run for run in gap.baseline.runs if _key(run) in keys]
+        accuracy = spread([run.val_acc_best for run in paired or gap.baseline.runs]).mean
+        return -len(paired), -round(accuracy, 12), gap.baseline.head.group
 
     for gap in differences:
         number = gap.method.number
-        if number not in chosen or order(gap) > order(chosen[number]):
+        if number not in chosen or order(gap) < order(chosen[number]):
             chosen[number] = gap
     return chosen

@@ -195,18 +195,29 @@ def ranks(groups: Iterable[Group]) -> dict[int, int]:
 def chosen_variants(groups: Iterable[Group]) -> dict[int, int]:
     """The groups that validation chooses among the variants of their method, with how many it chose from.
 
-    Variants share `Group.method`; of one there is nothing to choose.
+    Variants share `Group.method`; of one there is nothing to choose. Those that lack seeds, which one of them
+    may be lucky with, are left out of the choice while there are others.
     """
+    groups = list(groups)
+    lacking = out_of_step(groups)
     variants: dict[tuple[Task, str, str], list[Group]] = defaultdict(list)
     for group in groups:
         if group.runs:
             variants[group.method].append(group)
-    several = [members for members in variants.values() if len(members) > 1]
-    return {best.number: len(members) for members in several if (best := best_by_validation(members))}
+    found = {}
+    for members in variants.values():
+        whole = [group for group in members if not group.missing and group.number not in lacking]
+        best = best_by_validation(whole or members)
+        if best and len(members) > 1:
+            found[best.number] = len(whole or members)
+    return found
 
 
 def out_of_step(groups: Iterable[Group]) -> set[int]:
-    """The groups that lack seeds or draws of the labels that most groups of their task have, by number."""
+    """The groups that lack a seed or draw of the labels that most groups of their task have, by number.
+
+    Where there is none that most have, all of a task's are: nothing there is compared with its like.
+    """
     by_task: dict[Task, list[Group]] = defaultdict(list)
     for group in groups:
         if group.runs:
@@ -217,13 +228,17 @@ def out_of_step(groups: Iterable[Group]) -> set[int]:
             group.number: frozenset((run.seed, run.split_seed, run.split_hash) for run in group.runs)
             for group in members
         }
-        counts = Counter(draws.values())
-        usual = max(counts, key=lambda draw: (counts[draw], len(draw)))
-        found |= {number for number, draw in draws.items() if not draw >= usual}
+        counts = Counter(draw for has in draws.values() for draw in has)
+        usual = {draw for draw, count in counts.items() if 2 * count > len(members)}
+        found |= {number for number, has in draws.items() if not usual or not has >= usual}
     return found
 
 
+def by_validation(group: Group) -> tuple[float, str]:
+    """What groups with a result are sorted by, the best first: test numbers, and so rows, choose nothing."""
+    return -round(group.val_acc.mean, _DIGITS), group.head.group
+
+
 def best_by_validation(groups: Iterable[Group]) -> Group | None:
-    """The group with the highest mean validation accuracy: test numbers choose nothing."""
-    finished = [group for group in groups if group.runs]
-    return max(finished, key=lambda group: (group.val_acc.mean, -group.number), default=None)
+    """The group with the highest mean validation accuracy."""
+    return min((group for group in groups if group.runs), key=by_validation, default=None)

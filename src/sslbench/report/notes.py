@@ -32,7 +32,7 @@ ON_VARIANTS = (
     "by val.: of several variants of a method, the one with the best mean validation accuracy. It is the one "
     "to quote: to take the one with the lowest test error is to tune on the test images."
 )
-_ON_RANKS = "*: lacks seeds or draws of the labels that most rows of its task have."
+_ON_RANKS = "A rank with *: the row lacks seeds or draws of the labels that most rows of its task have."
 
 
 def on_rows(comparison: Comparison) -> list[str]:

@@ -128,10 +128,11 @@ def _differing(settings: Mapping[int, _Settings]) -> dict[int, dict[str, str]]:
             kinds[key, found.kind(key)].append(row)
     told: dict[int, dict[str, str]] = defaultdict(dict)
     for (key, _), rows in kinds.items():
-        words = {row: _value(settings[row].values[key]) for row in rows if key in settings[row].values}
-        if len(set(words.values())) > 1 or 0 < len(words) < len(rows):
-            for row, word in words.items():
-                told[row][key] = word
+        values = {row: settings[row].values[key] for row in rows if key in settings[row].values}
+        # Compared whole, before what is shown is shortened.
+        if len(set(map(json.dumps, values.values()))) > 1 or 0 < len(values) < len(rows):
+            for row, value in values.items():
+                told[row][key] = _value(value)
     return told
 
 

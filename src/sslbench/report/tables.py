@@ -129,9 +129,7 @@ def latex(comparison: Comparison) -> str:
         in_words = [*texts(row), format_interval(gap.t_interval if gap else None)]
         cells.append([short(text, _LONGEST) for text in in_words])
     whole = pd.DataFrame(cells, columns=[*[column.name for column in columns], _T])
-    numbered = max(comparison.baselines.values(), default=0) > 1  # rows name their baseline
-    left_out = () if numbered else ("#",)
-    table = whole[[name for name in _LATEX_COLUMNS if name in whole and name not in left_out]]
+    table = whole[[name for name in _LATEX_COLUMNS if name in whole]]
     right = {_T, *(column.name for column in columns if column.right)}
     long = len(table) > _ROWS_OF_A_PAGE
     written = table.to_latex(

@@ -16,7 +16,7 @@ from sslbench.errors import UserError
 #: A file of this name ends what runs and keeps the rest from starting.
 STOP = "stop"
 _ERRORS = "errors"
-_LOCK = ".lock"
+_LOCK = ".sweep.lock"  # a run's folder, which may be typed as that of a sweep, has one of its own
 
 
 def error_file(folder: Path, run_id: str) -> Path:

@@ -173,6 +173,8 @@ class Overview:
                 now = steps
             elif state == State.RUNNING:
                 now = self._step(cell)
+                # It may have begun again from before its last log point.
+                first = self._first_steps[cell] = min(first, now)
             else:
                 now = self._last_steps.get(cell, 0)
             done += max(now - first, 0)

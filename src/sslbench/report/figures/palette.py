@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sslbench.report.groups import BASELINE, Group, best_by_validation
+from sslbench.report.groups import BASELINE, Group, best_by_validation, by_validation
 from sslbench.text import short
 
 # Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted: both are
@@ -100,7 +100,7 @@ def best_variants(groups: Iterable[Group]) -> list[Group]:
     for group in groups:
         by_method.setdefault(_method(group), []).append(group)
     best = [found for members in by_method.values() if (found := best_by_validation(members))]
-    return sorted(best, key=lambda group: (-group.val_acc.mean, group.number))
+    return sorted(best, key=by_validation)
 
 
 def first_choice(groups: Iterable[Group]) -> list[Group]:
