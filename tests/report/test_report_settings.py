@@ -44,6 +44,15 @@ def _settings() -> list[str]:
     return [group.settings for group in _comparison().groups]
 
 
+def _plan(*planned: Settings) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """The plan of a sweep below ``runs/``, and the settings that its cells share."""
+    sweep = Path("runs/sweeps/today")
+    sweep.mkdir(parents=True)
+    known: dict[str, dict[str, Any]] = {}
+    write_cells(sweep, [Cell.of(settings, ["typed"], known) for settings in planned])
+    return sweep / "cells.jsonl", known
+
+
 def _edit(folder: Path, **changes: Any) -> None:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
@@ -122,11 +131,8 @@ def test_lists_and_nothing_are_written_as_they_are_typed(finish: Finish) -> None
 
 def test_a_cell_that_never_began_shows_what_was_planned(finish: Finish, settings_of: MakeSettings) -> None:
     finish("algorithm=vat")
-    known: dict[str, dict[str, Any]] = {}
     planned = [settings_of("algorithm=vat", "optimizer.lr=0.5", f"seed={seed}") for seed in (0, 1)]
-    sweep = Path("runs/sweeps/today")
-    sweep.mkdir(parents=True)
-    write_cells(sweep, [Cell.of(settings, ["typed"], known) for settings in planned])
+    _, known = _plan(*planned)
     groups = _comparison().groups
     assert [(group.settings, len(group.runs), len(group.missing)) for group in groups] == [
         ("lr=0.001", 1, 0),
@@ -140,10 +146,7 @@ def test_a_cell_that_never_began_shows_what_was_planned(finish: Finish, settings
 
 def test_a_plan_without_settings_is_a_plan(finish: Finish, settings_of: MakeSettings) -> None:
     finish("algorithm=vat")
-    sweep = Path("runs/sweeps/today")
-    sweep.mkdir(parents=True)
-    write_cells(sweep, [Cell.of(settings_of("algorithm=vat", "optimizer.lr=0.5"), ["typed"], {})])
-    plan = sweep / "cells.jsonl"
+    plan, _ = _plan(settings_of("algorithm=vat", "optimizer.lr=0.5"))
     line = json.loads(plan.read_text())
     del line["settings"]
     plan.write_text(json.dumps(line) + "\n")
@@ -188,15 +191,19 @@ def test_a_foreign_configuration_breaks_nothing(finish: Finish, content: str) ->
     assert warning.endswith("config.yaml is not a run's configuration; its settings are not compared")
 
 
-def test_a_nested_value_without_end_breaks_nothing(finish: Finish, settings_of: MakeSettings) -> None:
+@pytest.mark.parametrize("depth", [400, 900, 20_000])
+def test_a_nested_value_without_end_breaks_nothing(
+    depth: int, finish: Finish, settings_of: MakeSettings
+) -> None:
     finish("algorithm=vat")
-    sweep = Path("runs/sweeps/today")
-    sweep.mkdir(parents=True)
-    write_cells(sweep, [Cell.of(settings_of("algorithm=vat", "optimizer.lr=0.5"), ["typed"], {})])
-    plan = sweep / "cells.jsonl"
-    line = json.loads(plan.read_text())
-    plan.write_text(plan.read_text().replace(json.dumps(line["settings"]), 400 * '{"a":' + "1" + 400 * "}"))
-    assert len(_settings()) == 2
+    plan, _ = _plan(settings_of("algorithm=vat", "optimizer.lr=0.5"))
+    model = json.dumps(json.loads(plan.read_text())["settings"]["model"])
+    nested = depth * '{"a":' + "1" + depth * "}"
+    plan.write_text(plan.read_text().replace(f'"model": {model}', f'"model": {nested}'))
+    main(["runs", "--out", "report.md"])
+    assert Path("report.md").stat().st_size < 20_000
+    # What is nested too deeply for JSON is a warning, and its run unknown.
+    assert len(_settings()) == (1 if depth == 20_000 else 2)
 
 
 def test_a_run_without_a_configuration_is_no_warning(finish: Finish) -> None:
