@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sslbench.report.groups import BASELINE, Group, spread
+from sslbench.report.groups import BASELINE, DIGITS, Group, spread
 from sslbench.report.results import RunResult
 
 LEVEL = 0.95
@@ -166,7 +166,7 @@ def shown_beside(differences: Iterable[Difference]) -> dict[int, Difference]:
         keys = _errors(gap.method)
         paired = [run for run in gap.baseline.runs if _key(run) in keys]
         accuracy = spread([run.val_acc_best for run in paired or gap.baseline.runs]).mean
-        return -len(paired), -round(accuracy, 12), gap.baseline.head.group
+        return -len(paired), -round(accuracy, DIGITS), gap.baseline.head.group
 
     for gap in differences:
         number = gap.method.number

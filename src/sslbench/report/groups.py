@@ -17,7 +17,8 @@ BASELINE = "supervised"
 _LOG = "metrics.jsonl"  # its module imports what the command's help has no need of
 # Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
 _OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
-_DIGITS = 12  # means that differ by less differ in the order of their additions only
+#: Of a mean; means that differ by less differ in the order of their additions only.
+DIGITS = 12
 
 
 class Task(NamedTuple):
@@ -177,15 +178,20 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
     return [Group(number, group.runs, group.missing) for number, group in enumerate(ordered, start=1)]
 
 
-def ranks(groups: Iterable[Group]) -> dict[int, int]:
-    """The rank of each group with a result by mean test error within its `Task`, from 1; ties share it."""
+def _finished_by_task(groups: Iterable[Group]) -> Iterable[list[Group]]:
+    """Of each task, the groups with a result."""
     by_task: dict[Task, list[Group]] = defaultdict(list)
     for group in groups:
         if group.runs:
             by_task[group.task].append(group)
+    return by_task.values()
+
+
+def ranks(groups: Iterable[Group]) -> dict[int, int]:
+    """The rank of each group with a result by mean test error within its `Task`, from 1; ties share it."""
     found = {}
-    for members in by_task.values():
-        errors = {group.number: round(group.test_error.mean, _DIGITS) for group in members}
+    for members in _finished_by_task(groups):
+        errors = {group.number: round(group.test_error.mean, DIGITS) for group in members}
         counts = Counter(errors.values())
         for number, error in errors.items():
             found[number] = 1 + sum(count for other, count in counts.items() if other < error)
@@ -218,12 +224,8 @@ def out_of_step(groups: Iterable[Group]) -> set[int]:
 
     Where there is none that most have, all of a task's are: nothing there is compared with its like.
     """
-    by_task: dict[Task, list[Group]] = defaultdict(list)
-    for group in groups:
-        if group.runs:
-            by_task[group.task].append(group)
     found = set()
-    for members in by_task.values():
+    for members in _finished_by_task(groups):
         draws = {
             group.number: frozenset((run.seed, run.split_seed, run.split_hash) for run in group.runs)
             for group in members
@@ -236,7 +238,7 @@ def out_of_step(groups: Iterable[Group]) -> set[int]:
 
 def by_validation(group: Group) -> tuple[float, str]:
     """What groups with a result are sorted by, the best first: test numbers, and so rows, choose nothing."""
-    return -round(group.val_acc.mean, _DIGITS), group.head.group
+    return -round(group.val_acc.mean, DIGITS), group.head.group
 
 
 def best_by_validation(groups: Iterable[Group]) -> Group | None:
