@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from sslbench import config
+from sslbench.config import schema
 
 
-def settings_from(words: Sequence[str]) -> config.Settings:
+def settings_from(words: Sequence[str]) -> schema.Settings:
     """What `sslbench` would make of `words`."""
-    config.register()
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+    schema.register()
+    with initialize_config_dir(str(schema.conf_dir()), version_base="1.3"):
         composed = compose("config", overrides=list(words), return_hydra_config=True)
     choices = composed.hydra.runtime.choices
     with open_dict(composed):
         del composed["hydra"]
-    return config.from_config(composed, choices, list(words))
+    return schema.from_config(composed, choices, list(words))

@@ -1,7 +1,7 @@
 """How often the report's 95 % intervals of a mean difference hold the true one.
 
 Differences are drawn from a normal distribution and from a skewed one (exponential), a few at a time; each
-time both intervals of `sslbench.report.differences` are worked out.
+time both intervals of `sslbench.report.compare.differences` are worked out.
 
     python benchmarks/interval_coverage.py [--trials 4000] [--seed 0]
 """
@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from sslbench.report.differences import bootstrap_interval, t_interval
+from sslbench.report.compare.differences import bootstrap_interval, t_interval
 
 PAIRS = (2, 3, 5, 10, 20)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
-from sslbench.config import Settings
+from sslbench.config.schema import Settings
 from sslbench.core import Batch, Views
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.splits import Indices, make_split

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from compose import settings_from
 
-from sslbench import config_file
-from sslbench.config import Settings
+from sslbench.config import saved
+from sslbench.config.schema import Settings
 
 LOSSES = ("kl", "mse", "l1", "js", "ce", "huber", "hinge", "cosine")
 STEPS = 6000
@@ -78,7 +78,7 @@ def write_run(
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(result, indent=2))
     (folder / "status.json").write_text('{"status": "finished"}')
-    (folder / "config.yaml").write_text(config_file.save(replace(settings, seed=seed, num_labels=labels)))
+    (folder / "config.yaml").write_text(saved.save(replace(settings, seed=seed, num_labels=labels)))
     lines = [
         {
             "step": step, "images_seen": 150 * step, "train/loss": 0.5, "train/supervised": 0.3,
@@ -120,7 +120,7 @@ def main() -> None:
             "--latex": "t.tex",
         }
         words = [word for option, name in outputs.items() for word in (option, str(root / name))]
-        command = [sys.executable, "-m", "sslbench.report.cli", str(runs), *words]
+        command = [sys.executable, "-m", "sslbench.cli.report_command", str(runs), *words]
         started = time.perf_counter()
         with (root / "warnings").open("wb") as warnings:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=warnings)

@@ -13,14 +13,13 @@ from compose import settings_from
 from ordinary import loader_batches, ordinary_models
 from torch.utils.flop_counter import FlopCounterMode
 
-from sslbench.algorithms.base import AnyAlgorithm, stages_of
-from sslbench.building import build
-from sslbench.config import Settings
+from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
+from sslbench.config.build import build
+from sslbench.config.schema import Settings
 from sslbench.core import Batch, Progress
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.batches import BatchSource
 from sslbench.engine.device import autocast_type, pick_device
-from sslbench.engine.memory import keep_freed_memory
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import (
     CudaGraphs,
@@ -30,7 +29,8 @@ from sslbench.engine.step import (
     set_rates,
     training_step,
 )
-from sslbench.setup import Data, build_models, prepare_data, prepare_process
+from sslbench.run.setup import Data, build_models, prepare_data, prepare_process
+from sslbench.system.memory import keep_freed_memory
 
 #: Network, and the images that it is measured on.
 NETWORKS = {"mlp": "mnist", "cnn": "mnist", "wrn_28_2": "cifar10"}

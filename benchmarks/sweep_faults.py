@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
 def _command(args: argparse.Namespace, output: Path, algorithms: str) -> list[str]:
     seeds = ",".join(map(str, range(args.seeds)))
     return [
-        *(sys.executable, "-m", "sslbench.cli", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2"),
+        *(sys.executable, "-m", "sslbench", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2"),
         *(f"algorithm={algorithms}", f"loss={args.losses}", f"seed={seeds}", f"output_root={output}"),
         *("model=mlp", "model.hidden=[64]", f"steps={args.steps}", f"eval_every={args.steps // 10}"),
         f"checkpoint_every={args.steps // 10}",

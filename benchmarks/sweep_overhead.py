@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
-from sslbench import config
-from sslbench.run import run
+from sslbench.config import schema
+from sslbench.run.train import run
 from sslbench.sweep import task  # noqa: F401  (registers what the configuration refers to)
 from sslbench.sweep.grid import _planned
 
@@ -42,7 +42,7 @@ PLAN += ["optimizer.lr=1e-4,2e-4,5e-4,1e-3,2e-3", "logger=none"]
 
 def _sweep(words: list[str], runs: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "sslbench.cli", "-m", *TINY, *words, f"seed=range(0,{runs})"]
+        command = [sys.executable, "-m", "sslbench", "-m", *TINY, *words, f"seed=range(0,{runs})"]
         began = time.perf_counter()
         subprocess.run([*command, f"output_root={folder}"], check=True, capture_output=True)
         return time.perf_counter() - began
@@ -52,7 +52,7 @@ def _in_process() -> float:
     """Seconds of one run, once all is imported."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        initialize_config_dir(str(config.conf_dir()), version_base="1.3"),
+        initialize_config_dir(str(schema.conf_dir()), version_base="1.3"),
     ):
         began = 0.0
         for seed in range(MANY + 1):
@@ -64,12 +64,12 @@ def _in_process() -> float:
             with open_dict(composed):
                 del composed["hydra"]
             with contextlib.redirect_stdout(io.StringIO()):
-                run(config.from_config(composed, choices, words))
+                run(schema.from_config(composed, choices, words))
         return (time.perf_counter() - began) / MANY
 
 
 def _plan() -> None:
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(schema.conf_dir()), version_base="1.3"):
         master = compose("config", return_hydra_config=True)
         with open_dict(master):
             master.hydra.job.config_name = "config"

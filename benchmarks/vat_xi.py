@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sslbench import config_file
-from sslbench.algorithms.base import Algorithm
+from sslbench.algorithms.protocol import Algorithm
 from sslbench.algorithms.vat import unit_length
-from sslbench.building import build
-from sslbench.engine.weights import load_weights
+from sslbench.config import saved
+from sslbench.config.build import build
 from sslbench.losses import kl
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.setup import build_models, prepare_data, prepare_process
+from sslbench.run.setup import build_models, prepare_data, prepare_process
+from sslbench.rundir.weights import load_weights
 
 LENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 
@@ -41,7 +41,7 @@ def direction(model: nn.Module, images: Tensor, start: Tensor, xi: float) -> Ten
 def main() -> None:
     """Measure and print."""
     directory = Path(sys.argv[1])
-    settings = config_file.load(directory / "config.yaml")
+    settings = saved.load(directory / "config.yaml")
     prepare_process(settings)
     device = torch.device("cpu")
     data = prepare_data(settings, device)

@@ -14,9 +14,9 @@ from typing import Any
 from compose import settings_from
 
 import sslbench.engine.loop
-import sslbench.run
-from sslbench.engine.checkpoint import Checkpoints
-from sslbench.run import run
+import sslbench.run.train
+from sslbench.run.train import run
+from sslbench.rundir.checkpoint import Checkpoints
 
 #: Whole runs at default settings: the default one, one of fast steps and many weights, one of slow steps.
 RUNS = [
@@ -57,7 +57,9 @@ def _seconds_until(words: list[str], ready: Callable[[], bool] | None = None) ->
     """
     began = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-m", "sslbench.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "sslbench", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         while process.poll() is None and not (ready and ready()):
             time.sleep(0.002)
@@ -106,7 +108,7 @@ def overhead_rows(folder: Path, device: str) -> list[str]:
     for words in RUNS:
         settings = settings_from([*words, "logger=none", f"device={device}", f"output_root={folder}"])
         with _Clock() as clock:
-            clock.watch(sslbench.run, "train", "loop")
+            clock.watch(sslbench.run.train, "train", "loop")
             clock.watch(sslbench.engine.loop, "evaluate_all", "evaluation")
             clock.watch(Checkpoints, "save", "checkpoints")
             result = run(settings)

@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
-import fault_table
-from sslbench import cli
-from sslbench.config import Settings, conf_dir, from_config, register
+from helpers import fault_table
+from sslbench.cli import main as cli
+from sslbench.config.schema import Settings, conf_dir, from_config, register
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

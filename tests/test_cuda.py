@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from shipped import ALGORITHMS, OVERRIDES
-from sslbench.algorithms.base import AnyAlgorithm, stages_of
-from sslbench.building import build
-from sslbench.config import Settings
+from helpers.shipped import ALGORITHMS, OVERRIDES
+from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
+from sslbench.config.build import build
+from sslbench.config.schema import Settings
 from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
-from sslbench.run import run
-from sslbench.setup import build_models, prepare_data, prepare_process
+from sslbench.run.setup import build_models, prepare_data, prepare_process
+from sslbench.run.train import run
 from sslbench.tracking.jsonl import JsonlTracker
 
 pytestmark = [

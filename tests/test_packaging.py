@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import sslbench
-from sslbench.config import conf_dir
+from sslbench.config.schema import conf_dir
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ def test_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
 
     # Before the editable install on the path, as in an environment that has the wheel alone.
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    where = [sys.executable, "-c", "import sslbench.config as c; print(c.conf_dir())"]
+    where = [sys.executable, "-c", "import sslbench.config.schema as c; print(c.conf_dir())"]
     found = subprocess.run(where, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
     assert Path(found.stdout.strip()) == tmp_path / "site" / "sslbench" / "conf"
     small = [
@@ -46,7 +46,7 @@ def test_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
         "threads=1",
     ]
     own = ["algorithm=pi_model", "seed=0,1", "output_root=out"]
-    train = [sys.executable, "-m", "sslbench.cli", "-m", *small, *own]
+    train = [sys.executable, "-m", "sslbench", "-m", *small, *own]
     done = subprocess.run(train, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*/result.json"))) == 2

@@ -20,18 +20,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from shipped import ALGORITHMS, OVERRIDES
-from sslbench.algorithms.base import AnyAlgorithm, Examined, Pictured, stages_of
-from sslbench.building import build
-from sslbench.config import Settings, conf_dir, register
+from helpers.shipped import ALGORITHMS, OVERRIDES
+from sslbench.algorithms.protocol import AnyAlgorithm, Examined, Pictured, stages_of
+from sslbench.config.build import build
+from sslbench.config.schema import Settings, conf_dir, register
 from sslbench.core import Batch, Progress, StepOutput
 from sslbench.data.batches import BatchSource
-from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
-from sslbench.run import run
-from sslbench.setup import build_models, prepare_data
+from sslbench.run.setup import build_models, prepare_data
+from sslbench.run.train import run
+from sslbench.rundir.checkpoint import load_checkpoint
 from sslbench.tracking.jsonl import JsonlTracker
 
 CPU = torch.device("cpu")

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
-from small_data import CLASSES, Networks, SmallData, same, weights, without_labels_of
 from torch import Tensor, nn
 
-from sslbench.algorithms.base import Examined, Staged
+from helpers.small_data import CLASSES, Networks, SmallData, same, weights, without_labels_of
 from sslbench.algorithms.label_vectors import LabelVectors
-from sslbench.config import Settings
+from sslbench.algorithms.protocol import Examined, Staged
+from sslbench.config.schema import Settings
 from sslbench.core import Batch, ImageSpec, Progress
 from sslbench.engine.loop import evaluate_all
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.errors import UserError
-from sslbench.models.label_vectors import ClassNetworks, LabelVectorNetworks
+from sslbench.models.label_vector_networks import ClassNetworks, LabelVectorNetworks
 from sslbench.models.targets import AssignedTargets
-from sslbench.run import run
+from sslbench.run.train import run
 
 TEMPERATURE = 0.2
 FORMS = [("shared", True), ("shared", False), ("per_class", True), ("per_class", False)]

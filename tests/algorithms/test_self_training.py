@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
-from small_data import CLASSES, Networks, SmallData, same, weights, without_labels_of
 from torch import Tensor, nn
 
-from sslbench.algorithms.base import Examined, Staged
+from helpers.small_data import CLASSES, Networks, SmallData, same, weights, without_labels_of
+from sslbench.algorithms.protocol import Examined, Staged
 from sslbench.algorithms.self_training import SelfTraining
 from sslbench.core import Batch, Progress, Views
 from sslbench.engine.state import TrainingState

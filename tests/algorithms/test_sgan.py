@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
-from small_data import SmallData, weights
 from torch import Tensor, nn
 
-from sslbench.algorithms.base import Pictured, Staged
+from helpers.small_data import SmallData, weights
+from sslbench.algorithms.protocol import Pictured, Staged
 from sslbench.algorithms.sgan import SGAN
-from sslbench.building import blaming
+from sslbench.config.build import blaming
 from sslbench.core import Batch, ImageSpec, Progress, StepOutput
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslbench.data import order
 from sslbench.data.order import IndexStream
-from sslbench.streams import stream
+from sslbench.seeding import stream
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslbench.data.views import DeviceImages, ImageTransform
-from sslbench.streams import stream
+from sslbench.seeding import stream
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.1, 0.45, 0.7), (0.2, 0.3, 0.9)

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_training import MOMENTUM, Rig, Slope, Stairs, first_weight, halving
 from torch import nn
 
+from helpers.small_training import MOMENTUM, Rig, Slope, Stairs, first_weight, halving
+from sslbench.config.intervals import Interval
 from sslbench.engine import loop
-from sslbench.engine.checkpoint import Checkpoints, load_checkpoint
 from sslbench.engine.evaluation import Calibration, Evaluation, EvaluationSet
 from sslbench.engine.state import Score
 from sslbench.errors import DivergedError
-from sslbench.intervals import Interval
+from sslbench.rundir.checkpoint import Checkpoints, load_checkpoint
 
 NO_GAP = Calibration((1,), (0.5,), (0.5,))
 

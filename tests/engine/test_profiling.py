@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sslbench.config import Settings
-from sslbench.run import run
+from sslbench.config.schema import Settings
+from sslbench.run.train import run
 
 TIMES = ("train_seconds", "steps_per_second", "overrides")
 

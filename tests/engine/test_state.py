@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_training import MOMENTUM, Rig, Stairs, sum_of
 
+from helpers.small_training import MOMENTUM, Rig, Stairs, sum_of
 from sslbench.core import Stage, StepOutput, Views
 from sslbench.engine.state import Score, stage_ends
 from sslbench.errors import UserError

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from stepping import assert_alike, state_of, trained
-from tape import Tape
 from torch._dynamo.utils import counters
 
-from shipped import ALGORITHMS, OVERRIDES
-from sslbench.config import Settings
+from helpers.shipped import ALGORITHMS, OVERRIDES
+from helpers.stepping import assert_alike, state_of, trained
+from helpers.tape import Tape
+from sslbench.config.schema import Settings
 from sslbench.core import Progress
 from sslbench.engine import loop
-from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one
 from sslbench.errors import UserError
-from sslbench.run import run
+from sslbench.run.train import run
+from sslbench.rundir.checkpoint import load_checkpoint
 from sslbench.tracking.jsonl import JsonlTracker
 
 CPU = torch.device("cpu")
@@ -100,7 +100,7 @@ def test_a_run_of_recorded_steps_is_a_run(
     """With evaluations, log points, checkpoints and stages between the replays."""
     words = [f"algorithm={name}", "steps=24", "eval_every=6", "checkpoint_every=5"]
     monkeypatch.setattr(loop, "CudaGraphs", Tape)
-    monkeypatch.setattr("sslbench.run.check_fast_paths", lambda *_: None)
+    monkeypatch.setattr("sslbench.run.train.check_fast_paths", lambda *_: None)
     results = {
         graph: run(settings_of(*words, f"graph={graph}", f"run_dir={tmp_path / graph}"))
         for graph in ("true", "false")
@@ -118,7 +118,7 @@ def test_a_run_of_recorded_steps_goes_on_bit_for_bit(
 ) -> None:
     words = ["algorithm=vat", "steps=24", "eval_every=12", "graph=true", "model.dropout=0.1"]
     monkeypatch.setattr(loop, "CudaGraphs", Tape)
-    monkeypatch.setattr("sslbench.run.check_fast_paths", lambda *_: None)
+    monkeypatch.setattr("sslbench.run.train.check_fast_paths", lambda *_: None)
     whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
     run(whole)
     run_until(broken, 9, monkeypatch)
@@ -135,7 +135,7 @@ def test_a_run_may_go_on_the_other_way(
     words = ["algorithm=supervised", "steps=12", "eval_every=12", f"optimizer={optimizer}"]
     words.append("schedule=cosine")
     monkeypatch.setattr(loop, "CudaGraphs", Tape)
-    monkeypatch.setattr("sslbench.run.check_fast_paths", lambda *_: None)
+    monkeypatch.setattr("sslbench.run.train.check_fast_paths", lambda *_: None)
     whole, begun, gone_on = (
         settings_of(*words, f"graph={graph}", f"run_dir={tmp_path / folder}")
         for graph, folder in (("false", "whole"), (first, "broken"), (str(first == "false"), "broken"))

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from stepping import assert_alike, state_of, trained
 
-from shipped import ALGORITHMS, OVERRIDES
-from sslbench.config import Settings
+from helpers.shipped import ALGORITHMS, OVERRIDES
+from helpers.stepping import assert_alike, state_of, trained
+from sslbench.config.schema import Settings
 from sslbench.core import Progress
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import CudaGraphs, Replayed, Stepper, one_by_one

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import MOMENTUM, Rig, Slope, Stairs, halving
 from torch import Tensor, nn
 
-from sslbench.algorithms.base import AnyAlgorithm
+from helpers.small_training import MOMENTUM, Rig, Slope, Stairs, halving
+from sslbench.algorithms.protocol import AnyAlgorithm
+from sslbench.config.intervals import Interval
 from sslbench.engine import step as engine_step
-from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.step import training_step
 from sslbench.errors import DivergedError
-from sslbench.intervals import Interval
-from sslbench.signals import terminable
+from sslbench.rundir.checkpoint import load_checkpoint
+from sslbench.system.signals import terminable
 
 NEVER = Interval(seconds=1000)
 STEPS = 9

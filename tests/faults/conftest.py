@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile import SECRET, Sentinel, one_line
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from sslbench import config
-from sslbench.config import Settings
-from sslbench.evaluate import main as evaluate
-from sslbench.run import run
+from helpers.hostile import SECRET, Sentinel, one_line
+from sslbench.cli.eval_command import main as evaluate
+from sslbench.config import schema
+from sslbench.config.schema import Settings
+from sslbench.run.train import run
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("trained") / "run"
     typed = ["model=mlp", "model.hidden=[4]", "steps=2", "eval_every=2", "log_every=1", "algorithm=pi_model"]
     typed += ["batch.labelled=10", "batch.unlabelled=10", "logger=none", "device=cpu", f"run_dir={folder}"]
-    config.register()
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+    schema.register()
+    with initialize_config_dir(str(schema.conf_dir()), version_base="1.3"):
         composed = compose("config", overrides=typed, return_hydra_config=True)
     choices = composed.hydra.runtime.choices
     with open_dict(composed):
         del composed["hydra"]
-    settings = config.from_config(composed, choices, typed)
+    settings = schema.from_config(composed, choices, typed)
     run(settings)
     torch.set_flush_denormal(False)
     return settings

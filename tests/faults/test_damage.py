@@ -9,13 +9,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import forked
 import pytest
 
-from sslbench.config import Settings
-from sslbench.engine.checkpoint import load_checkpoint, save_checkpoint
+from helpers import forked
+from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.run import run
+from sslbench.run.train import run
+from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
 from sslbench.tracking.jsonl import JsonlTracker
 
 MakeSettings = Callable[..., Settings]

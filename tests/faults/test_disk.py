@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import forked
 import pytest
 
-from sslbench.config import Settings
-from sslbench.engine.checkpoint import load_checkpoint
+from helpers import forked
+from sslbench.config.schema import Settings
+from sslbench.rundir.checkpoint import load_checkpoint
 
 MakeSettings = Callable[..., Settings]
 Tried = Callable[[int], None]

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hostile import (
+from safetensors.torch import load_file
+
+from helpers.hostile import (
     NOT_JSON,
     REFUSED,
     Sentinel,
@@ -24,13 +26,11 @@ from hostile import (
     torch_files,
     zipped,
 )
-from safetensors.torch import load_file
-
-from sslbench.config import Settings
-from sslbench.engine.checkpoint import load_checkpoint
+from sslbench.cli.eval_command import main as evaluate
+from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.evaluate import main as evaluate
-from sslbench.run import run
+from sslbench.run.train import run
+from sslbench.rundir.checkpoint import load_checkpoint
 
 Tried = Callable[[int], None]
 

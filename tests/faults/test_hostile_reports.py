@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile import NOT_JSON, SECRET, Sentinel, changed, odd_files, one_line
 
-from sslbench.report.cli import main
+from helpers.hostile import NOT_JSON, SECRET, Sentinel, changed, odd_files, one_line
+from sslbench.cli.report_command import main
 
 Tried = Callable[[int], None]
 FORMS = {"html": "r.html", "out": "r.md", "csv": "r.csv", "table": "t.csv", "latex": "r.tex"}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hostile import NOT_JSON, REFUSED, SECRET, Sentinel, odd_files, one_line, remove
 
-from sslbench import config_file
-from sslbench.config import GROUPS, Settings
-from sslbench.evaluate import main as evaluate
+from helpers.hostile import NOT_JSON, REFUSED, SECRET, Sentinel, odd_files, one_line, remove
+from sslbench.cli.eval_command import main as evaluate
+from sslbench.config import saved
+from sslbench.config.schema import GROUPS, Settings
 
 Tried = Callable[[int], None]
 Refused = Callable[..., str]
@@ -38,7 +38,7 @@ def _targets(sentinel: Sentinel) -> list[dict[str, Any]]:
         {"_target_": "os:system", "command": sentinel.command},
         {"_target_": "subprocess.Popen", "args": ["touch", str(sentinel.path)]},
         {"_target_": "builtins.exec", "_args_": [f"open({str(sentinel.path)!r}, 'w')"]},
-        {"_target_": "sslbench.evaluate.sys.modules.popitem"},
+        {"_target_": "sslbench.cli.eval_command.sys.modules.popitem"},
         {"_target_": "hydra.utils.call", "config": {"_target_": "os.system", "command": sentinel.command}},
         {"_target_": "payload.Thing"},
         {"_target_": "payload.Thing", "_partial_": None},
@@ -184,8 +184,8 @@ def test_interpolations(
 def test_what_looks_like_an_interpolation_is_kept(trained: Settings, tmp_path: Path) -> None:
     texts = ["${a}", "\\${a}", "\\\\${a}", "split_seed=${seed}", "${", "a: 'b'", "\ud800", "1e-3", "a\nb\x1b"]
     settings = Settings(**{**vars(trained), "overrides": texts})
-    (tmp_path / "config.yaml").write_text(config_file.save(settings))
-    assert config_file.load(tmp_path / "config.yaml") == settings
+    (tmp_path / "config.yaml").write_text(saved.save(settings))
+    assert saved.load(tmp_path / "config.yaml") == settings
 
 
 def test_targets_of_our_own_are_built_when_trusted(

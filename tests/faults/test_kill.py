@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import forked
 import pytest
 
-from sslbench.config import Settings
+from helpers import forked
+from sslbench.config.schema import Settings
 
 MakeSettings = Callable[..., Settings]
 Tried = Callable[[int], None]

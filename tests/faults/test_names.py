@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from odd_names import CONTROL, NAMES
 
-from sslbench.config import Settings
+from helpers.odd_names import CONTROL, NAMES
+from sslbench.config.file_names import check_folder, file_name
+from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.names import check_folder, file_name
-from sslbench.run import check
+from sslbench.run.train import check
 from sslbench.tracking import WandbTracker
 
 Sslbench = Callable[..., int]
@@ -176,7 +176,7 @@ def test_a_sweep_over_own_choices(
         (settings.directory() / "result.json").write_text(json.dumps({"run_id": settings.run_id}))
         return {"val_acc_best": 0.5}
 
-    monkeypatch.setattr("sslbench.sweep.process.train_cell", trained)
+    monkeypatch.setattr("sslbench.sweep.worker.train_cell", trained)
     typed = ",".join("'" + name.replace("'", "\\'") + "'" for name in names)
     assert sslbench("--config-dir", "own", *TINY, f"algorithm={typed}", "-m") == 0
     out, err = capfd.readouterr()

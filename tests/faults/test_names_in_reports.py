@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from odd_names import CONTROL, NAMES
 
-from sslbench.names import file_name
-from sslbench.report.cli import main as report
+from helpers.odd_names import CONTROL, NAMES
+from sslbench.cli.report_command import main as report
+from sslbench.config.file_names import file_name
 from sslbench.tracking import show_result
 
 Tried = Callable[[int], None]

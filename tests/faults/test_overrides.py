@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from override_grammar import lists
 
-import sslbench.run
-from sslbench import cli
-from sslbench.config import Settings
+import sslbench.run.train
+from helpers.override_grammar import lists
+from sslbench.cli import main as cli
+from sslbench.config.schema import Settings
 
 Sslbench = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -29,7 +29,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end where training would begin."""
 
     def single(checked: Settings) -> dict[str, Any]:
-        sslbench.run.check(checked)
+        sslbench.run.train.check(checked)
         return {"val_acc_best": 0.5}
 
     def cell(checked: Settings, sweep: Path) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         (checked.directory() / "result.json").write_text(json.dumps({"run_id": checked.run_id}))
         return single(checked)
 
-    monkeypatch.setattr("sslbench.run.run", single)
-    monkeypatch.setattr("sslbench.sweep.process.train_cell", cell)
+    monkeypatch.setattr("sslbench.run.train.run", single)
+    monkeypatch.setattr("sslbench.sweep.worker.train_cell", cell)
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def test_a_mistake_of_this_package_is_no_mistake_of_the_user(
     def broken(_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("sslbench.run.run", broken)
+    monkeypatch.setattr("sslbench.run.train.run", broken)
     with pytest.raises(ZeroDivisionError):
         sslbench("model=mlp")
 

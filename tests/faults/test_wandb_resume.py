@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import sslbench
-from wandb_server import WandbServer, serving
+from helpers.wandb_server import WandbServer, serving
 
 #: What the loop tells the tracker, without training: a log point every 10 steps, a picture every 50.
 LIFE = """

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from sslbench.engine.checkpoint import load_checkpoint
+from sslbench.rundir.checkpoint import load_checkpoint
 
 WORDS = ["model=mlp", "model.hidden=[16]", "logger=none", "device=cpu", "threads=1", "run_dir=run"]
 
 
 @pytest.mark.fault("the reader of the output goes away (| head -1)", "the run goes on, and finishes")
 def test_nobody_reads(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "sslbench.cli", *WORDS, "steps=40", "eval_every=2"]
+    words = [sys.executable, "-m", "sslbench", *WORDS, "steps=40", "eval_every=2"]
     line = f"set -o pipefail; {shlex.join(words)} | head -1"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -42,7 +42,7 @@ def test_the_terminal_is_lost(tmp_path: Path) -> None:
 
     words = [*WORDS, "steps=1000000", "eval_every=1000000", "log_every=20", "checkpoint_every=1000s"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sslbench.cli", *words],
+        [sys.executable, "-m", "sslbench", *words],
         cwd=tmp_path,
         stdin=its,
         stdout=its,

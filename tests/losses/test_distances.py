@@ -18,7 +18,7 @@ from scipy.stats import entropy as scipy_entropy
 from torch import Tensor
 
 import sslbench.losses
-from sslbench.building import build
+from sslbench.config.build import build
 from sslbench.losses import ce, entropy, js, kl, l1, mse
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"

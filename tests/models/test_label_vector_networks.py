@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from sslbench.models import label_vectors
-from sslbench.models.label_vectors import ClassNetworks, LabelVectorNetworks, codebook
+from sslbench.models import label_vector_networks
+from sslbench.models.label_vector_networks import ClassNetworks, LabelVectorNetworks, codebook
 
 CHANNELS, PADDINGS = (16, 8, 1), (1, 2, 2)
 
@@ -66,7 +66,7 @@ def test_codebook_is_a_function_of_its_arguments() -> None:
 
 
 def test_an_impossible_codebook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_vectors, "_CANDIDATES", 200)
+    monkeypatch.setattr(label_vector_networks, "_CANDIDATES", 200)
     message = r"found 1 vectors of 1 positive numbers .* 2 classes need one each: raise code_length or max_co"
     with pytest.raises(ValueError, match=message) as error:
         codebook(2, 1, 0.5, 0)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import MakeRun, metrics
+
+from helpers.report_runs import MakeRun, metrics
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from small_sweeps import TINY, Sslbench, add_broken, count, read
 
-from sslbench.sweep.folder import held
+from helpers.small_sweeps import TINY, Sslbench, add_broken, count, read
+from sslbench.sweep.sweep_folder import held
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0,1"]  # 6 runs
 
@@ -87,7 +87,7 @@ def test_the_first_failure_stops_a_sweep_that_nobody_reads(tmp_path: Path) -> No
     own = add_broken(tmp_path)
     words = ["-m", *own, *TINY, "algorithm=broken,supervised", "seed=0,1", "fail_fast=true"]
     words += ["steps=1000000", "eval_every=1000000"]
-    line = f"{sys.executable} -m sslbench.cli {shlex.join(words)} | head -c 1"
+    line = f"{sys.executable} -m sslbench {shlex.join(words)} | head -c 1"
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     subprocess.run(
         ["bash", "-c", line],
@@ -155,7 +155,7 @@ def test_a_preset_needs_no_flag_and_what_is_typed_wins(
 
 
 def sweeps_at_once(words: Sequence[str], folder: Path, count: int) -> list[tuple[int, str]]:
-    command = [sys.executable, "-m", "sslbench.cli", *words]
+    command = [sys.executable, "-m", "sslbench", *words]
     running = [
         subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
-from small_sweeps import TINY, add_broken, read
 
-from sslbench.config import conf_dir
-from sslbench.engine.checkpoint import load_checkpoint
+from helpers.small_sweeps import TINY, add_broken, read
+from sslbench.config.schema import conf_dir
+from sslbench.rundir.checkpoint import load_checkpoint
 
 PATIENCE = 200.0
 
@@ -29,7 +29,7 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
         "RAY_AUTH_MODE": "disabled",  # a key in the home folder is no business of a test
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "sslbench.cli", "-m", *words],
+        [sys.executable, "-m", "sslbench", "-m", *words],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -70,7 +70,7 @@ def test_slurm_is_asked_for_what_the_configuration_says(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{sbatch.parent}:{os.environ['PATH']}", "ASKED": str(asked)}
     words = ["-m", "launcher=slurm", "hydra.launcher.partition=gpu", *TINY, "seed=0,1"]
     done = subprocess.run(
-        [sys.executable, "-m", "sslbench.cli", *words],
+        [sys.executable, "-m", "sslbench", *words],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -170,7 +170,7 @@ def test_interrupted_by_hand(launcher: str, end: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("launcher", ["none", "joblib"])
 def test_a_sweep_outlives_the_shell_that_it_was_typed_in(launcher: str, tmp_path: Path) -> None:
     words = ["-m", f"launcher={launcher}", *TINY, "algorithm=pi_model", "seed=0,1"]
-    line = f"{sys.executable} -m sslbench.cli {shlex.join(words)} > out.log 2>&1 &"
+    line = f"{sys.executable} -m sslbench {shlex.join(words)} > out.log 2>&1 &"
     subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)
     end = time.monotonic() + PATIENCE
     (tmp_path / "out.log").touch()

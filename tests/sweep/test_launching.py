@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sslbench.rundir import claimed, write_status
-from sslbench.sweep.cell_errors import CellError, ElsewhereError
-from sslbench.sweep.cells import Cell, State
+from sslbench.rundir.lock import claimed
+from sslbench.rundir.status import write_status
 from sslbench.sweep.launching import Launching, settle
+from sslbench.sweep.planned_run import Cell, State
+from sslbench.sweep.run_errors import CellError, ElsewhereError
 
 
 class Job:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_sweeps import TINY, Sslbench, planned, read
 
-from sslbench.config import conf_dir
+from helpers.small_sweeps import TINY, Sslbench, planned, read
+from sslbench.config.schema import conf_dir
 
 
 @pytest.mark.parametrize(

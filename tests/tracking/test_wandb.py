@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from wandb.sdk.mailbox import MailboxClosedError
 
-from sslbench.config import conf_dir
+from sslbench.config.schema import conf_dir
 from sslbench.errors import UserError
 from sslbench.tracking import NullTracker, RunInfo, WandbTracker
 

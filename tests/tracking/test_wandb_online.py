@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import wandb
 
+from helpers.wandb_server import ServedRun, WandbServer, serving
 from sslbench.tracking import RunInfo, WandbTracker
-from wandb_server import ServedRun, WandbServer, serving
 
 MakeRun = Callable[..., RunInfo]
 LogTo = Callable[[RunInfo, range, str], ServedRun]

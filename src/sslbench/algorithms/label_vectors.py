@@ -11,7 +11,7 @@ from torch.nn.functional import log_softmax
 
 from sslbench.core import Batch, Examination, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
 from sslbench.errors import UserError
-from sslbench.models.label_vectors import ClassNetworks, LabelVectorNetworks, codebook
+from sslbench.models.label_vector_networks import ClassNetworks, LabelVectorNetworks, codebook
 from sslbench.models.targets import AssignedTargets
 
 NETWORKS = ("shared", "per_class")

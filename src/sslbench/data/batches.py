@@ -11,7 +11,7 @@ from sslbench.core import Batch, Views
 from sslbench.data.order import IndexStream
 from sslbench.data.splits import Split
 from sslbench.data.views import DeviceImages
-from sslbench.streams import stream
+from sslbench.seeding import stream
 
 VIEW_NAMES = ("weak", "clean")
 

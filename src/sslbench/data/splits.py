@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslbench.errors import UserError
-from sslbench.files import write_atomically
+from sslbench.system.atomic_files import write_atomically
 
 Indices = NDArray[np.int64]
 

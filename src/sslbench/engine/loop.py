@@ -11,19 +11,19 @@ from typing import final
 
 import torch
 
-from sslbench.algorithms.base import Examined, Pictured, stages_of
+from sslbench.algorithms.protocol import Examined, Pictured, stages_of
 from sslbench.core import Progress
-from sslbench.engine.checkpoint import Checkpoints
 from sslbench.engine.evaluation import Evaluation, evaluate
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.profiling import profiled
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import TrainingState, stage_ends
 from sslbench.engine.step import CudaGraphs, Replayed, Stepper, one_by_one, set_rates
-from sslbench.engine.weights import cpu_copy
 from sslbench.errors import DivergedError
-from sslbench.signals import Request, Stopped, held
-from sslbench.tracking.base import Tracker
+from sslbench.rundir.checkpoint import Checkpoints
+from sslbench.rundir.weights import cpu_copy
+from sslbench.system.signals import Request, Stopped, held
+from sslbench.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def train(
 ) -> None:
     """Train from `state` to the end of `plan`, in place, stage after stage.
 
-    A request to end (`sslbench.signals`) is answered after the step or the pass that it came in: a checkpoint
-    is written, and then the request is handed on.
+    A request to end (`sslbench.system.signals`) is answered after the step or the pass that it came in: a
+    checkpoint is written, and then the request is handed on.
 
     Raises:
         DivergedError: a loss was NaN or infinite; what was logged and saved before stays.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sslbench.files import write_atomically, write_text_atomically
+from sslbench.system.atomic_files import write_atomically, write_text_atomically
 
 if TYPE_CHECKING:
     from torch.profiler import profile

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sslbench.algorithms.base import AnyAlgorithm, Staged, stages_of
+from sslbench.algorithms.protocol import AnyAlgorithm, Staged, stages_of
 from sslbench.core import Stage, TrainingImages
 from sslbench.data.batches import BatchSource
 from sslbench.engine.meter import StepMeter

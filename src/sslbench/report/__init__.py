@@ -5,14 +5,14 @@ Pandas, matplotlib, scipy, jinja2 and rich are not imported here: the modules th
 
 from __future__ import annotations
 
-from sslbench.report.cells import MissingRun
-from sslbench.report.commands import commands
-from sslbench.report.comparison import Comparison, compare
-from sslbench.report.differences import Difference, differences_to_supervised
-from sslbench.report.finding import Found, find_runs
-from sslbench.report.groups import Group, Spread, group_runs, ranks, spread
-from sslbench.report.markdown import render_markdown
-from sslbench.report.results import RunResult, load_result
+from sslbench.report.compare.comparison import Comparison, compare
+from sslbench.report.compare.differences import Difference, differences_to_supervised
+from sslbench.report.compare.groups import Group, Spread, group_runs, ranks, spread
+from sslbench.report.read.find import Found, find_runs
+from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.results import RunResult, load_result
+from sslbench.report.write.commands import commands
+from sslbench.report.write.markdown import render_markdown
 
 __all__ = [
     "Comparison",

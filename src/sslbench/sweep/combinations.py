@@ -12,12 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sslbench import config
-from sslbench.composition_errors import composing
-from sslbench.config import Settings
+from sslbench.config import schema
+from sslbench.config.hydra_errors import composing
+from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 
-_KEYS = {entry.name for entry in fields(config.Keys)}
+_KEYS = {entry.name for entry in fields(schema.Keys)}
 #: What is read once for the whole sweep.
 _SINGLE = ("launcher", "sweep", "retry_failed", "fail_fast", "jobs_per_gpu")
 
@@ -51,7 +51,7 @@ def composed(
             with composing(overrides):
                 parsed = parser.parse_overrides(overrides)
                 keys, choices = _merged(overrides, parsed, master, loader, shared)
-            yield overrides, config.from_config(keys, choices, list(overrides))
+            yield overrides, schema.from_config(keys, choices, list(overrides))
         except UserError as error:
             yield overrides, str(error)
 
@@ -94,7 +94,7 @@ def _contested(parsed: Sequence[Override]) -> set[str]:
 
 def _is_choice(override: Override) -> bool:
     """Whether it chooses a file of a group; wherever it was typed, Hydra reads files before it sets keys."""
-    return override.key_or_group in config.GROUPS and not isinstance(override.value(), dict)
+    return override.key_or_group in schema.GROUPS and not isinstance(override.value(), dict)
 
 
 def _is_value(override: Override) -> bool:
@@ -104,6 +104,6 @@ def _is_value(override: Override) -> bool:
     return (
         plain
         and head in _KEYS
-        and (bool(dot) or head not in config.GROUPS)
+        and (bool(dot) or head not in schema.GROUPS)
         and not isinstance(override.value(), dict)
     )

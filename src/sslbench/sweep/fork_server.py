@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-from sslbench.signals import REQUESTS
+from sslbench.system.signals import REQUESTS
 
 for _request in REQUESTS:
     signal.signal(_request, signal.SIG_IGN)

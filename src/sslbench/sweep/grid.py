@@ -18,21 +18,21 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from sslbench.composition_errors import composing
-from sslbench.config import Settings
-from sslbench.config_checks import check_values
+from sslbench.config.checks import check_values
+from sslbench.config.file_names import check_folder
+from sslbench.config.hydra_errors import composing
+from sslbench.config.schema import Settings
 from sslbench.errors import SweepError, UserError
-from sslbench.names import check_folder
-from sslbench.run import check
-from sslbench.rundir import in_use
-from sslbench.signals import terminable
-from sslbench.sweep.cells import Cell, State, without_repeats, write_cells
+from sslbench.run.train import check
+from sslbench.rundir.lock import in_use
 from sslbench.sweep.combinations import composed
-from sslbench.sweep.folder import error_file, held, writing
 from sslbench.sweep.launching import Launching, settle, wait_until_free
-from sslbench.sweep.overview import Overview, counted, say, show_outcome
-from sslbench.sweep.process import GRACE_SECONDS, terminate_cells
-from sslbench.text import printable, short
+from sslbench.sweep.monitor import Overview, counted, say, show_outcome
+from sslbench.sweep.planned_run import Cell, State, without_repeats, write_cells
+from sslbench.sweep.sweep_folder import error_file, held, writing
+from sslbench.sweep.worker import GRACE_SECONDS, terminate_cells
+from sslbench.system.signals import terminable
+from sslbench.system.text import printable, short
 
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10

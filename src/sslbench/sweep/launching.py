@@ -18,16 +18,17 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from rich.console import Console
 
-from sslbench.composition_errors import in_quotes
+from sslbench.config.hydra_errors import in_quotes
 from sslbench.errors import UserError
-from sslbench.rundir import claimed, in_use, in_words, write_status
-from sslbench.signals import withheld
-from sslbench.sweep.cell_errors import ElsewhereError
-from sslbench.sweep.cells import Cell, Stamp, State
+from sslbench.rundir.lock import claimed, in_use
+from sslbench.rundir.status import in_words, write_status
 from sslbench.sweep.driver import DRIVER
-from sslbench.sweep.folder import STOP
-from sslbench.sweep.overview import counted, say
+from sslbench.sweep.monitor import counted, say
+from sslbench.sweep.planned_run import Cell, Stamp, State
+from sslbench.sweep.run_errors import ElsewhereError
+from sslbench.sweep.sweep_folder import STOP
 from sslbench.sweep.task import FOLDER, RUN
+from sslbench.system.signals import withheld
 
 _POLL_SECONDS = 0.5
 #: Times in a row that a launcher may lose jobs before any of them has begun.

@@ -15,11 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sslbench import config
-from sslbench.config import Settings
-from sslbench.config_checks import check_values
+from sslbench.config import schema
+from sslbench.config.checks import check_values
+from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.resuming import resumed
+from sslbench.run.resume import resumed
 from sslbench.sweep.gpus import workers
 
 #: In the environment of a job, where the sweep was typed.
@@ -27,7 +27,7 @@ FOLDER = "SSLBENCH_SWEEP_FOLDER"
 #: And the id of the run, as planned.
 RUN = "SSLBENCH_SWEEP_RUN"
 
-config.register()
+schema.register()
 OmegaConf.register_new_resolver("workers", workers, replace=True)
 
 
@@ -37,7 +37,7 @@ def settings_of(composed: DictConfig) -> Settings:
     typed: Any = OmegaConf.to_container(
         context.overrides.task, resolve=False
     )  # `split_seed=${seed}` as it is
-    return config.from_config(composed, context.runtime.choices, list(typed))
+    return schema.from_config(composed, context.runtime.choices, list(typed))
 
 
 def task(composed: DictConfig) -> float:
@@ -55,8 +55,8 @@ def task(composed: DictConfig) -> float:
 
 
 def _cell(composed: DictConfig, sweep: Path) -> dict[str, Any]:
-    from sslbench.sweep.cell_errors import noted
-    from sslbench.sweep.process import train_cell
+    from sslbench.sweep.run_errors import noted
+    from sslbench.sweep.worker import train_cell
 
     planned = os.environ.get(RUN)  # not by Hydra's own sweepers
     fail_fast = OmegaConf.select(composed, "fail_fast", throw_on_resolution_failure=False) is True
@@ -76,12 +76,13 @@ def _single(settings: Settings) -> dict[str, Any]:
     if settings.resume is not None:
         settings = resumed(settings)
     check_values(settings)
-    from sslbench.rundir import FINISHED, finished_result, read_status
+    from sslbench.rundir.result import finished_result
+    from sslbench.rundir.status import FINISHED, read_status
 
     directory = settings.directory()
     result = finished_result(directory, settings)
     if result is None or read_status(directory).get("status") != FINISHED:
-        from sslbench.run import run
+        from sslbench.run.train import run
 
         return run(settings)
     from sslbench.tracking import show_result

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from sslbench.text import printable
-from sslbench.tracking.base import RunInfo
+from sslbench.system.text import printable
+from sslbench.tracking.tracker import RunInfo
 
 _REFRESH_SECONDS = 0.5
 #: The step rate is taken over this many refreshes: long enough to be calm, short enough to forget warm-up.

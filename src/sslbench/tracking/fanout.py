@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.tracking.base import RunInfo, Tracker
+from sslbench.tracking.tracker import RunInfo, Tracker
 
 
 @final

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslbench.errors import UserError
-from sslbench.files import write_text_atomically
-from sslbench.reading import require_file
-from sslbench.tracking.base import RunInfo
+from sslbench.system.atomic_files import write_text_atomically
+from sslbench.system.safe_files import require_file
+from sslbench.tracking.tracker import RunInfo
 
 FILE_NAME = "metrics.jsonl"
 _TAIL_BYTES = 4096

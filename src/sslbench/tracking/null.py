@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.tracking.base import RunInfo
+from sslbench.tracking.tracker import RunInfo
 
 
 @final

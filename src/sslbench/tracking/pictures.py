@@ -10,8 +10,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.files import write_atomically
-from sslbench.tracking.base import RunInfo
+from sslbench.system.atomic_files import write_atomically
+from sslbench.tracking.tracker import RunInfo
 
 FOLDER = "pictures"
 _OWN = re.compile(r".+-(\d{7,})\.png", re.ASCII)

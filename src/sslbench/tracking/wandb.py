@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslbench.errors import UserError, nearest
-from sslbench.text import printable, short
-from sslbench.tracking.base import RunInfo
+from sslbench.system.text import printable, short
+from sslbench.tracking.tracker import RunInfo
 from sslbench.tracking.wandb_id import new_id, save_id, saved_id
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import secrets
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.files import write_text_atomically
-from sslbench.reading import read_text
-from sslbench.tracking.base import RunInfo
+from sslbench.system.atomic_files import write_text_atomically
+from sslbench.system.safe_files import read_text
+from sslbench.tracking.tracker import RunInfo
 
 _FORBIDDEN = set("/\\#?%:")
 _LONGEST = 256

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sslbench.report.compare.groups import Group, Task, spread
+from sslbench.report.figures.captions import sentences, title_of, without_result
 from sslbench.report.figures.drawing import (
     WIDTH,
     Panel,
@@ -18,9 +20,7 @@ from sslbench.report.figures.drawing import (
     to_svg,
 )
 from sslbench.report.figures.palette import Palette, first_choice, labels
-from sslbench.report.figures.words import sentences, title_of, without_result
-from sslbench.report.groups import Group, Task, spread
-from sslbench.report.reading import Calibration
+from sslbench.report.read.fields import Calibration
 
 _FEWEST = 10  # images of a bin that is drawn; the share of fewer is chance
 

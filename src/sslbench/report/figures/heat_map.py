@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from sslbench.report.compare.groups import Group, Task, best_by_validation
+from sslbench.report.figures.captions import title_of
 from sslbench.report.figures.drawing import WIDTH, Panel, look, to_svg
-from sslbench.report.figures.words import title_of
-from sslbench.report.groups import Group, Task, best_by_validation
-from sslbench.text import short
+from sslbench.system.text import short
 
 _NO_LOSS = "none"
 _MOST_ROWS = 40

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sslbench.report.groups import BASELINE, Group, best_by_validation, by_validation
-from sslbench.text import short
+from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, by_validation
+from sslbench.system.text import short
 
 # Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted: both are
 # made for colour-blind readers, whom the markers help where colours repeat.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sslbench.report.comparison import Comparison
-from sslbench.report.curves import Curve
+from sslbench.report.compare.comparison import Comparison
+from sslbench.report.compare.curves import Curve
 from sslbench.report.figures.calibration import calibration_panels
-from sslbench.report.figures.curves import RISE, curve_panels
+from sslbench.report.figures.curve_panels import RISE, curve_panels
 from sslbench.report.figures.drawing import Panel
 from sslbench.report.figures.heat_map import heat_map_panel
-from sslbench.report.figures.labels import label_panels
+from sslbench.report.figures.label_counts import label_panels
 from sslbench.report.figures.palette import Palette
-from sslbench.report.figures.seconds import seconds_panel
+from sslbench.report.figures.training_time import seconds_panel
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,12 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sslbench.report.columns import (
+from sslbench.report.compare.comparison import Comparison
+from sslbench.report.compare.curves import Curves
+from sslbench.report.compare.differences import Difference
+from sslbench.report.compare.groups import Group
+from sslbench.report.figures.sections import figure_sections
+from sslbench.report.write.columns import (
     MISSING_COLUMNS,
     RUN_COLUMNS,
     Cell,
@@ -25,15 +30,10 @@ from sslbench.report.columns import (
     summary_table,
     without_shared,
 )
-from sslbench.report.commands import commands
-from sslbench.report.comparison import Comparison
-from sslbench.report.curves import Curves
-from sslbench.report.differences import Difference
-from sslbench.report.figures.sections import figure_sections
-from sslbench.report.groups import Group
-from sslbench.report.notes import ON_CHOICE, ON_DIFFERENCES, on_rows
-from sslbench.report.text import relative
-from sslbench.text import short
+from sslbench.report.write.commands import commands
+from sslbench.report.write.notes import ON_CHOICE, ON_DIFFERENCES, on_rows
+from sslbench.system.paths import relative
+from sslbench.system.text import short
 
 # What is looked for first, so that it is seen without scrolling.
 _FIRST = (

@@ -1,0 +1,1 @@
+"""The commands ``sslbench``, ``sslbench-eval`` and ``sslbench-report``."""

@@ -1,0 +1,101 @@
+"""What ``sslbench --help`` prints.
+
+Written here and not through Hydra, which takes two seconds to list its groups.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from sslbench.config.schema import conf_dir
+from sslbench.errors import UserError
+
+_WIDTH = 100
+
+_HEAD = """\
+sslbench trains a semi-supervised image classifier and leaves a result to trust.
+
+Usage: sslbench [group=choice ...] [key=value ...]        -m: sweep over comma-separated values
+
+Groups and their choices (group=choice):
+"""
+
+_TAIL = """\
+
+Plain keys (key=value), with their defaults:
+  num_labels, num_valid       labelled and validation images (default: typical of the data set)
+  split_seed=0  seed=0        which images are labelled; everything else that is random
+  steps=1000  eval_every=100  length of the run, steps between evaluations (log_every=50: losses)
+  batch.labelled=50  batch.unlabelled=100
+  device=auto|cpu|cuda  precision=auto|fp32|bf16  threads=N  deterministic=true
+  graph=true  compile=true    faster steps: recorded CUDA graphs, torch.compile
+  checkpoint_every=60s        seconds (60s) or steps (500) between checkpoints
+  profile=true                where the time of a step goes, in the run's folder
+  data_root=DIR               default: $SSLBENCH_DATA, else the user's cache folder
+  output_root=outputs  run_dir=DIR  labelled_in_unlabelled=true
+  resume=DIR                  go on with the run in this folder; so does the command that began it
+
+Sweeps (-m, or sweep=PRESET): every combination of comma-separated values. The same command again
+skips what is finished and goes on with what was interrupted.
+  launcher=joblib|slurm|slurm_local|ray      side by side; default: one after the other
+  retry_failed=true                          try again what failed before
+  fail_fast=true  jobs_per_gpu=1             stop at the first failure; runs on one GPU at a time
+
+Examples:
+  sslbench                                          VAT on digits, which need no download
+  sslbench algorithm=vat dataset=svhn               downloads SVHN on first use
+  sslbench dataset=npz dataset.path=my.npz model=wrn_28_2 num_labels=100
+  sslbench experiment=seeds/vat_mnist seed=1        a published setting, ready made
+  sslbench -m algorithm=pi_model,vat loss=mse,l1,kl,js seed=0,1,2
+  sslbench sweep=losses dataset=mnist launcher=joblib output_root=outputs/losses
+
+Also: --cfg job prints the configuration without training; --config-dir DIR adds your own groups.
+
+sslbench-eval RUN_DIR evaluates a finished run again; sslbench-report DIR compares runs.
+Tab completion: eval "$(sslbench -sc install=bash)"
+"""
+
+
+def groups(folders: list[Path]) -> dict[str, list[str]]:
+    """The groups below `folders` and their choices, each in alphabetical order, without Hydra's own.
+
+    A choice with a folder of its own, such as ``seeds/vat_mnist``, belongs to the group ``experiment/seeds``.
+    """
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.rglob("*.yaml"):
+            group = path.parent.relative_to(folder)
+            if group.parts and group.parts[0] != "hydra":
+                found.setdefault(group.as_posix(), set()).add(path.stem)
+    return {group: sorted(found[group]) for group in sorted(found)}
+
+
+def help_text(config_dir: str | None) -> str:
+    """The whole help.
+
+    Args:
+        config_dir: the folder that ``--config-dir`` adds, if any.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    folders = [conf_dir()]
+    if config_dir is not None:
+        added = Path(config_dir).absolute()
+        if not added.is_dir():
+            raise UserError(f"--config-dir {config_dir}: there is no such folder")
+        folders.append(added)
+    listed = groups(folders)
+    column = max(map(len, listed)) + 2
+    lines = [
+        textwrap.fill(
+            ", ".join(choices),
+            _WIDTH,
+            initial_indent=f"  {group:<{column}}",
+            subsequent_indent=" " * (column + 2),
+            break_on_hyphens=False,
+        )
+        for group, choices in listed.items()
+    ]
+    return _HEAD + "\n".join(lines) + "\n" + _TAIL

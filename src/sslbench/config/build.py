@@ -1,0 +1,152 @@
+"""From a configuration node with ``_target_`` to the object that it describes, checked first."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pkgutil
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+
+from sslbench.config.schema import GROUPS, Node, Settings
+from sslbench.errors import UserError, nearest
+
+
+def check_nodes(settings: Settings) -> None:
+    """Check the arguments of every ``_target_`` against its signature, before anything is built.
+
+    Raises:
+        UserError: an argument is unknown or of the wrong type; the message names its key.
+    """
+    for group in GROUPS:
+        _target(getattr(settings, group), group)
+        _check_node(getattr(settings, group), group)
+    if not isinstance(settings.dataset.get("images"), dict):
+        raise UserError(
+            "dataset.images is not given: the data set's yaml must say how networks see its images, as those "
+            "in conf/dataset do"
+        )
+
+
+def _check_node(node: Node, key: str) -> None:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            _check_node(value, f"{key}.{name}")
+    if "_target_" not in node:
+        return
+    target = _target(node, key)
+    hints, parameters = _signature(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in _arguments(node).items():
+        if name in parameters:
+            _check_type(value, hints.get(name, Any), f"{key}.{name}")
+        elif not open_ended:
+            hint = nearest(name, parameters)
+            raise UserError(f"{key}.{name}: {node['_target_']} takes no argument '{name}'{hint}")
+
+
+def _arguments(node: Node) -> Node:
+    """A node's arguments for its target: without Hydra's words and the sections that only others read."""
+    return {
+        name: value
+        for name, value in node.items()
+        if not (name.startswith("_") and name.endswith("_")) and name not in ("images", "typical", "facts")
+    }
+
+
+def _target(node: Node, key: str) -> Any:
+    if "_target_" not in node:
+        raise UserError(f"{key} has no _target_: it must say what to make, as the yaml files in conf/ do")
+    if not isinstance(node["_target_"], str):
+        raise UserError(f"{key}._target_={node['_target_']} cannot be imported (it is no text)")
+    try:
+        target = pkgutil.resolve_name(node["_target_"])
+    except (ImportError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{key}._target_={node['_target_']} cannot be imported ({error})") from error
+    if not callable(target):
+        raise UserError(f"{key}._target_={node['_target_']} is neither a class nor a function")
+    return target
+
+
+@cache
+def _signature(target: Any) -> tuple[dict[str, Any], dict[str, inspect.Parameter]]:
+    function = target.__init__ if inspect.isclass(target) else target
+    parameters = dict(inspect.signature(target).parameters)
+    try:
+        return typing.get_type_hints(function), parameters
+    except NameError:  # annotations that only a type checker can read; the constructor still checks
+        return {}, parameters
+
+
+def _check_type(value: Any, hint: Any, key: str) -> None:
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+    if isinstance(value, dict) and "_target_" in value:
+        return  # an object of its own, checked by itself
+    try:
+        adapter = TypeAdapter[Any](hint)
+    except PydanticSchemaGenerationError:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    try:
+        # As JSON, a list may stand for a tuple, while a word still may not stand for a number.
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{key}={value}: {first['msg'].lower()}; it takes {_in_words(hint)}") from error
+
+
+def _in_words(hint: Any) -> str:
+    if isinstance(hint, type):
+        return hint.__name__
+    return str(hint).replace("typing.", "").replace("collections.abc.", "")
+
+
+@contextmanager
+def blaming(key: str) -> Iterator[None]:
+    """Turn the `ValueError`, `TypeError` or `ArithmeticError` of a constructor into a line that names `key`.
+
+    Raises:
+        UserError: what was raised within, for people.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(f"{key}: {error}") from error
+
+
+def build(node: Node, key: str, **arguments: Any) -> Any:
+    """Make the object that `node` describes.
+
+    This is not Hydra's ``instantiate``: that would resolve once more what the settings hold resolved already,
+    and so read the environment for a text that only looks like an interpolation.
+
+    Args:
+        node: with ``_target_``, its arguments, and nodes within.
+        key: where the node stands, for the message.
+        arguments: what the run adds (the data's shape, parameters to optimise).
+
+    Raises:
+        UserError: the constructor refused a value, or Hydra could not pass it on; the message names the key.
+    """
+    target = _target(node, key)
+    values = {name: _built(value, f"{key}.{name}") for name, value in _arguments(node).items()}
+    values |= arguments
+    if node.get("_partial_"):
+        return partial(target, **values)
+    try:
+        return target(**values)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        # RuntimeError is what torch raises for a layer of a negative size, or one that no memory holds.
+        raise UserError(f"{key}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _built(value: Any, key: str) -> Any:
+    """`value` with each node in it as the object that it describes."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            return build(value, key)
+        return {name: _built(inner, f"{key}.{name}") for name, inner in value.items()}
+    return [_built(inner, key) for inner in value] if isinstance(value, list) else value

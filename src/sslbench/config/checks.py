@@ -1,0 +1,64 @@
+"""What is wrong with single values of a configuration; found without importing anything heavy."""
+
+from __future__ import annotations
+
+from sslbench.config.file_names import check_folder
+from sslbench.config.intervals import Interval
+from sslbench.config.schema import SEEDS, Settings
+from sslbench.errors import UserError, nearest
+
+#: More than a machine has cores; many more bring it down.
+_MOST_THREADS = 1024
+#: Of steps and the like: the last whole number that a float holds exactly.
+_LARGEST = 2**53
+
+
+def check_values(settings: Settings) -> None:
+    """Check the plain keys; imports nothing heavy.
+
+    Raises:
+        UserError: naming the key and the remedy.
+    """
+    for key in ("data_root", "output_root", "run_dir"):
+        check_folder(getattr(settings, key) or "", key)
+    positive = {
+        "num_labels": settings.num_labels,
+        "num_valid": settings.num_valid,
+        "steps": settings.steps,
+        "eval_every": settings.eval_every,
+        "log_every": settings.log_every,
+        "batch.labelled": settings.batch.labelled,
+        "batch.unlabelled": settings.batch.unlabelled,
+        "jobs_per_gpu": settings.jobs_per_gpu,
+    }
+    if settings.threads is not None:
+        positive["threads"] = settings.threads
+    for key, value in positive.items():
+        if value < 1:
+            raise UserError(f"{key}={value} must be at least 1")
+        if value > _LARGEST:
+            raise UserError(f"{key} must be at most {_LARGEST}")
+    if settings.threads is not None and settings.threads > _MOST_THREADS:
+        raise UserError(f"threads={settings.threads} must be at most {_MOST_THREADS}")
+    facts = settings.dataset.get("facts", {})
+    if not isinstance(facts, dict) or not all(isinstance(fact, int) and fact > 0 for fact in facts.values()):
+        raise UserError("dataset.facts must be whole numbers of at least 1, by name")
+    if "num_classes" in facts:  # of a well-known set: told before it is loaded, or even downloaded
+        from sslbench.data.splits import check_counts
+
+        check_counts(settings.num_labels, settings.num_valid, facts["num_classes"], facts.get("num_train"))
+    for key in SEEDS:
+        if not 0 <= getattr(settings, key) < 2**32:
+            raise UserError(f"{key}={getattr(settings, key)} must be from 0 to {2**32 - 1}")
+    try:
+        Interval.parse(settings.checkpoint_every)
+    except ValueError as error:
+        raise UserError(f"checkpoint_every={error}") from error
+    if settings.resume is not None:
+        raise UserError(
+            "resume takes the folder of one run, and no sweep: the sweep's own command again completes it"
+        )
+    for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
+        value = getattr(settings, key)
+        if value not in allowed:
+            raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{nearest(value, allowed)}")

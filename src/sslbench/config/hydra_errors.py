@@ -1,0 +1,163 @@
+"""Hydra's errors about an override, in one line that names the key and the nearest that exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from sslbench.config.schema import GROUPS, conf_dir
+from sslbench.errors import UserError, nearest
+
+#: Launchers that come with an extra of this package.
+_EXTRAS = {
+    "hydra/launcher/joblib": "parallel",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+}
+
+
+@contextmanager
+def composing(arguments: Sequence[str]) -> Iterator[None]:
+    """Around Hydra's work alone, none of ours: whatever it raises is a mistake in what was typed.
+
+    Args:
+        arguments: the command line.
+
+    Raises:
+        UserError: in one line.
+    """
+    try:
+        yield
+    except Exception as error:  # its parser and OmegaConf raise nearly every kind that Python has
+        raise UserError(in_one_line(error, arguments)) from error
+
+
+def in_one_line(error: Exception, arguments: Sequence[str]) -> str:
+    """Say what is wrong with the command line and what to type instead.
+
+    Args:
+        error: what composing the configuration raised.
+        arguments: the command line, from which the other choices are taken to find near keys.
+    """
+    if unnamed := [argument for argument in arguments if argument.startswith("=")]:
+        return f"cannot read '{unnamed[0]}': an override looks like key=value or group=choice"
+    if str(error).startswith("Config group override must be"):
+        return "a group cannot be null: leave it out, or give one of its choices (--help lists them)"
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        told = " ".join(str(error).split()) or type(error).__name__
+        where = "this command line or a file that it names"
+        return f"Hydra cannot read {where} ({told}); HYDRA_FULL_ERROR=1 says more"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        if extra := _EXTRAS.get(error.missing_cfg_file):
+            return f"{error.missing_cfg_file} is not installed: pip install 'sslbench[{extra}]'"
+        group, choice, options = _choices(error.missing_cfg_file, error.options or [])
+        listed = f" (choices: {', '.join(options)})" if options else ""
+        return f"{group}={choice}: there is no such choice{nearest(choice, options)}{listed}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read '{error.override}': {_unread(error, arguments)}"
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return f"there is no key '{cause.full_key}'{nearest(cause.full_key or '', _known_keys(arguments))}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+    lines = str(error).splitlines() or [""]
+    # Values separated by commas, or a function such as range.
+    several = re.match(
+        r"(?:Ambiguous value for argument|Sweep parameters) (.+?)( requires --multirun)?$", lines[0]
+    )
+    if several:
+        what = f"Ambiguous value for argument {several[1]}"
+        return f"{what}: add -m to sweep over it, or write key=[a,b] for a list"
+    return " ".join(line.strip() for line in lines)
+
+
+def _unread(error: OverrideParseException, arguments: Sequence[str]) -> str:
+    """What is wrong with an override that Hydra's parser does not take."""
+    key, sign, value = error.override.partition("=")
+    if not sign or not re.fullmatch(r"[+~]*[\w./@-]+", key, re.ASCII):
+        return "an override looks like key=value or group=choice"
+    if wrong := re.search(r" while evaluating '.*': (.+)", str(error)):
+        return wrong[1]
+    if any(value.count(opened) != value.count(closed) for opened, closed in ("()", "[]", "{}")):
+        return "a bracket in it is not closed; as text, the value must be in quotes for Hydra, too"
+    example = _quoted(key, value, several=any(flag in arguments for flag in ("-m", "--multirun")))
+    return "text such as this must be in quotes for Hydra, too" + (f": {example}" if example else "")
+
+
+def _quoted(key: str, value: str, *, several: bool) -> str:
+    """An override whose value Hydra takes, as a shell takes it; empty where it is unclear what was meant."""
+    left, inner, right = ("[", value[1:-1], "]") if value.startswith("[") else ("", value, "")
+    if left or several:
+        if re.search(r"[][(){}]", inner):
+            return ""
+        words = [word.strip() if _is_read(word) else in_quotes(word.strip()) for word in inner.split(",")]
+        inner = ",".join(words)
+    elif value.startswith("{"):
+        return ""
+    else:
+        inner = in_quotes(inner)
+    typed = f"{left}{inner}{right}"
+    return shlex.quote(f"{key}={typed}") if typed.isprintable() and _is_read(typed) else ""
+
+
+def _is_read(value: str) -> bool:
+    """Whether Hydra's parser takes the value as it is."""
+    try:
+        OverridesParser.create().parse_override(f"key={value}")
+    except Exception:  # see `composing`
+        return False
+    return True
+
+
+def in_quotes(text: str) -> str:
+    """`text` as a value of Hydra's override grammar."""
+    # A backslash counts as itself, but for one in front of a quote.
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and f"\\{found[2]}"), text)
+    return f'"{escaped}"'
+
+
+def _choices(missing: str, options: Sequence[str]) -> tuple[str, str, list[str]]:
+    """The group and choice of a config file that is not there, and what the group offers, in folders too."""
+    group, _, choice = missing.partition("/")
+    folder = conf_dir() / group
+    if not folder.is_dir():  # one of Hydra's own groups
+        group, _, choice = missing.rpartition("/")
+        return group, choice, list(options)
+    nested = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return group, choice, sorted({*options, *nested})
+
+
+def _known_keys(arguments: Sequence[str]) -> list[str]:
+    """Every key of the configuration that the valid group choices on the command line compose to."""
+    choices = [a for a in arguments if a.partition("=")[0] in GROUPS and "," not in a]
+    own = [b for a, b in pairwise(arguments) if a in ("--config-dir", "-cd")]
+    choices += [f"hydra.searchpath=[file://{Path(folder).absolute()}]" for folder in own]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = compose("config", overrides=choices)
+    except Exception:  # a second mistake, of any kind (see `composing`): hint with what is certain
+        return list(GROUPS)
+    return [*GROUPS, *_keys(composed)]
+
+
+def _keys(node: DictConfig | Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    plain = OmegaConf.to_container(node) if isinstance(node, DictConfig) else node
+    assert isinstance(plain, Mapping)
+    for name, value in plain.items():
+        key = str(name)
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")

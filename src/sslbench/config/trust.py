@@ -1,0 +1,69 @@
+"""What the configuration of somebody else may name: what comes with sslbench, and nothing more."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sslbench.config.schema import GROUPS, Settings, conf_dir
+from sslbench.errors import UserError
+from sslbench.system.safe_files import parse_yaml
+from sslbench.system.text import printable
+
+
+def require_shipped(settings: Settings, source: Path, remedy: str) -> None:
+    """Refuse settings from a file that name a class or function other than those in the shipped ``conf/``.
+
+    Whatever a ``_target_`` names is imported and called. A file that came from somebody else may therefore
+    name what stands at the same key of a shipped file, and nothing more. Imports nothing.
+
+    Args:
+        settings: as `sslbench.config.saved.load` gave them.
+        source: the file, for the message.
+        remedy: what to do if its author is trusted, for the message.
+
+    Raises:
+        UserError: naming the key and its target.
+    """
+    for group in GROUPS:
+        _require_shipped(getattr(settings, group), group, source, remedy)
+
+
+def _require_shipped(value: Any, key: str, source: Path, remedy: str) -> None:
+    if isinstance(value, list):
+        for inner in value:
+            _require_shipped(inner, f"{key}[]", source, remedy)
+    if not isinstance(value, dict):
+        return
+    if "_target_" in value:
+        shipped, target = _shipped().get(key, {}), value["_target_"]
+        known = isinstance(target, str) and target in shipped
+        if not known or value.get("_partial_", False) is not shipped[target]:
+            told = printable(str(target)[:80])
+            raise UserError(
+                f"{source}: {printable(key)}._target_={told} does not come with sslbench, and could run any "
+                f"code; {remedy}"
+            )
+    for name, inner in value.items():
+        _require_shipped(inner, f"{key}.{name}", source, remedy)
+
+
+@cache
+def _shipped() -> dict[str, dict[str, bool]]:
+    """By the key of a node, the targets that shipped files have there, each with its ``_partial_``."""
+    found: dict[str, dict[str, bool]] = {group: {} for group in GROUPS}
+    for group in GROUPS:
+        for path in sorted((conf_dir() / group).glob("*.yaml")):
+            _gather(parse_yaml(path.read_text(encoding="utf-8"), str(path)), group, found)
+    return found
+
+
+def _gather(value: Any, key: str, found: dict[str, dict[str, bool]]) -> None:
+    if isinstance(value, str) and value[2:-1] in GROUPS and value == f"${{{value[2:-1]}}}":
+        found[key] = found[value[2:-1]]  # such as `distance: ${loss}`
+    elif isinstance(value, dict):
+        if "_target_" in value:
+            found.setdefault(key, {})[value["_target_"]] = value.get("_partial_", False)
+        for name, inner in value.items():
+            _gather(inner, f"{key}.{name}", found)

@@ -1,0 +1,138 @@
+"""Accuracy over steps: reading the ``metrics.jsonl`` of each run once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslbench.errors import UserError
+from sslbench.report.compare.groups import Group
+from sslbench.report.read.fields import read_text
+from sslbench.report.read.results import RESULT, RunResult
+from sslbench.system.paths import relative
+from sslbench.tracking.jsonl import FILE_NAME
+
+TEST, VALID = "test/acc", "val/acc"
+Points = dict[int, tuple[float, float]]  # test and validation accuracy by step
+_LARGEST_STEP = 2**53  # the last whole number that a float holds exactly
+_TOLERANCE = 1e-9  # of an accuracy that was written twice
+
+
+def read_curves(run: RunResult) -> Points:
+    """Test and validation accuracy (fractions) of one run by step, ascending.
+
+    Points without both accuracies are left out. Should a step have been logged twice, the later line counts.
+
+    Raises:
+        UserError: ``metrics.jsonl`` is missing or damaged, or is not the whole log of `run`.
+    """
+    path = run.folder / FILE_NAME
+    points: Points = {}
+    for number, line in enumerate(read_text(path).rstrip("\n").splitlines(), start=1):
+        point = _point(line)
+        if point is None:
+            raise UserError(f"{relative(path)}, line {number}: not a log point")
+        step, test, valid = point
+        if test is not None and valid is not None:
+            points[step] = (test, valid)
+    _require_whole(run, points, relative(path))
+    return dict(sorted(points.items()))
+
+
+def _require_whole(run: RunResult, points: Points, where: str) -> None:
+    # A result is written after the last step, which is always evaluated: the log ends where the result does.
+    if not points:
+        raise UserError(f"{where} has no step with {TEST} and {VALID}")
+    last = max(points)
+    if last != run.steps:
+        raise UserError(f"{where}: the last evaluation is that of step {last}, not of step {run.steps}")
+    acc = points[last][0]
+    if abs(acc - run.test_acc_last) > _TOLERANCE:
+        raise UserError(f"{where}: the last {TEST} is {acc}, but {run.test_acc_last} in {RESULT}")
+
+
+def _point(line: str) -> tuple[int, float | None, float | None] | None:
+    """Step, test and validation accuracy; a number that is absent or was not finite is None."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    step, test, valid = found.get("step"), found.get(TEST), found.get(VALID)
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LARGEST_STEP:
+        return None
+    return (step, test, valid) if all(map(_is_share, (test, valid))) else None
+
+
+def _is_share(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy (percent) of a group over the steps that all its runs have.
+
+    Attributes:
+        steps: ascending.
+        mean: test accuracy, mean over the runs.
+        low: lowest test accuracy of a run.
+        high: highest test accuracy of a run.
+        valid: validation accuracy, mean over the runs.
+        n: runs in it.
+    """
+
+    steps: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    valid: NDArray[np.float64]
+    n: int
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of many groups.
+
+    Attributes:
+        of: by the number of the group; groups that cannot be drawn are not in it.
+        warnings: a line for each run or group that was left out.
+    """
+
+    of: dict[int, Curve] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def gather_curves(groups: Iterable[Group]) -> Curves:
+    """Read the curves of every run; one that is damaged is left out with a warning."""
+    found = Curves()
+    for group in groups:
+        curves = []
+        for run in group.runs:
+            try:
+                curves.append(read_curves(run))
+            except UserError as error:
+                found.warnings.append(f"{error}: left out of the curves")
+        if not curves:
+            continue
+        # Only steps that every run has: a mean over fewer seeds would jump where one is missing.
+        steps = [step for step in curves[0] if all(step in curve for curve in curves[1:])]
+        if not steps:
+            found.warnings.append(
+                f"group '{group.head.group}': no step was evaluated in all of its runs; "
+                "left out of the curves"
+            )
+            continue
+        shares = np.array([[curve[step] for step in steps] for curve in curves])
+        test, valid = 100 * shares[..., 0], 100 * shares[..., 1]
+        lowest, mean, highest = test.min(axis=0), test.mean(axis=0), test.max(axis=0)
+        found.of[group.number] = Curve(
+            np.array(steps), mean, lowest, highest, valid.mean(axis=0), len(curves)
+        )
+    return found

@@ -1,0 +1,54 @@
+"""What several figures say in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sslbench.report.compare.groups import Group, Task
+from sslbench.system.text import short
+
+
+def title_of(task: Task) -> str:
+    """The task above a panel, whatever the name of its data set."""
+    return str(task._replace(dataset=short(task.dataset, 40)))
+
+
+def not_drawn(count: int, what: str) -> str:
+    """A sentence on `count` configurations that lack `what`; empty if there are none."""
+    if not count:
+        return ""
+    return (
+        f"{count} configuration has no {what} and is not drawn."
+        if count == 1
+        else f"{count} configurations have no {what} and are not drawn."
+    )
+
+
+def without_result(groups: Sequence[Group]) -> str:
+    """A sentence on how many of `groups` have nothing to draw; empty if there are none."""
+    return not_drawn(sum(not group.runs for group in groups), "result")
+
+
+def hollow(drawn: Sequence[Group]) -> str:
+    """A sentence on the points that are a mean over fewer seeds than planned; empty if there are none."""
+    count = sum(is_partial(group) for group in drawn)
+    return f"Hollow: some of its seeds are missing ({_points(count)})." if count else ""
+
+
+def crossed(count: int) -> str:
+    """A sentence on what was planned and has no result; empty if there is none."""
+    return f"Cross: planned, without a result ({_points(count)})." if count else ""
+
+
+def is_partial(group: Group) -> bool:
+    """Whether some of its seeds have a result and others have none."""
+    return bool(group.runs and group.missing)
+
+
+def sentences(*texts: str) -> str:
+    """Those that are not empty, as one text."""
+    return " ".join(text for text in texts if text)
+
+
+def _points(count: int) -> str:
+    return "1 point" if count == 1 else f"{count} points"

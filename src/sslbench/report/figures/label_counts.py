@@ -1,0 +1,143 @@
+"""Test accuracy against the number of labels."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from sslbench.report.compare.groups import BASELINE, Group, best_by_validation
+from sslbench.report.figures.captions import crossed, hollow, is_partial, not_drawn, sentences
+from sslbench.report.figures.drawing import HEIGHT, Panel, label_of, legend, look, panel_axes, to_svg
+from sslbench.report.figures.palette import MOST_CURVES, Palette, Style
+from sslbench.system.text import short
+
+_Setting = tuple[str, str, int, int]  # data set, model, validation images, steps
+_Lines = dict[str, dict[int, Group | None]]  # by algorithm and number of labels; None: planned, no result
+_CROSS = 6.0  # points that a cross needs
+
+
+def label_panels(groups: Sequence[Group], palette: Palette, name: str) -> list[Panel]:
+    """A panel for each data set, model, validation images and steps where a method has several label counts.
+
+    At each number the variant of a method with the best validation accuracy counts. There are at most eight
+    methods, the best by validation accuracy at the largest number of labels, beside the baseline. The line of
+    a method is broken where it was planned and has no result.
+    """
+    settings: dict[_Setting, list[Group]] = defaultdict(list)
+    for group in groups:
+        if group.head.num_labels > 0:
+            head = group.head
+            settings[head.dataset, head.model, head.num_valid, head.steps].append(group)
+    panels = []
+    for place, (setting, members) in enumerate(sorted(settings.items())):
+        lines = {algorithm: points for algorithm, points in _lines(members).items() if len(points) > 1}
+        if any(len(_known(points)) > 1 for points in lines.values()):
+            panels.append(_panel(setting, members, lines, palette, f"{name}-{place}"))
+    return panels
+
+
+def _lines(groups: Sequence[Group]) -> _Lines:
+    """Of each algorithm the best variant at each number of labels, in ascending order."""
+    variants: dict[tuple[str, int], list[Group]] = defaultdict(list)
+    for group in groups:
+        variants[group.head.algorithm, group.head.num_labels].append(group)
+    lines: _Lines = defaultdict(dict)
+    for (algorithm, count), members in sorted(variants.items()):
+        lines[algorithm][count] = best_by_validation(members)
+    return lines
+
+
+def _known(points: Mapping[int, Group | None]) -> list[Group]:
+    return [group for group in points.values() if group]
+
+
+def _order(lines: _Lines) -> list[str]:
+    """The algorithms, from the best at its largest number of labels to those without any result."""
+
+    def last(algorithm: str) -> float:
+        known = _known(lines[algorithm])
+        return known[-1].val_acc.mean if known else -1.0
+
+    return sorted(lines, key=last, reverse=True)
+
+
+def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: Palette, name: str) -> Panel:
+    dataset, model, num_valid, steps = setting
+    order = _order(lines)
+    shown = [algorithm for algorithm in order if algorithm != BASELINE][:MOST_CURVES]
+    left = len(order) - len(shown) - (BASELINE in lines)
+    shown += [BASELINE] if BASELINE in lines else []
+    title = f"{short(dataset, 40)}, {short(model, 40)}, {num_valid} validation images, {steps} steps"
+    lines = {algorithm: lines[algorithm] for algorithm in shown}
+    counts = sorted({count for points in lines.values() for count in points})
+    styles = {group.head.algorithm: palette.of(group) for group in groups}
+    with look(name):
+        figure, axes = panel_axes([short(algorithm, 28) for algorithm in shown], 3)
+        for algorithm, points in lines.items():
+            _draw_line(axes, points, styles[algorithm], short(algorithm, 28))
+        crosses = _draw_crosses(figure, axes, lines, styles)
+        axes.set_xscale("log")
+        margin = (counts[-1] / counts[0]) ** 0.05
+        axes.set_xlim(counts[0] / margin, counts[-1] * margin)  # a cross may be beyond all points
+        axes.xaxis.set_major_locator(FixedLocator([float(count) for count in counts]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlabel("labelled images")
+        axes.set_ylabel("test accuracy (%)")
+        legend(axes, 3)
+        caption = sentences(
+            "Mean over seeds, bars: one sample standard deviation. Of each method the variant with the best "
+            "validation accuracy at that number of labels.",
+            hollow([group for points in lines.values() for group in _known(points)]),
+            crossed(crosses),
+            not_drawn(_beside_others(groups, lines), "result"),
+            f"The best {MOST_CURVES} methods; {left} more are in the table." if left else "",
+        )
+        return Panel(title, caption, to_svg(figure, name, f"Test accuracy against labels. {title}"))
+
+
+def _beside_others(groups: Sequence[Group], lines: _Lines) -> int:
+    """How many configurations without a result leave no cross, since another variant has one."""
+    heads = [group.head for group in groups if not group.runs]
+    return sum(lines.get(head.algorithm, {}).get(head.num_labels) is not None for head in heads)
+
+
+def _draw_line(axes: Axes, points: Mapping[int, Group | None], own: Style, name: str) -> None:
+    axes.errorbar(
+        list(points),
+        [100 * (1 - group.test_error.mean) if group else math.nan for group in points.values()],
+        yerr=[100 * (group.test_error.std or 0) if group else math.nan for group in points.values()],
+        color=own.colour,
+        marker=own.marker,
+        markersize=4,
+        linewidth=1.5,
+        capsize=2,
+        label=label_of(name),
+    )
+    for count, group in points.items():
+        if group and is_partial(group):
+            y = 100 * (1 - group.test_error.mean)
+            axes.plot(count, y, color=own.colour, marker=own.marker, markersize=4, markerfacecolor="white")
+
+
+def _draw_crosses(figure: Figure, axes: Axes, lines: _Lines, styles: Mapping[str, Style]) -> int:
+    """A cross at the bottom for each number of labels without a result, above those of other methods."""
+    at: Counter[int] = Counter()
+    for algorithm, points in lines.items():
+        for count, group in points.items():
+            if group is None:
+                up = ScaledTranslation(0, _CROSS * (at[count] + 0.8) / 72, figure.dpi_scale_trans)
+                (cross,) = axes.plot(count, 0, "x", transform=axes.get_xaxis_transform() + up)
+                cross.set(color=styles[algorithm].colour, markersize=5, markeredgewidth=1.6)
+                at[count] += 1
+    if at:  # room for the crosses below the lines
+        low, high = axes.get_ylim()
+        share = min(_CROSS * (max(at.values()) + 0.5) / 72 / HEIGHT, 0.5)
+        axes.set_ylim(low - share / (1 - share) * (high - low), high)
+    return at.total()

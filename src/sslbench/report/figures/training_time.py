@@ -1,0 +1,98 @@
+"""Test accuracy against training time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+from sslbench.report.compare.groups import Group, Task, spread
+from sslbench.report.figures.captions import (
+    hollow,
+    is_partial,
+    not_drawn,
+    sentences,
+    title_of,
+    without_result,
+)
+from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
+from sslbench.report.figures.palette import Palette
+from sslbench.system.text import short
+
+_LOG_FROM = 5.0  # ratio of the longest to the shortest time from which the axis is logarithmic
+_NAMED = 8  # points of a panel up to which each says its distance
+_MOST_METHODS = 24  # entries of a legend
+
+
+def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel | None:
+    """A point for each configuration of a task; None where there are fewer than two, or no time is known."""
+    drawn = [group for group in groups if group.runs and _seconds(group) > 0]
+    if len(drawn) < 2:
+        return None
+    with look(name):
+        networks = {group.head.model for group in drawn}
+        entries = {
+            group.number: short(
+                f"{group.head.algorithm}, {group.head.model}" if len(networks) > 1 else group.head.algorithm,
+                28,
+            )
+            for group in drawn
+        }
+        figure, axes = panel_axes(list(dict.fromkeys(entries.values()))[:_MOST_METHODS], 3)
+        named: set[str] = set()
+        for group in drawn:
+            own, name_of = palette.of(group), entries[group.number]
+            x, y = _seconds(group), 100 * (1 - group.test_error.mean)
+            if name_of not in named and len(named) < _MOST_METHODS:
+                # A point of its own, which is filled whether or not the first of the method is.
+                axes.plot(
+                    [],
+                    [],
+                    linestyle="none",
+                    color=own.colour,
+                    marker=own.marker,
+                    markersize=5,
+                    label=label_of(name_of),
+                )
+            named.add(name_of)
+            axes.errorbar(
+                x,
+                y,
+                yerr=100 * (group.test_error.std or 0),
+                color=own.colour,
+                marker=own.marker,
+                markersize=5,
+                markerfacecolor="white" if is_partial(group) else own.colour,
+                linestyle="none",
+                elinewidth=0.8,
+                alpha=0.85,
+            )
+            if len(drawn) <= _NAMED and group.head.loss:
+                axes.annotate(
+                    short(group.head.loss, 12), (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7
+                )
+        times = [_seconds(group) for group in drawn]
+        if max(times) / min(times) > _LOG_FROM:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlabel("training time, mean over seeds (s)")
+        axes.set_ylabel("test accuracy (%)")
+        legend(axes, 3)
+        caption = sentences(
+            "A point for each configuration: mean over seeds, bars: one sample standard deviation.",
+            hollow(drawn),
+            without_result(groups),
+            not_drawn(sum(bool(group.runs) for group in groups) - len(drawn), "training time"),
+        )
+        devices = sorted({run.device for group in drawn for run in group.runs})
+        if len(devices) > 1:
+            caption += f" The times are from {len(devices)} kinds of device and not comparable throughout."
+        title = title_of(task)
+        return Panel(title, caption, to_svg(figure, name, f"Test accuracy against seconds. {title}"))
+
+
+def _seconds(group: Group) -> float:
+    return spread([run.train_seconds for run in group.runs]).mean

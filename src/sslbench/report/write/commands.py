@@ -1,0 +1,68 @@
+"""The shell lines that repeat a group of runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sslbench.report.compare.groups import Group
+from sslbench.report.read.results import RunResult
+from sslbench.system.text import printable
+
+# Left out of commands: seeds, which are listed together, the folders of one person's machine, and how a
+# sweep was run.
+_NOT_REPEATED = (
+    *("seed", "split_seed", "run_dir", "output_root", "data_root"),
+    *("launcher", "retry_failed", "fail_fast", "jobs_per_gpu"),
+)
+
+
+def _override_key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _is_repeated(override: str) -> bool:
+    key = _override_key(override)
+    return key not in _NOT_REPEATED and not key.startswith(("hydra.", "hydra/"))
+
+
+def _sweep(typed: Sequence[str], split_seeds: Sequence[int], seeds: Sequence[int]) -> str:
+    sweep = ["-m"] if len(split_seeds) > 1 or len(seeds) > 1 else []
+    draws = {"split_seed": split_seeds, "seed": seeds}
+    values = [f"{key}={','.join(map(str, drawn))}" for key, drawn in draws.items() if drawn]
+    return printable(shlex.join(["sslbench", *sweep, *typed, *values]))
+
+
+def commands(group: Group) -> list[str]:
+    """The shell lines that run the group again, quoted; split seeds are listed where typed or different.
+
+    The folders ``run_dir``, ``output_root`` and ``data_root`` are left out: they change no number.
+
+    Where each run's split seed is its seed, the line says so once. Otherwise one line is enough, unless
+    the runs were typed in more than one way, or their seeds and split seeds do not form the full grid that
+    a sweep runs. A group without a finished run has none: what was typed is in results only.
+    """
+    by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
+    for run in group.runs:
+        typed = filter(_is_repeated, run.overrides)
+        by_typed[tuple(typed)].append(run)
+    list_split = len({run.split_seed for run in group.runs}) > 1 or any(
+        _override_key(override) == "split_seed" for run in group.runs for override in run.overrides
+    )
+    lines = []
+    for typed_once, runs in by_typed.items():
+        if list_split and all(run.split_seed == run.seed for run in runs):
+            lines.append(_sweep([*typed_once, "split_seed=${seed}"], [], [run.seed for run in runs]))
+            continue
+        seeds_of: dict[int, list[int]] = defaultdict(list)
+        for run in runs:  # sorted by seed, as in the group
+            seeds_of[run.split_seed].append(run.seed)
+        grids: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for split_seed in sorted(seeds_of):
+            grids[tuple(seeds_of[split_seed])].append(split_seed)
+        lines += [
+            _sweep(typed_once, split_seeds if list_split else [], seeds)
+            for seeds, split_seeds in grids.items()
+        ]
+    return lines

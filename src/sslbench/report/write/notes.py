@@ -1,0 +1,76 @@
+"""Sentences that say how far the numbers can be trusted, the same in every form of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sslbench.report.compare.comparison import Comparison
+from sslbench.report.compare.groups import Group
+
+ON_CHOICE = (
+    "The best step of each run was chosen on the validation images alone; the test images were only "
+    "evaluated and reported."
+)
+ON_DIFFERENCES = (
+    "Test error of the method minus that of supervised training with the same data, labels, validation "
+    "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
+    "pairs that both sides have; where several splits have several seeds each, the differences are averaged "
+    "within each split first, and the pairs are the splits. The bootstrap interval is the 95 % percentile "
+    "interval over 9,999 resamples of the pairs; with few pairs it is too short: of three pairs it covers "
+    "the true difference in three cases of four (docs/design/comparison.md). Student's t interval, which "
+    "supposes normal differences, is the more cautious. Neither is corrected for the number of rows, and "
+    "there is none where all differences are equal. Without a pair the means are compared, with Welch's "
+    "standard error."
+)
+ON_BOOTSTRAP = (
+    "With few pairs the bootstrap interval is too short: of three it covers the true difference in three "
+    "cases of four. Student's t interval is the more cautious."
+)
+
+
+ON_VARIANTS = (
+    "by val.: of several variants of a method, the one with the best mean validation accuracy. It is the one "
+    "to quote: to take the one with the lowest test error is to tune on the test images."
+)
+_ON_RANKS = "A rank with *: the row lacks seeds or draws of the labels that most rows of its task have."
+
+
+def on_rows(comparison: Comparison) -> list[str]:
+    """Sentences on what is to be known about certain rows."""
+    sentences = [
+        ON_VARIANTS if comparison.chosen else "",
+        _ON_RANKS if comparison.out_of_step else "",
+        _on_draws(comparison.groups),
+        _on_commits(comparison.groups),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _on_commits(groups: Iterable[Group]) -> str:
+    mixed = [group.number for group in groups if len({run.git_commit for run in group.runs}) > 1]
+    return f"{_rows(mixed)}: runs of several versions of the program." if mixed else ""
+
+
+def _on_draws(groups: Iterable[Group]) -> str:
+    """Which rows have several seeds and one draw of the labels; empty if there are none."""
+    several = [group for group in groups if len(group.runs) > 1]
+    fixed = [group.number for group in several if len({run.split_hash for run in group.runs}) == 1]
+    if not fixed:
+        return ""
+    rows = "All rows with several seeds" if len(fixed) == len(several) else _rows(fixed)
+    return (
+        f"{rows}: one draw of the labels, which all seeds share. Neither the standard deviation nor the "
+        "intervals contain what another draw would change."
+    )
+
+
+def _rows(numbers: list[int]) -> str:
+    """Such as ``Rows 1, 3 to 5``."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], number]
+        else:
+            spans.append([number])
+    names = (str(span[0]) if len(span) == 1 else f"{span[0]} to {span[1]}" for span in spans)
+    return f"{'Row' if len(numbers) == 1 else 'Rows'} {', '.join(names)}"

@@ -1,0 +1,45 @@
+"""The weights that a run ends with, in a file that anyone can load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from sslbench.errors import UserError
+from sslbench.system.atomic_files import write_atomically
+from sslbench.system.safe_files import require_file
+
+
+def cpu_copy(model: nn.Module) -> dict[str, Tensor]:
+    """The weights and buffers of `model`, copied to the CPU in the plain memory layout."""
+    return {
+        name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()
+    }
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights as safetensors.
+
+    Raises:
+        OSError: the disk is full or the folder not writable.
+    """
+    content = save(dict(weights))  # the library's own writer has errors and file modes of its own
+    write_atomically(path, lambda part: part.write_bytes(content))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load what `save_weights` wrote into `model`.
+
+    Raises:
+        UserError: the file is absent, damaged, or belongs to another network.
+    """
+    require_file(path)
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise UserError(f"{path} does not hold the weights of this run's model ({reason})") from error

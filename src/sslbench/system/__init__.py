@@ -1,0 +1,1 @@
+"""Files, signals, memory and text, as the operating system and the terminal need them."""

@@ -1,0 +1,66 @@
+"""Steps of every algorithm, carried out one way or another, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
+from sslbench.config.build import build
+from sslbench.config.schema import Settings
+from sslbench.core import Progress
+from sslbench.data.batches import BatchSource
+from sslbench.engine.examination import LabelledParts
+from sslbench.engine.state import TrainingState
+from sslbench.engine.step import Stepper, set_rates
+from sslbench.run.setup import build_models, prepare_data, prepare_process
+
+MakeStepper = Callable[[TrainingState, Progress], Stepper]
+
+
+def state_of(settings: Settings, device: torch.device) -> tuple[TrainingState, LabelledParts]:
+    prepare_process(settings)
+    data = prepare_data(settings, device)
+    algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
+    models = build_models(settings, algorithm, data, device)
+    views = stages_of(algorithm)[0].views
+    batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, device)
+    parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    return TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches), parts
+
+
+def trained(
+    settings: Settings, make: MakeStepper, steps: int, device: torch.device
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """The scalars of each of so many steps of every stage, and the modules' state at the end of each."""
+    state, parts = state_of(settings, device)
+    found, left = [], {}
+    for stage in range(len(stages_of(state.algorithm))):
+        if stage:
+            state.begin_stage(stage, parts.visible)
+        progress = Progress(torch.zeros((), device=device), steps, stage)
+        take = make(state, progress)
+        for step in range(steps):
+            set_rates(state.optimizers, 1 - step / steps)
+            take()
+            state.meter.count += 1
+            found.append(state.meter.means())
+            state.meter.clear()
+        for name, model in state.models.items():
+            left |= {f"{stage}.{name}.{k}": value.clone() for k, value in model.state_dict().items()}
+    return found, left
+
+
+def assert_alike(
+    one: tuple[list[dict[str, float]], dict[str, Tensor]],
+    other: tuple[list[dict[str, float]], dict[str, Tensor]],
+    rel: float = 1e-4,
+    abs_: float = 1e-6,
+) -> None:
+    """Compare what `trained` gave, up to rounding."""
+    for mine, its in zip(one[0], other[0], strict=True):
+        assert mine == pytest.approx(its, rel=rel, abs=abs_)
+    torch.testing.assert_close(one[1], other[1], rtol=10 * rel, atol=100 * abs_)

@@ -1,0 +1,267 @@
+"""Figures, looked at through the text, the paths and the identifiers of their SVG."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from helpers.figure_runs import BINS, SVG, all_sections, compared, make_grid, make_methods, overview, words_of
+from helpers.report_runs import MakeRun, identity, metrics, write_status
+from sslbench.report import Group
+from sslbench.report.compare.curves import gather_curves
+from sslbench.report.figures.calibration import pooled
+from sslbench.report.figures.curve_panels import draw_curve, finish_axes
+from sslbench.report.figures.drawing import legend_columns, look, panel_axes, to_svg
+from sslbench.report.figures.heat_map import _axes
+from sslbench.report.figures.palette import Palette, best_variants, labels, style
+from sslbench.report.read.fields import Calibration
+from sslbench.system.text import short
+
+
+@pytest.fixture
+def grid(make_run: MakeRun) -> MakeRun:
+    return make_grid(make_run)
+
+
+def test_every_kind_of_figure_is_drawn(grid: MakeRun) -> None:
+    sections = all_sections()
+    assert {key: len(section.panels) for key, section in sections.items()} == {
+        "curves": 6,  # for each number of labels all methods, and two with variants
+        "labels": 1,
+        "seconds": 2,
+        "map": 2,
+        "calibration": 2,
+    }
+    words = words_of(sections["labels"].panels[0].svg)
+    assert {"100", "1000", "labelled images", "vat", "ict", "supervised"} <= set(words)
+    assert {"vat (kl), 3 seeds", "vat (mse), 3 seeds", "supervised, 3 seeds"} <= set(
+        words_of(sections["curves"].panels[2].svg)
+    )
+    assert "accuracy in the bin" in words_of(sections["calibration"].panels[0].svg)
+
+
+def test_what_would_show_nothing_is_a_sentence(make_run: MakeRun) -> None:
+    (make_run("vat") / "metrics.jsonl").unlink()
+    sections = all_sections()
+    for key in ("curves", "labels", "seconds", "map"):
+        assert sections[key].panels == []
+        assert re.search(r"\b(no|not)\b", sections[key].text.lower())
+        assert sections[key].text.count(".") == 1
+    assert len(sections["calibration"].panels) == 1
+
+
+def test_without_bins_the_calibration_errors_are_drawn(make_run: MakeRun) -> None:
+    make_run("vat", test_calibration=BINS)
+    make_run("supervised")
+    panels = all_sections()["calibration"].panels
+    assert [("accuracy in the bin" in words_of(panel.svg)) for panel in panels] == [True, False]
+    assert "expected calibration error (%)" in words_of(panels[1].svg)
+
+
+def test_identifiers_do_not_collide_and_nothing_is_fetched(grid: MakeRun) -> None:
+    seen: set[str] = set()
+    for section in all_sections().values():
+        for panel in section.panels:
+            root = ElementTree.fromstring(panel.svg)
+            here = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+            assert not seen & set(here)
+            assert len(set(here)) == len(here)
+            seen |= set(here)
+            used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', panel.svg))
+            assert {a or b for a, b in used} <= set(here)
+            assert not re.search(r'(?:href|src)="(?!#|data:image/png)|url\([^#]', panel.svg)
+            assert root.tag == f"{SVG}svg"
+            assert root.get("role") == "img"
+            assert root.get("aria-label")
+            # Colours look like links to identifiers, and must not be taken for them.
+            assert "#ffffff" in panel.svg
+            assert not list(root.iter(f"{SVG}style"))
+    assert seen
+
+
+def test_the_same_numbers_give_the_same_figures(grid: MakeRun) -> None:
+    first, second = all_sections(), all_sections()
+    assert first == second
+
+
+def test_a_name_is_text_and_no_formula(make_run: MakeRun) -> None:
+    for place, name in enumerate(
+        ("_hidden", "$\\frac$", "<b>&amp;", "x" * 4000, "\N{SNOWMAN}\N{GRINNING FACE}")
+    ):
+        for loss in ("kl", "mse"):
+            for num_labels in (100, 1000):
+                make_run(name[:50], loss=loss, num_labels=num_labels, group=f"{place}{loss}{num_labels}")
+    sections = all_sections()
+    words = [
+        word for section in sections.values() for panel in section.panels for word in words_of(panel.svg)
+    ]
+    assert any(word.strip().startswith("_hidden") for word in words)
+    assert "$\\frac$ (kl), 1 seed" in words
+    assert "<b>&amp; (kl), 1 seed" in words
+    assert max(map(len, words)) < 60
+
+
+def test_bins_are_pooled_over_runs() -> None:
+    first = Calibration((0, 10, 30), (None, 0.5, 0.9), (None, 0.4, 0.8))
+    second = Calibration((0, 30, 0), (None, 0.6, None), (None, 0.8, None))
+    confidence, accuracy, counts = pooled([first, second])
+    np.testing.assert_array_equal(counts, [0, 40, 30])
+    np.testing.assert_allclose(confidence, [np.nan, (10 * 0.5 + 30 * 0.6) / 40, 0.9])
+    np.testing.assert_allclose(accuracy, [np.nan, (10 * 0.4 + 30 * 0.8) / 40, 0.8])
+
+
+def test_long_curves_are_thinned_and_keep_their_ends(make_run: MakeRun) -> None:
+    folder = make_run(steps=300_000, test_acc_last=0.9)
+    (folder / "metrics.jsonl").write_text(metrics(list(np.linspace(0.1, 0.9, 3000)), 300_000))
+    curve = gather_curves(compared().groups).of[1]
+    assert len(curve.steps) == 3000
+    with look():
+        _, axes = panel_axes()
+        lowest = draw_curve(axes, curve, "vat", style(0))
+    steps = axes.lines[0].get_xdata()
+    assert len(steps) == 120
+    assert (steps[0], steps[-1]) == (100, 300_000)
+    # The rise of the first quarter does not count: 0.1 + 0.25 x 0.8.
+    assert lowest == pytest.approx(30, abs=1)
+
+
+def _groups(make_run: MakeRun, count: int) -> list[Group]:
+    make_methods(make_run, count)
+    return compared().groups
+
+
+def test_a_panel_has_the_eight_best_methods(make_run: MakeRun) -> None:
+    make_run("supervised", 0, 0.1)
+    _groups(make_run, 11)
+    panels = all_sections()["curves"].panels
+    assert len(panels) == 4  # all, and one for each of the three that did not fit
+    first = " ".join(words_of(panels[0].svg))
+    assert [f"m{number:02}" in first for number in range(11)] == 3 * [False] + 8 * [True]
+    assert "supervised" in first
+    assert "The best 8 of 11 methods" in panels[0].caption
+
+
+def test_methods_keep_their_looks_and_styles_differ(make_run: MakeRun) -> None:
+    groups = _groups(make_run, 12)
+    palette = Palette(groups)
+    looks = {group.head.algorithm: palette.of(group) for group in groups}
+    assert len(set(looks.values())) == 12
+    again = Palette(reversed(groups))
+    assert {group.head.algorithm: again.of(group) for group in groups} == looks
+    assert len({style(place) for place in range(30)}) == 30
+
+
+def test_networks_of_a_method_look_different_and_are_named(make_run: MakeRun) -> None:
+    for algorithm in ("vat", "supervised"):
+        for model, seconds in (("cnn", 10.0), ("wrn", 20.0)):
+            make_run(algorithm, model=model, group=f"{algorithm}{model}", train_seconds=seconds,
+                     test_calibration=BINS)  # fmt: skip
+    groups = compared().groups
+    palette = Palette(groups)
+    assert len({palette.of(group) for group in groups}) == 4
+    colours = {group.head.algorithm: palette.of(group).colour for group in groups}
+    assert all(palette.of(group).colour == colours[group.head.algorithm] for group in groups)
+    sections = all_sections()
+    for key in ("curves", "seconds", "calibration"):
+        words = " ".join(words_of(sections[key].panels[0].svg))
+        for name in ("vat", "supervised"):
+            assert re.search(rf"{name}( \(kl\))?, cnn", words), key
+            assert re.search(rf"{name}( \(kl\))?, wrn", words), key
+
+
+def test_long_names_leave_a_legend_fewer_columns() -> None:
+    assert legend_columns(["vat", "ict"]) == 2
+    assert legend_columns(["x" * 37, "ict"]) == 1
+    assert legend_columns(["vat", "ict", "pi_model"], 3) == 3
+    assert legend_columns([]) == 1
+
+
+def test_validation_curves_stay_within_the_axes(make_run: MakeRun) -> None:
+    lines = [{"step": 200 * i, "val/acc": 0.3, "test/acc": 0.9} for i in range(11)]
+    (make_run(test_acc_last=0.9) / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+    )
+    curve = gather_curves(compared().groups).of[1]
+    with look():
+        _, axes = panel_axes()
+        finish_axes(axes, draw_curve(axes, curve, "vat", style(0)))
+    low, high = axes.get_ylim()
+    assert low < 30 < 90 < high
+
+
+@pytest.mark.parametrize("name", ["vat", "v" * 60])
+def test_cells_of_a_map_have_one_size_whatever_the_names(name: str) -> None:
+    figure, axes, _ = _axes([short(name, 24)] * 3, ["kl", "mse"])
+    width, height = figure.get_size_inches()
+    box = axes.get_position()
+    assert box.width * width / 2 == pytest.approx(0.66)
+    assert box.height * height / 3 == pytest.approx(0.42)
+
+
+def test_legends_tell_equal_names_apart(make_run: MakeRun) -> None:
+    make_run("vat", group="one", test_acc=0.9)
+    make_run("vat", group="two", test_acc=0.8)
+    make_run("ict", group="three", test_acc=0.7)
+    groups = compared().groups
+    assert labels(groups, groups) == ["vat (kl), row 1", "vat (kl), row 2", "ict (kl)"]
+
+
+def test_a_variant_that_stands_for_others_has_its_row(make_run: MakeRun) -> None:
+    make_run("vat", group="one", test_acc=0.9)
+    make_run("vat", group="two", test_acc=0.8)
+    make_run("vat", group="another network", model="wrn", test_acc=0.75)
+    make_run("ict", group="three", test_acc=0.7)
+    write_status("dead", "failed", identity("ict", loss="mse", group="four"))
+    rows = [replace(group, settings="lr=0.1" if group.number < 3 else "") for group in compared().groups]
+    assert labels([rows[1], rows[3]], rows) == ["vat (kl), lr=0.1, row 2", "ict (kl), row 4"]
+    assert labels([rows[3]], rows[:4]) == ["ict (kl)"]
+    assert labels([rows[2]], rows) == ["vat (kl)"]
+    sections = all_sections()
+    for key in ("curves", "calibration"):
+        words = " ".join(words_of(sections[key].panels[0].svg))
+        assert "vat (kl), mlp, row 1" in words, key
+        assert "ict (kl), mlp, row 4" in words, key
+
+
+def test_the_best_variants_are_those_of_validation(make_run: MakeRun) -> None:
+    make_run("vat", group="one", test_acc=0.95, val_acc_best=0.5)
+    make_run("vat", group="two", test_acc=0.6, val_acc_best=0.7)
+    make_run("vat", group="three", model="wrn", val_acc_best=0.6)
+    assert [group.head.group for group in best_variants(compared().groups)] == ["two", "three"]
+
+
+def test_captions_of_calibration_have_the_number_of_bins(make_run: MakeRun) -> None:
+    make_run("vat", test_calibration=BINS)
+    assert "in 3 equal bins" in all_sections()["calibration"].panels[0].caption
+    make_run("ict", test_calibration={name: [*values, *values] for name, values in BINS.items()})
+    assert "in 3 or 6 equal bins" in all_sections()["calibration"].panels[0].caption
+
+
+def test_titles_are_short_whatever_the_data_set(make_run: MakeRun) -> None:
+    dataset = "d" * 4000
+    for number, loss in enumerate(("kl", "mse")):
+        for num_labels in (10, 100):
+            make_run(loss=loss, dataset=dataset, num_labels=num_labels, group=f"{number}{num_labels}",
+                     test_calibration=BINS if num_labels == 10 else None)  # fmt: skip
+    sections = all_sections()
+    assert all(section.panels for section in sections.values())
+    for section in sections.values():
+        for panel in section.panels:
+            assert len(panel.title) < 120
+            assert "d" * 50 not in panel.svg
+    assert "d" * 50 not in overview()
+
+
+def test_numbers_of_a_path_are_short() -> None:
+    with look("x"):
+        figure, axes = panel_axes()
+        axes.plot(np.linspace(0, 1, 50), np.random.default_rng(0).random(50))
+        svg = to_svg(figure, "x", "a label & more")
+    paths = [element.get("d", "") for element in ElementTree.fromstring(svg).iter(f"{SVG}path")]
+    assert max(map(len, paths)) > 300
+    assert not any(re.search(r"\.\d{3}", path) for path in paths)
