@@ -17,7 +17,7 @@ from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
 from sslbench.run.setup import build_models, prepare_data, prepare_process
 from sslbench.run.train import run
-from sslbench.tracking.jsonl import JsonlTracker
+from sslbench.tracking import Fanout
 
 pytestmark = [
     pytest.mark.gpu,
@@ -55,12 +55,12 @@ def test_resumed_run_equals_an_uninterrupted_one(
     whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
     run(whole)
 
-    def advance(self: JsonlTracker, step: int) -> None:
+    def advance(self: Fanout, step: int) -> None:
         if step == 9:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", advance)
+        patch.setattr(Fanout, "advance", advance)
         with pytest.raises(KeyboardInterrupt):
             run(broken)
     run(broken)

@@ -32,7 +32,7 @@ from sslbench.engine.step import training_step
 from sslbench.run.setup import build_models, prepare_data
 from sslbench.run.train import run
 from sslbench.rundir.checkpoint import load_checkpoint
-from sslbench.tracking.jsonl import JsonlTracker
+from sslbench.tracking import Fanout
 
 CPU = torch.device("cpu")
 LR = 0.1
@@ -305,12 +305,12 @@ def test_resumed_run_equals_an_uninterrupted_one(
     lost = stop_run is break_off
     for stop in range(2 if lost else 1, 10):
 
-        def advance(self: JsonlTracker, step: int, stop: int = stop) -> None:
+        def advance(self: Fanout, step: int, stop: int = stop) -> None:
             if step == stop:
                 stop_run(stop)
 
         with monkeypatch.context() as patch:
-            patch.setattr(JsonlTracker, "advance", advance)
+            patch.setattr(Fanout, "advance", advance)
             with pytest.raises(KeyboardInterrupt):
                 run(broken)
         status = json.loads((tmp_path / "broken" / "status.json").read_text())

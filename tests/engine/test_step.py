@@ -23,7 +23,7 @@ from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one
 from sslbench.errors import UserError
 from sslbench.run.train import run
 from sslbench.rundir.checkpoint import load_checkpoint
-from sslbench.tracking.jsonl import JsonlTracker
+from sslbench.tracking import Fanout
 
 CPU = torch.device("cpu")
 
@@ -41,12 +41,12 @@ def taped(tape: Tape, state: TrainingState, progress: Progress) -> Stepper:
 def run_until(settings: Settings, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is asked to end in its step `stop`."""
 
-    def advance(self: JsonlTracker, step: int) -> None:
+    def advance(self: Fanout, step: int) -> None:
         if step == stop:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", advance)
+        patch.setattr(Fanout, "advance", advance)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
 

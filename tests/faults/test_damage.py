@@ -16,7 +16,7 @@ from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 from sslbench.run.train import run
 from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
-from sslbench.tracking.jsonl import JsonlTracker
+from sslbench.tracking import Fanout
 
 MakeSettings = Callable[..., Settings]
 Tried = Callable[[int], None]
@@ -43,12 +43,12 @@ class Stopped:
     def _stop(self, name: str, *words: str) -> Path:
         settings = self._settings(name, *words)
 
-        def advance(self: JsonlTracker, step: int) -> None:
+        def advance(self: Fanout, step: int) -> None:
             if step == STEP:
                 signal.raise_signal(signal.SIGTERM)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(JsonlTracker, "advance", advance)
+            patch.setattr(Fanout, "advance", advance)
             with pytest.raises(KeyboardInterrupt):
                 run(settings)
         return self._folder / name

@@ -34,7 +34,7 @@ tracker.start(RunInfo("id", "name", "group", [], {"seed": 0}, Path(folder), 100,
 for step in range(first + 10, last + 1, 10):
     tracker.log(step, {key: value for key, value in point(step).items() if key != "step"})
     if step % 50 == 0:
-        tracker.show(step, "generated", np.full((4, 4, 1), step, dtype=np.uint8))
+        tracker.log_image(step, "generated", np.full((4, 4, 1), step, dtype=np.uint8))
 print("logged", flush=True)
 if killed:
     time.sleep(600)

@@ -151,7 +151,7 @@ class Recorder:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.logged.append((step, dict(metrics)))
 
-    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+    def log_image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         assert self.logged[-1][0] == step, "a picture comes after the log point of its step"
         self.shown.append((step, name, picture))
 

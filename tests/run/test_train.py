@@ -22,8 +22,7 @@ from sslbench.errors import DivergedError, UserError
 from sslbench.run.evaluate import evaluate_run
 from sslbench.run.train import check, run, run_claimed
 from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
-from sslbench.tracking import read_metrics
-from sslbench.tracking.jsonl import JsonlTracker
+from sslbench.tracking import Fanout, FileTracker, read_metrics
 
 MakeSettings = Callable[..., Settings]
 
@@ -155,19 +154,19 @@ def test_a_full_disk_in_the_middle_keeps_what_was_written(
     settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of()
-    log = JsonlTracker.log
+    log = FileTracker.log
 
-    def full_at_6(self: JsonlTracker, step: int, metrics: Any) -> None:
+    def full_at_6(self: FileTracker, step: int, metrics: Any) -> None:
         if step == 6:
             raise OSError(28, "No space left on device")
         log(self, step, metrics)
 
-    monkeypatch.setattr(JsonlTracker, "log", full_at_6)
+    monkeypatch.setattr(FileTracker, "log", full_at_6)
     with pytest.raises(UserError, match="No space left on device"):
         run(settings)
     assert status_of(settings.directory())["status"] == "interrupted"
     assert [point["step"] for point in read_metrics(settings.directory() / "metrics.jsonl")] == [2, 4]
-    monkeypatch.setattr(JsonlTracker, "log", log)
+    monkeypatch.setattr(FileTracker, "log", log)
     assert run(settings)["steps"] == 8
 
 
@@ -179,12 +178,12 @@ def test_weights_that_broke_in_the_last_update_are_noticed(settings_of: MakeSett
 
 
 def stop_halfway(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(self: JsonlTracker, step: int) -> None:
+    def stop(self: Fanout, step: int) -> None:
         if step == 6:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", stop)
+        patch.setattr(Fanout, "advance", stop)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
 

@@ -6,7 +6,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -54,7 +53,6 @@ def test_plain_lines_where_there_is_no_terminal(make_run: MakeRun, clock: Clock)
         if step % 25 == 0:
             tracker.log(step, {"train/loss": 0.123456})
     tracker.log(50, {"train/loss": 0.25, "val/acc": 0.9, "test/acc": 0.875})
-    tracker.show(50, "generated", np.zeros((2, 2, 1), dtype=np.uint8))
     tracker.close("interrupted", None)
     assert printed(console).splitlines() == [
         "pi_model-mse-digits-100-s0: 100 steps",

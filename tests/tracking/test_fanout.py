@@ -32,8 +32,8 @@ class Listener:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._hear("log", step, dict(metrics))
 
-    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        self._hear("show", step, name, picture.shape)
+    def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        self._hear("log_image", step, name, image.shape)
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         self._hear("close", status, result)
@@ -46,16 +46,42 @@ def test_each_tracker_hears_everything_in_order(make_run: MakeRun) -> None:
     fanout.start(make_run(run_id="r"))
     fanout.advance(1)
     fanout.log(1, {"train/loss": 0.5})
-    fanout.show(1, "generated", np.zeros((4, 5, 3), dtype=np.uint8))
+    fanout.log_image(1, "generated", np.zeros((4, 5, 3), dtype=np.uint8))
     fanout.close("finished", {"seed": 0})
     events = [
         ("start", "r"),
         ("advance", 1),
         ("log", 1, {"train/loss": 0.5}),
-        ("show", 1, "generated", (4, 5, 3)),
+        ("log_image", 1, "generated", (4, 5, 3)),
         ("close", "finished", {"seed": 0}),
     ]
     assert heard == [(name, *event) for event in events for name in "ab"]
+
+
+class Plain:
+    """A tracker that has only what every tracker must have."""
+
+    def __init__(self) -> None:
+        self.points: list[int] = []
+
+    def start(self, run: RunInfo) -> None: ...
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.points.append(step)
+
+    def close(self, status: str, result: Mapping[str, Any] | None) -> None: ...
+
+
+def test_steps_and_images_are_optional(make_run: MakeRun) -> None:
+    plain = Plain()
+    assert isinstance(plain, Tracker)
+    fanout = Fanout([plain])
+    fanout.start(make_run())
+    fanout.advance(1)
+    fanout.log(1, {"train/loss": 0.5})
+    fanout.log_image(1, "generated", np.zeros((4, 5, 3), dtype=np.uint8))
+    fanout.close("finished", None)
+    assert plain.points == [1]
 
 
 def test_closing_reaches_the_others_when_one_raises(make_run: MakeRun) -> None:

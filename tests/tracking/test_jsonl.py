@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from sslbench.errors import UserError
-from sslbench.tracking import JsonlTracker, RunInfo, read_metrics
+from sslbench.tracking import FileTracker, RunInfo, read_metrics
 from sslbench.tracking.jsonl import latest
 
 MakeRun = Callable[..., RunInfo]
 
 
 def log_steps(run: RunInfo, steps: range) -> None:
-    tracker = JsonlTracker()
+    tracker = FileTracker()
     tracker.start(run)
     for step in steps:
         tracker.log(step, {"train/loss": 1 / step, "images_seen": 64 * step})
@@ -28,10 +28,10 @@ def steps_in(path: Path) -> list[int]:
 
 
 def test_a_point_is_on_the_disk_before_the_run_ends(make_run: MakeRun, tmp_path: Path) -> None:
-    tracker = JsonlTracker()
+    tracker = FileTracker()
     tracker.start(make_run())
     tracker.log(10, {"train/loss": 0.25, "val/acc": 0.5, "images_seen": 640})
-    tracker.show(10, "generated", np.zeros((2, 2, 1), dtype=np.uint8))  # is no number
+    tracker.log_image(10, "generated", np.zeros((2, 2, 1), dtype=np.uint8))  # is no number
     text = (tmp_path / "metrics.jsonl").read_text()
     tracker.close("finished", {})
     assert text == '{"step": 10, "images_seen": 640, "train/loss": 0.25, "val/acc": 0.5}\n'
@@ -84,7 +84,7 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_not_finite_become_null(make_run: MakeRun, tmp_path: Path) -> None:
-    tracker = JsonlTracker()
+    tracker = FileTracker()
     tracker.start(make_run())
     tracker.log(10, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.5})
     tracker.close("failed", None)

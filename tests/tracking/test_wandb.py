@@ -111,13 +111,51 @@ def test_a_run_reads_back_as_it_was_logged(
     assert capsys.readouterr().out == f"W&B: upload with `wandb sync {folder}`\n"
 
 
+def test_the_clients_environment_counts_unless_the_configuration_says_otherwise(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    variables = {"PROJECT": "of the shell", "ENTITY": "lab", "TAGS": "night,long", "NOTES": "third try"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    # A cache that cannot be written made the client print its log on the terminal.
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("WANDB_CACHE_DIR", raising=False)
+    wandb.teardown()
+    for folder, tracker in {
+        "environment": WandbTracker(mode="offline", tags=["mine"]),
+        "configuration": WandbTracker(project="study", entity="team", mode="offline"),
+    }.items():
+        (tmp_path / folder).mkdir()
+        tracker.start(make_run(run_dir=tmp_path / folder))
+        tracker.log(1, {"train/loss": 1.0})
+        tracker.close("interrupted", None)
+    seen = summary_of(tmp_path / "environment")
+    assert (seen["project"], seen["entity"]) == ("of the shell", "lab")
+    assert sorted(seen["tags"]) == ["100 labels", "digits", "long", "mine", "night", "pi_model"]
+    [written] = records_of(tmp_path / "environment", "run")
+    assert written["notes"] == "third try"
+    seen = summary_of(tmp_path / "configuration")
+    assert (seen["project"], seen["entity"]) == ("study", "team")
+    wandb.teardown()
+    printed = capfd.readouterr()
+    assert "INFO" not in printed.out + printed.err
+
+
+def test_without_a_project_it_is_sslbench(make_run: MakeRun, tmp_path: Path) -> None:
+    tracker = WandbTracker(mode="offline")
+    tracker.start(make_run())
+    tracker.close("finished", None)
+    assert summary_of(tmp_path)["project"] == "sslbench"
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_picture_is_logged(make_run: MakeRun, tmp_path: Path, channels: int) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (6, 4, channels), dtype=np.uint8)
     tracker = WandbTracker(mode="offline")
     tracker.start(make_run())
     tracker.log(5, {"train/loss": 0.5})
-    tracker.show(5, "generated", picture)
+    tracker.log_image(5, "generated", picture)
     tracker.close("finished", None)
     [path] = (tmp_path / "wandb").glob("offline-run-*/files/media/images/generated_*.png")
     with Image.open(path) as image:
@@ -245,7 +283,7 @@ def test_an_error_of_the_client_ends_only_the_logging(
     monkeypatch.setattr(wandb.run, "log", fail)
     for step in (5, 10):
         if pictures:
-            tracker.show(step, "generated", np.zeros((2, 2, 1), dtype=np.uint8))
+            tracker.log_image(step, "generated", np.zeros((2, 2, 1), dtype=np.uint8))
         tracker.log(step, {"train/loss": 0.5})
     tracker.close("finished", None)
     [line] = capsys.readouterr().out.splitlines()

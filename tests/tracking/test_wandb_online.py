@@ -49,7 +49,7 @@ def log(server: WandbServer, result: dict[str, Any]) -> LogTo:
         tracker.start(run)
         for step in steps:
             tracker.log(step, {"train/loss": 1 / step})
-            tracker.show(step, "generated", np.full((4, 4, 1), step, dtype=np.uint8))
+            tracker.log_image(step, "generated", np.full((4, 4, 1), step, dtype=np.uint8))
         tracker.close(status, result if status == "finished" else None)
         [served] = server.runs.values()
         return served

@@ -23,7 +23,7 @@ from sslbench.errors import DivergedError
 from sslbench.rundir.checkpoint import Checkpoints
 from sslbench.rundir.weights import cpu_copy
 from sslbench.system.signals import Request, Stopped, held
-from sslbench.tracking.tracker import Tracker
+from sslbench.tracking import Fanout
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def train(
     plan: Plan,
     schedule: Schedule,
     data: LabelledParts,
-    tracker: Tracker,
+    tracker: Fanout,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Train from `state` to the end of `plan`, in place, stage after stage.
@@ -135,7 +135,7 @@ class _Loop:
         plan: Plan,
         schedule: Schedule,
         data: LabelledParts,
-        tracker: Tracker,
+        tracker: Fanout,
         clock: Callable[[], float],
         request: Request,
         stepped: Callable[[], None],
@@ -213,7 +213,7 @@ class _Loop:
         state.meter.clear()
         if look_up and isinstance(state.algorithm, Pictured):
             for name, picture in state.algorithm.pictures(state.models).items():
-                self._tracker.show(state.step, name, picture.cpu().numpy())
+                self._tracker.log_image(state.step, name, picture.cpu().numpy())
         self._unsaved = True
 
     def _save(self) -> None:

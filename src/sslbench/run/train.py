@@ -39,7 +39,7 @@ from sslbench.system.atomic_files import sync_file, write_text_atomically
 from sslbench.system.git import git_commit
 from sslbench.system.memory import keep_freed_memory
 from sslbench.system.signals import terminable
-from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
+from sslbench.tracking import ConsoleTracker, Fanout, FileTracker, RunInfo, Tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
 
 RESULT_SCHEMA = 1
@@ -165,7 +165,7 @@ def _train(
         profile=directory / "profile" if settings.profile else None,
     )
     examined = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
-    tracker = Fanout([JsonlTracker(), PictureTracker(), ConsoleTracker(), parts.logger])
+    tracker = Fanout([FileTracker(), ConsoleTracker(), parts.logger])
     if found := plan.checkpoints.load():
         checkpoint, told = found
         if told:

@@ -18,7 +18,7 @@ from rich.text import Text
 from sslbench.sweep.planned_run import Cell, State
 from sslbench.sweep.worker import LOG
 from sslbench.system.text import printable, short
-from sslbench.tracking.console import clock, percent, stdout
+from sslbench.tracking.console import format_duration, format_percent, stdout
 from sslbench.tracking.jsonl import FILE_NAME, latest
 
 _SECONDS = 1.0
@@ -123,7 +123,7 @@ class Overview:
     def _tell(self, cell: Cell, state: State, error: str) -> None:
         if state == State.FINISHED:
             if not self._live:
-                accuracy = percent(cell.result().get("test_acc"))
+                accuracy = format_percent(cell.result().get("test_acc"))
                 say(
                     self.console,
                     f"[{self._done()}/{self._total}] finished {cell}{self._apart(cell)}: "
@@ -161,7 +161,7 @@ class Overview:
         done, todo = self._steps(self.states)
         if done <= before or not todo:
             return ""
-        return f"about {clock((perf_counter() - began) * todo / (done - before))} left"
+        return f"about {format_duration((perf_counter() - began) * todo / (done - before))} left"
 
     def _steps(self, states: Mapping[Cell, tuple[State, str]]) -> tuple[int, int]:
         """Steps that were made in this sweep, and those to be made; cells half done count half."""
@@ -213,7 +213,7 @@ class Overview:
             point, steps = latest(cell.folder / FILE_NAME), cell.summary["steps"]
             step = point.get("step", 0)
             if wide:
-                accuracy = f"val acc {percent(point.get('val/acc'))}" if "val/acc" in point else ""
+                accuracy = f"val acc {format_percent(point.get('val/acc'))}" if "val/acc" in point else ""
                 words = [short(self._words[cell], _LONGEST)] if self.console.width >= _WIDER else []
                 rows.append([printable(str(cell)), f"step {step}/{steps}", accuracy, *words])
             else:

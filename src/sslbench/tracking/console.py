@@ -11,8 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import IO, Any, cast, final
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -47,13 +45,13 @@ class ConsoleTracker:
         self._latest: dict[str, float] = {}
 
     def start(self, run: RunInfo) -> None:
-        """Name the run and put up the bar."""
+        """Print the run's name and start the bar."""
         self._run = run
         self._latest = {}
         self._marks.clear()
         self._mark(run.first_step)
         resumed = f", from step {run.first_step}" if run.first_step else ""
-        self._say(f"{run.name}: {run.total_steps} steps{resumed}")
+        self._print(f"{run.name}: {run.total_steps} steps{resumed}")
         if self.console.is_interactive:
             self._bar = Progress(
                 BarColumn(bar_width=None),
@@ -81,15 +79,11 @@ class ConsoleTracker:
             self._redraw(step)
         elif "val/acc" in metrics:
             assert self._run is not None, "log before start"
-            self._say(
-                f"step {step}/{self._run.total_steps} ({step / self._run.total_steps:.0%}), {self._now(step)}"
-            )
-
-    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Do nothing: a terminal shows no pictures."""
+            total = self._run.total_steps
+            self._print(f"step {step}/{total} ({step / total:.0%}), {self._describe(step)}")
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Take the bar down; show the result of a finished run."""
+        """Remove the bar; show the result of a finished run."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -104,23 +98,25 @@ class ConsoleTracker:
 
     def _redraw(self, step: int) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=self._now(step), refresh=True)
+            self._bar.update(self._task, completed=step, description=self._describe(step), refresh=True)
 
-    def _now(self, step: int) -> str:
-        """The newest numbers in words."""
+    def _describe(self, step: int) -> str:
+        """The newest numbers, the speed and the time left."""
         assert self._run is not None
         latest = self._latest
-        words = [f"loss {latest['train/loss']:.4g}"] if "train/loss" in latest else []
-        words += [
-            f"{part} {percent(latest[f'{part}/acc'])}" for part in ("val", "test") if f"{part}/acc" in latest
+        parts = [f"loss {latest['train/loss']:.4g}"] if "train/loss" in latest else []
+        parts += [
+            f"{part} {format_percent(latest[f'{part}/acc'])}"
+            for part in ("val", "test")
+            if f"{part}/acc" in latest
         ]
         (began, first), (now, last) = self._marks[0], self._marks[-1]
         if last > first and now > began:
             rate = (last - first) / (now - began)
-            words += [f"{rate:.1f} steps/s", f"{clock((self._run.total_steps - step) / rate)} left"]
-        return ", ".join(words)
+            parts += [f"{rate:.1f} steps/s", f"{format_duration((self._run.total_steps - step) / rate)} left"]
+        return ", ".join(parts)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         # Soft-wrapped: a log file has no width, and a path that is cut cannot be copied.
         self.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
@@ -139,12 +135,12 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
         "dataset": result["dataset"],
         "labels": result["num_labels"],
         "seed": result["seed"],
-        "val acc, best": f"{percent(result['val_acc_best'])} @ step {result['step_best']}",
-        "test acc at best val": percent(result["test_acc"]),
-        "test acc, last": percent(result["test_acc_last"]),
-        "test acc, median of 20": percent(result["test_acc_median20"]),
-        "test ECE": percent(result["test_ece"]),
-        "train time": clock(result["train_seconds"]),
+        "val acc, best": f"{format_percent(result['val_acc_best'])} @ step {result['step_best']}",
+        "test acc at best val": format_percent(result["test_acc"]),
+        "test acc, last": format_percent(result["test_acc_last"]),
+        "test acc, median of 20": format_percent(result["test_acc_median20"]),
+        "test ECE": format_percent(result["test_ece"]),
+        "train time": format_duration(result["train_seconds"]),
         "steps/s": f"{result['steps_per_second']:.1f}",
     }
     table = Table(show_header=False)
@@ -157,7 +153,7 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
 
 
 class _Stream:
-    """The process's stdout of the moment, for which a lost terminal is what a closed pipe is."""
+    """The process's present stdout; a lost terminal counts as a closed pipe."""
 
     def write(self, text: str) -> int:
         try:
@@ -176,25 +172,25 @@ class _Stream:
 
 
 class _Stdout(Console):
-    """Falls silent when whoever read it has gone; rich would end the process."""
+    """Falls silent when its reader is gone, where rich would end the process."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what others print
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for other printing
 
 
 def stdout() -> Console:
-    """The process's stdout, interactive on a terminal only; silent once nobody reads it."""
+    """The process's stdout: interactive on a terminal only, silent once its reader is gone."""
     # FORCE_COLOR makes rich take a pipe for a terminal; colours may go there, a redrawn bar may not.
     stream = cast("IO[str]", _Stream())
     return _Stdout(file=stream, force_interactive=None if sys.stdout.isatty() else False)
 
 
-def percent(fraction: float | None) -> str:
+def format_percent(fraction: float | None) -> str:
     """A fraction in percent; a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.2f}%"
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))

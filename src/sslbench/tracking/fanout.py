@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.tracking.tracker import RunInfo, Tracker
+from sslbench.tracking.tracker import FollowsSteps, LogsImages, RunInfo, Tracker
 
 
 @final
@@ -20,11 +20,13 @@ class Fanout:
     started, even if another one raises; the error is raised afterwards.
 
     Attributes:
-        trackers: who listens, in order. Put the files first and what needs a network last.
+        trackers: those that listen, in order. Put the files first and what needs a network last.
     """
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = tuple(trackers)
+        self._follow_steps = [tracker for tracker in trackers if isinstance(tracker, FollowsSteps)]
+        self._log_images = [tracker for tracker in trackers if isinstance(tracker, LogsImages)]
         self._started: list[Tracker] = []
 
     def start(self, run: RunInfo) -> None:
@@ -37,8 +39,8 @@ class Fanout:
             undo.pop_all()
 
     def advance(self, step: int) -> None:
-        """Tell each tracker that `step` steps are finished."""
-        for tracker in self.trackers:
+        """Tell those that follow the steps that `step` steps are finished."""
+        for tracker in self._follow_steps:
             tracker.advance(step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -46,10 +48,10 @@ class Fanout:
         for tracker in self.trackers:
             tracker.log(step, metrics)
 
-    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Hand the picture to each tracker."""
-        for tracker in self.trackers:
-            tracker.show(step, name, picture)
+    def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Hand the image to those that show images."""
+        for tracker in self._log_images:
+            tracker.log_image(step, name, image)
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """Close each started tracker, whatever the others do."""

@@ -1,4 +1,7 @@
-"""``metrics.jsonl``: the curves of a run, one JSON object a log point; other trackers are views of it."""
+"""``metrics.jsonl``: the curves of a run, one JSON object a log point. Other trackers show the same points.
+
+JSON has no NaN and no infinity: a number that is not finite is written as ``null``.
+"""
 
 from __future__ import annotations
 
@@ -7,58 +10,22 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO, final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from sslbench.errors import UserError
-from sslbench.system.atomic_files import write_text_atomically
 from sslbench.system.safe_files import require_file
-from sslbench.tracking.tracker import RunInfo
 
 FILE_NAME = "metrics.jsonl"
 _TAIL_BYTES = 4096
 
 
-@final
-class JsonlTracker:
-    """Appends each log point to ``metrics.jsonl``.
-
-    JSON has no NaN and no infinity: a number that is not finite is written as ``null``.
-
-    Lines are handed to the system one by one, so that a killed process loses none, but not synced: what a
-    power cut may lose is in the checkpoint. A resumed run begins with what its checkpoint holds, and logs
-    again what came after it.
-    """
-
-    def __init__(self) -> None:
-        self._file: TextIO | None = None
-
-    def start(self, run: RunInfo) -> None:
-        """Begin a file with the log points so far."""
-        path = run.run_dir / FILE_NAME
-        # Renamed into place: a kill here leaves the old curves or the new, never half of them.
-        write_text_atomically(path, "".join(map(_line, run.history)))
-        self._file = path.open("a", encoding="utf-8")
-
-    def advance(self, step: int) -> None:
-        """Do nothing: only log points are written."""
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one line."""
-        assert self._file is not None, "log before start"
-        self._file.write(_line({"step": step, **metrics}))
-        self._file.flush()
-
-    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Do nothing: a picture is no number."""
-
-    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+def to_line(point: Mapping[str, float | None]) -> str:
+    """The line of a log point; what a curve is drawn over comes first."""
+    keys = dict.fromkeys(key for key in ("step", "images_seen", *point) if key in point)
+    finite = {
+        key: value if (value := point[key]) is not None and math.isfinite(value) else None for key in keys
+    }
+    return json.dumps(finite, allow_nan=False) + "\n"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -117,12 +84,3 @@ def latest(path: Path) -> dict[str, Any]:
     for line in tail.splitlines():
         found |= _point(line) or {}  # none where it is cut off in front, or being written
     return found
-
-
-def _line(point: Mapping[str, float | None]) -> str:
-    # What a curve is drawn over comes first.
-    keys = dict.fromkeys(key for key in ("step", "images_seen", *point) if key in point)
-    finite = {
-        key: value if (value := point[key]) is not None and math.isfinite(value) else None for key in keys
-    }
-    return json.dumps(finite, allow_nan=False) + "\n"

@@ -1,11 +1,11 @@
-"""What the loop tells the outside world, and the one interface that listens."""
+"""What the loop reports, and the interfaces of those that listen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,20 +38,48 @@ class RunInfo:
     history: Sequence[Mapping[str, float]] = ()
 
 
+@runtime_checkable
 class Tracker(Protocol):
-    """Listens to one run. ``close`` is called exactly once after ``start``, whatever happens."""
+    """Listens to one run. ``close`` is called exactly once after ``start``, whatever happens.
+
+    `FollowsSteps` and `LogsImages` are what a tracker may add.
+    """
 
     def start(self, run: RunInfo) -> None:
         """Get ready; called once before the first step."""
 
-    def advance(self, step: int) -> None:
-        """`step` steps are finished; called after each, so it must cost next to nothing."""
-
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take one log point; keys are ``train/*``, ``val/*``, ``test/*``, ``time/*``, ``images_seen``."""
 
-    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Take one picture, ``[H, W, C]`` of 1 or 3 channels, after the log point of the same step."""
-
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """The run ended as `status`: finished with `result` (``result.json``), failed or interrupted."""
+
+
+@runtime_checkable
+class FollowsSteps(Protocol):
+    """A tracker that wants to know of every step."""
+
+    def advance(self, step: int) -> None:
+        """`step` steps are finished; called after each, so it must cost next to nothing."""
+
+
+@runtime_checkable
+class LogsImages(Protocol):
+    """A tracker that shows the sample images of an algorithm."""
+
+    def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Take one image, ``[H, W, C]`` of 1 or 3 channels, after the log point of the same step."""
+
+
+@final
+class NullTracker:
+    """Ignores the run: the choice ``logger=none``, so that a logger is always there."""
+
+    def start(self, run: RunInfo) -> None:
+        """Do nothing."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
+        """Do nothing."""

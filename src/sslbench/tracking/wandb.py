@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -46,10 +47,10 @@ _LONGEST_NAME, _LONGEST_TAG = 128, 64
 
 @final
 class WandbTracker:
-    """Shows the run on W&B, and never stands in training's way.
+    """Shows the run on W&B, and never stops training.
 
-    W&B is a view of ``metrics.jsonl``: when the client fails during a run, that is said in one line and
-    training goes on. All curves are drawn over ``step``.
+    W&B shows what ``metrics.jsonl`` holds: when the client fails during a run, one line says so and training
+    goes on. All curves are drawn over ``step``.
 
     A resumed run goes on under its id, and W&B has each of its points once. The client takes no step that is
     not beyond the last one that W&B has. So points are logged under their own step, a resumed run logs its
@@ -65,16 +66,16 @@ class WandbTracker:
     any other id it would not belong to the sweep.
 
     Attributes:
-        project: W&B project; created when missing.
-        entity: W&B user or team; by default the one that the login names.
+        project: W&B project, created when missing; by default ``WANDB_PROJECT``, else ``sslbench``.
+        entity: W&B user or team; by default ``WANDB_ENTITY``, else the one that the login names.
         mode: ``auto`` (online when logged in, else offline; WANDB_MODE is respected), ``online`` or
             ``offline``.
-        tags: added to the run's own tags.
+        tags: added to the run's own tags and those of ``WANDB_TAGS``. The notes are those of ``WANDB_NOTES``.
     """
 
     def __init__(
         self,
-        project: str = "sslbench",
+        project: str | None = None,
         entity: str | None = None,
         mode: str = "auto",
         tags: Sequence[str] = (),
@@ -83,9 +84,8 @@ class WandbTracker:
             raise ValueError(
                 f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{nearest(str(mode), _MODES)}"
             )
-        named = {"project": project} if entity is None else {"project": project, "entity": entity}
-        for key, name in named.items():
-            if not _is_name(name):
+        for key, name in {"project": project, "entity": entity}.items():
+            if name is not None and not _is_name(name):
                 raise ValueError(
                     f"logger.{key}={name!r}: use a name of at most {_LONGEST_NAME} printable "
                     f"characters, without any of / \\ # ? % :"
@@ -111,7 +111,7 @@ class WandbTracker:
         import wandb
         from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-        # The last two are what a call gets when the client's own process dies under it.
+        # A call raises one of the last two when the client's own process has died.
         self._client_errors = (wandb.errors.Error, OSError, HandleAbandonedError, MailboxClosedError)
         folder = run.run_dir / "wandb"
         try:
@@ -130,9 +130,6 @@ class WandbTracker:
             except self._client_errors as error:
                 self._give_up(error)
 
-    def advance(self, step: int) -> None:
-        """Do nothing: W&B gets the log points."""
-
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hand over one log point; the client sends it after the next has come, or the end."""
         if self._run is None:
@@ -142,14 +139,14 @@ class WandbTracker:
         except self._client_errors as error:
             self._give_up(error)
 
-    def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Hand over one picture, which joins the log point of its step."""
+    def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Hand over one image, which joins the log point of its step."""
         if self._run is None:
             return
         import wandb
 
         try:
-            _log(self._run, {"step": step, name: wandb.Image(picture)})
+            _log(self._run, {"step": step, name: wandb.Image(image)})
         except self._client_errors as error:
             self._give_up(error)
 
@@ -192,22 +189,25 @@ class WandbTracker:
     def _init(self, run: RunInfo, mode: Literal["online", "offline"]) -> wandb.Run:
         import wandb
 
-        in_sweep = _quiet_client().sweep_id is not None
+        client = _quiet_client()
+        in_sweep = client.sweep_id is not None
         known = saved_id(run)
-        settings: dict[str, Any] = {"silent": True, "console": "off"}
+        tags = (*run.tags, *(client.run_tags or ()), *self.tags)
+        # The program is what the dashboard shows as the run's command, with the process's arguments.
+        settings: dict[str, Any] = {"silent": True, "console": "off", "program": "sslbench"}
         if "WANDB_INIT_TIMEOUT" not in os.environ:
             settings["init_timeout"] = _INIT_SECONDS
         # Older clients do not know these two.
         if "finish_timeout" in wandb.Settings.model_fields and "WANDB_FINISH_TIMEOUT" not in os.environ:
             settings |= {"finish_timeout": _FINISH_SECONDS, "finish_timeout_raises": True}
         opened = wandb.init(
-            project=None if in_sweep else self.project,
+            project=None if in_sweep else self.project or client.project or "sslbench",
             entity=None if in_sweep else self.entity,
             id=None if in_sweep else known or new_id(run),
             name=run.name,
             group=run.group,
             job_type="train",
-            tags=list(dict.fromkeys(short(printable(tag), _LONGEST_TAG) for tag in (*run.tags, *self.tags))),
+            tags=list(dict.fromkeys(short(printable(tag), _LONGEST_TAG) for tag in tags)),
             config=dict(run.config),
             dir=run.run_dir,
             mode=mode,
@@ -261,10 +261,17 @@ def _log(opened: wandb.Run, point: Mapping[str, Any]) -> None:
 def _quiet_client() -> wandb.Settings:
     """The client's settings as environment and files give them, with its own messages turned off.
 
-    ``silent`` is also given to each run, but what the client says outside a run obeys only this one.
+    ``silent`` is also given to each run, but what the client prints outside a run obeys only this one.
     """
     import wandb
+    from wandb.env import CACHE_DIR, get_cache_dir
 
+    cache = get_cache_dir()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if not (
+        existing.is_dir() and os.access(existing, os.W_OK)
+    ):  # the client would print its log on the terminal instead
+        os.environ[CACHE_DIR] = str(Path(tempfile.gettempdir()) / f"wandb-cache-{os.getuid()}")
     return wandb.setup(wandb.Settings(silent=True)).settings
 
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslbench.tracking import PictureTracker, RunInfo
+from sslbench.tracking import FileTracker, RunInfo
 
 MakeRun = Callable[..., RunInfo]
 
 
 def show_at(run: RunInfo, *steps: int) -> None:
-    tracker = PictureTracker()
+    tracker = FileTracker()
     tracker.start(run)
     for step in steps:
-        tracker.show(step, "generated", np.full((2, 3, 1), step % 256, dtype=np.uint8))
+        tracker.log_image(step, "generated", np.full((2, 3, 1), step % 256, dtype=np.uint8))
     tracker.close("interrupted", None)
 
 
@@ -29,23 +29,23 @@ def test_a_picture_is_a_file_before_the_run_ends(
     make_run: MakeRun, tmp_path: Path, channels: int, mode: str
 ) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (6, 4, channels), dtype=np.uint8)
-    tracker = PictureTracker()
+    tracker = FileTracker()
     tracker.start(make_run())
-    tracker.show(40, "generated", picture)
-    tracker.show(40, "real", picture)
+    tracker.log_image(40, "generated", picture)
+    tracker.log_image(40, "real", picture)
     assert names_in(tmp_path / "pictures") == ["generated-0000040.png", "real-0000040.png"]
+    tracker.close("interrupted", None)
     with Image.open(tmp_path / "pictures" / "generated-0000040.png") as image:
         assert image.mode == mode
         np.testing.assert_array_equal(np.asarray(image).reshape(picture.shape), picture)
 
 
 def test_numbers_leave_no_folder(make_run: MakeRun, tmp_path: Path) -> None:
-    tracker = PictureTracker()
+    tracker = FileTracker()
     tracker.start(make_run())
-    tracker.advance(1)
     tracker.log(1, {"train/loss": 0.5})
     tracker.close("finished", {})
-    assert names_in(tmp_path) == []
+    assert names_in(tmp_path) == ["metrics.jsonl"]
 
 
 def test_resuming_drops_the_pictures_after_the_checkpoint(make_run: MakeRun, tmp_path: Path) -> None:
