@@ -1,10 +1,11 @@
-"""The wheel: it carries the configuration groups and works away from the checkout."""
+"""The wheel works away from the checkout; the source archive has what its README names."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def test_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
     done = subprocess.run(train, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*/result.json"))) == 2
+
+
+def test_the_source_archive_has_what_its_readme_needs(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
+    [archive] = tmp_path.glob("sslbench-*.tar.gz")
+    with tarfile.open(archive) as files:
+        names = {name.partition("/")[2] for name in files.getnames()}
+    needed = (
+        "Makefile",
+        "CONTRIBUTING.md",
+        "conf/config.yaml",
+        "benchmarks/speed.py",
+        "docs/images/digits.png",
+    )
+    assert set(needed) <= names
+    assert not [name for name in names if name.startswith((".venv", "outputs", "shared"))]
 
 
 def test_version_is_stated_once() -> None:
