@@ -1,0 +1,112 @@
+"""The classes and files that the documents print work as they are printed."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TINY = ["model=mlp", "model.hidden=[8]", "steps=4", "eval_every=2", "device=cpu", "threads=1"]
+
+Sslbench = Callable[..., int]
+
+
+def printed(page: str, language: str, part: str) -> str:
+    """The one block of code in `language` on a page that contains `part`."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    [block] = [block for block in blocks if part in block]
+    assert isinstance(block, str)
+    return block
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The project of docs/extend.md, importable from the working directory."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = {
+        "entropy_min": printed("extend.md", "python", "class EntropyMinimisation"),
+        "my_models": printed("extend.md", "python", "small_resnet18"),
+        "my_loggers": printed("extend.md", "python", "class CsvLogger"),
+        "my_data": printed("data.md", "python", "def image_folders"),
+    }
+    choices = {
+        "algorithm/entropy_min": printed("extend.md", "yaml", "EntropyMinimisation").replace(
+            "sslbench.algorithms.entropy_min", "entropy_min"
+        ),
+        "model/small_resnet18": printed("extend.md", "yaml", "my_models"),
+        "logger/csv": printed("extend.md", "yaml", "my_loggers"),
+        "dataset/image_folders": printed("data.md", "yaml", "my_data"),
+    }
+    for name, text in modules.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    for name, text in choices.items():
+        path = tmp_path / "my_conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in modules:
+        sys.modules.pop(name, None)
+
+
+def result(folder: Path) -> dict[str, object]:
+    [path] = (folder / "outputs").glob("*/result.json")
+    read: dict[str, object] = json.loads(path.read_text())
+    return read
+
+
+def test_algorithm_and_logger(package: Path, sslbench: Sslbench) -> None:
+    assert sslbench("--config-dir", "my_conf", "algorithm=entropy_min", "logger=csv", *TINY) == 0
+    assert result(package)["algorithm"] == "entropy_min"
+    [log] = (package / "outputs").glob("*/val_acc.csv")
+    rows = list(csv.DictReader(log.open()))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert float(rows[-1]["val_acc"]) == json.loads(
+        (log.parent / "metrics.jsonl").read_text().splitlines()[-1]
+    ).get("val/acc")
+
+
+def test_model_of_torchvision(package: Path, sslbench: Sslbench) -> None:
+    run = ["algorithm=supervised", "model=small_resnet18", "logger=none", "steps=1", "device=cpu", "threads=1"]
+    assert sslbench("--config-dir", "my_conf", *run) == 0
+    assert result(package)["model"] == "small_resnet18"
+
+
+def test_image_folders(package: Path, sslbench: Sslbench, capsys: pytest.CaptureFixture[str]) -> None:
+    draws = np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 3)):
+        for name in ("cat", "dog"):
+            folder = package / "images" / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                ending = ("png", "JPG")[index % 2]
+                pixels = draws.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.{ending}")
+    (package / "images" / "train" / ".ipynb_checkpoints").mkdir()
+    (package / "images" / "train" / "notes.txt").write_text("stray")
+    (package / "images" / "train" / "cat" / "notes.txt").write_text("stray")
+    data = ["dataset=image_folders", "dataset.path=images", "dataset.size=8", "num_labels=4", "num_valid=10"]
+    command = ["--config-dir", "my_conf", "algorithm=supervised", "logger=none", *data, *TINY]
+
+    (package / "images" / "train" / "cat" / "broken.png").write_bytes(b"no image")
+    assert sslbench(*command) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "broken.png cannot be read as an image: mend or delete it" in line
+
+    (package / "images" / "train" / "cat" / "broken.png").unlink()
+    assert sslbench(*command) == 0
+    import my_data  # type: ignore[import-not-found]
+
+    arrays = my_data.image_folders("images", size=8)
+    assert arrays.x_train.shape == (40, 8, 8, 3)
+    assert arrays.y_train.tolist() == [0] * 20 + [1] * 20
+    assert arrays.x_test.shape == (6, 8, 8, 3)
