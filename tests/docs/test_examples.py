@@ -81,32 +81,43 @@ def test_model_of_torchvision(package: Path, sslbench: Sslbench) -> None:
     assert result(package)["model"] == "small_resnet18"
 
 
-def test_image_folders(package: Path, sslbench: Sslbench, capsys: pytest.CaptureFixture[str]) -> None:
+IMAGE_FOLDERS = [
+    *("--config-dir", "my_conf", "algorithm=supervised", "logger=none", *TINY),
+    *("dataset=image_folders", "dataset.path=images", "dataset.size=8", "num_labels=4", "num_valid=10"),
+]
+
+
+@pytest.fixture
+def images(package: Path) -> Path:
+    """Two classes of colour images of 9x12 pixels, among files and folders that are none."""
     draws = np.random.default_rng(0)
     for part, count in (("train", 20), ("test", 3)):
         for name in ("cat", "dog"):
             folder = package / "images" / part / name
             folder.mkdir(parents=True)
             for index in range(count):
-                ending = ("png", "JPG")[index % 2]
                 pixels = draws.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{index}.{ending}")
-    (package / "images" / "train" / ".ipynb_checkpoints").mkdir()
-    (package / "images" / "train" / "notes.txt").write_text("stray")
-    (package / "images" / "train" / "cat" / "notes.txt").write_text("stray")
-    data = ["dataset=image_folders", "dataset.path=images", "dataset.size=8", "num_labels=4", "num_valid=10"]
-    command = ["--config-dir", "my_conf", "algorithm=supervised", "logger=none", *data, *TINY]
+                Image.fromarray(pixels).save(folder / f"{index}.{('png', 'JPG')[index % 2]}")
+    train = package / "images" / "train"
+    (train / ".ipynb_checkpoints").mkdir()
+    for stray in (train / "notes.txt", train / "cat" / "notes.txt"):
+        stray.write_text("stray")
+    return train
 
-    (package / "images" / "train" / "cat" / "broken.png").write_bytes(b"no image")
-    assert sslbench(*command) == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert "broken.png cannot be read as an image: mend or delete it" in line
 
-    (package / "images" / "train" / "cat" / "broken.png").unlink()
-    assert sslbench(*command) == 0
-    import my_data  # type: ignore[import-not-found]
-
-    arrays = my_data.image_folders("images", size=8)
+def test_image_folders(images: Path, package: Path, sslbench: Sslbench) -> None:
+    assert sslbench(*IMAGE_FOLDERS) == 0
+    assert result(package)["algorithm"] == "supervised"
+    arrays = importlib.import_module("my_data").image_folders("images", size=8)
     assert arrays.x_train.shape == (40, 8, 8, 3)
     assert arrays.y_train.tolist() == [0] * 20 + [1] * 20
     assert arrays.x_test.shape == (6, 8, 8, 3)
+
+
+def test_a_broken_image_is_one_line(
+    images: Path, sslbench: Sslbench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "cat" / "broken.png").write_bytes(b"no image")
+    assert sslbench(*IMAGE_FOLDERS) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "broken.png cannot be read as an image: mend or delete it" in line

@@ -117,7 +117,7 @@ def test_readme_is_short_and_says_what_it_is() -> None:
     [
         ("[a](absent.md)", "absent.md: no such file"),
         ("![a](images/absent.png)", "images/absent.png: no such file"),
-        ("[a](/docs/absent.md)", "/docs/absent.md: no such file"),
+        ("[a](/absent.md)", "/absent.md: no such file"),
         ('[a](absent.md "title")', "absent.md: no such file"),
         ("[a]: absent.md", "absent.md: no such file"),
         ("[a](../../outside.md)", "../../outside.md: outside the repository"),
