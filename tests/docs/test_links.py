@@ -128,9 +128,9 @@ def test_readme_is_short_and_says_what_it_is() -> None:
     ],
 )
 def test_a_broken_link_is_found(tmp_path: Path, link: str, reason: str) -> None:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "other.md").write_text("# Other\n")
-    document = tmp_path / "docs" / "page.md"
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "other.md").write_text("# Other\n")
+    document = tmp_path / "pages" / "page.md"
     document.write_text(f"# Page\n\n```text\n# Not a heading\n```\n\n{link}\n")
     assert list(broken(document, tmp_path.resolve())) == [reason]
 
@@ -139,7 +139,7 @@ def test_a_broken_link_is_found(tmp_path: Path, link: str, reason: str) -> None:
     "link",
     [
         "[a](other.md)",
-        "[a](/docs/other.md)",
+        "[a](/pages/other.md)",
         "[a](..)",
         "[a](other.md#results-on-8x8-digits-20-labels)",
         "[a](other.md#what-sslbench-eval-does)",
@@ -152,11 +152,11 @@ def test_a_broken_link_is_found(tmp_path: Path, link: str, reason: str) -> None:
     ],
 )
 def test_a_good_link_is_no_error(tmp_path: Path, link: str) -> None:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "other.md").write_text(
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "other.md").write_text(
         "# Results on 8x8 digits, 20 labels\n\n## What `sslbench-eval` does\n\n## The [same_thing](x.md) again\n"
         "\n## Twice\n\n## Twice\n"
     )
-    document = tmp_path / "docs" / "page.md"
+    document = tmp_path / "pages" / "page.md"
     document.write_text(f"# Page\n\n{link}\n")
     assert list(broken(document, tmp_path.resolve())) == []
