@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from sslbench.cli.report_command import main as report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TINY = ["model=mlp", "model.hidden=[8]", "steps=4", "eval_every=2", "device=cpu", "threads=1"]
@@ -121,3 +124,39 @@ def test_a_broken_image_is_one_line(
     assert sslbench(*IMAGE_FOLDERS) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert "broken.png cannot be read as an image: mend or delete it" in line
+
+
+def commands(program: str) -> list[str]:
+    """The command lines of `program` in blocks of shell on all pages, without comments and placeholders."""
+    pages = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *DOCS.glob("*.md")]
+    blocks = [
+        block for page in pages for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.S | re.M)
+    ]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    own = ("group=choice", "--config-dir", "...", "RUN_DIR", "RUNS")
+    return sorted(
+        {line for line in lines if line.startswith(f"{program} ") and not any(word in line for word in own)}
+    )
+
+
+def first_of(override: str) -> str:
+    """A swept override with the first of its values."""
+    key, _, value = override.partition("=")
+    value = re.sub(r"range\((\d+).*\)", r"\1", value)
+    return f"{key}={value}" if "[" in value else f"{key}={value.split(',')[0]}"
+
+
+@pytest.mark.parametrize("line", commands("sslbench"))
+def test_commands_compose(line: str, sslbench: Sslbench, tmp_path: Path) -> None:
+    typed = [word for word in shlex.split(line, comments=True)[1:] if word != "-m"]
+    assert sslbench(*map(first_of, typed), "--cfg", "job") == 0
+
+
+def test_options_of_the_report_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        report(["--help"])
+    known = set(re.findall(r"--[a-z]+", capsys.readouterr().out))
+    lines = commands("sslbench-report")
+    assert len(lines) >= 3
+    for line in lines:
+        assert set(re.findall(r"--[a-z]+", line)) <= known, line

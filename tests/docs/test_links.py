@@ -105,6 +105,14 @@ def test_every_document_is_in_the_index() -> None:
     assert sorted(pages - listed - {docs / "README.md"}) == []
 
 
+def test_notes_stand_in_their_pages_as_written() -> None:
+    notes = sorted((ROOT / "docs" / "results" / "notes").glob("*.md"))
+    assert len(notes) >= 4
+    for note in notes:
+        page = note.parents[1] / note.name
+        assert note.read_text(encoding="utf-8").strip() in page.read_text(encoding="utf-8"), page.name
+
+
 def test_readme_is_short_and_says_what_it_is() -> None:
     readme = (ROOT / "README.md").read_bytes()
     assert len(readme) <= 10 * 1024
