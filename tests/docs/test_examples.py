@@ -18,7 +18,8 @@ from PIL import Image
 from sslbench.cli.report_command import main as report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-TINY = ["model=mlp", "model.hidden=[8]", "steps=4", "eval_every=2", "device=cpu", "threads=1"]
+SHORT = ["steps=4", "eval_every=2", "batch.labelled=4", "device=cpu", "threads=1"]
+TINY_MODEL = ["model=mlp", "model.hidden=[8]"]
 
 Sslbench = Callable[..., int]
 
@@ -68,7 +69,9 @@ def result(folder: Path) -> dict[str, object]:
 
 
 def test_algorithm_and_logger(package: Path, sslbench: Sslbench) -> None:
-    assert sslbench("--config-dir", "my_conf", "algorithm=entropy_min", "logger=csv", *TINY) == 0
+    assert (
+        sslbench("--config-dir", "my_conf", "algorithm=entropy_min", "logger=csv", *SHORT, *TINY_MODEL) == 0
+    )
     assert result(package)["algorithm"] == "entropy_min"
     [log] = (package / "outputs").glob("*/val_acc.csv")
     rows = list(csv.DictReader(log.open()))
@@ -78,14 +81,8 @@ def test_algorithm_and_logger(package: Path, sslbench: Sslbench) -> None:
     ).get("val/acc")
 
 
-def test_model_of_torchvision(package: Path, sslbench: Sslbench) -> None:
-    run = ["algorithm=supervised", "model=small_resnet18", "logger=none", "steps=1", "device=cpu", "threads=1"]
-    assert sslbench("--config-dir", "my_conf", *run) == 0
-    assert result(package)["model"] == "small_resnet18"
-
-
 IMAGE_FOLDERS = [
-    *("--config-dir", "my_conf", "algorithm=supervised", "logger=none", *TINY),
+    *("--config-dir", "my_conf", "algorithm=supervised", "logger=none", *SHORT),
     *("dataset=image_folders", "dataset.path=images", "dataset.size=8", "num_labels=4", "num_valid=10"),
 ]
 
@@ -109,7 +106,7 @@ def images(package: Path) -> Path:
 
 
 def test_image_folders(images: Path, package: Path, sslbench: Sslbench) -> None:
-    assert sslbench(*IMAGE_FOLDERS) == 0
+    assert sslbench(*IMAGE_FOLDERS, *TINY_MODEL) == 0
     assert result(package)["algorithm"] == "supervised"
     arrays = importlib.import_module("my_data").image_folders("images", size=8)
     assert arrays.x_train.shape == (40, 8, 8, 3)
@@ -117,11 +114,16 @@ def test_image_folders(images: Path, package: Path, sslbench: Sslbench) -> None:
     assert arrays.x_test.shape == (6, 8, 8, 3)
 
 
+def test_model_of_torchvision(images: Path, package: Path, sslbench: Sslbench) -> None:
+    assert sslbench(*IMAGE_FOLDERS, "model=small_resnet18") == 0
+    assert result(package)["model"] == "small_resnet18"
+
+
 def test_a_broken_image_is_one_line(
     images: Path, sslbench: Sslbench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "cat" / "broken.png").write_bytes(b"no image")
-    assert sslbench(*IMAGE_FOLDERS) == 1
+    assert sslbench(*IMAGE_FOLDERS, *TINY_MODEL) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert "broken.png cannot be read as an image: mend or delete it" in line
 
