@@ -68,11 +68,15 @@ def result(folder: Path) -> dict[str, object]:
     return read
 
 
-def test_algorithm_and_logger(package: Path, sslbench: Sslbench) -> None:
+def test_algorithm(package: Path, sslbench: Sslbench) -> None:
     assert (
-        sslbench("--config-dir", "my_conf", "algorithm=entropy_min", "logger=csv", *SHORT, *TINY_MODEL) == 0
+        sslbench("--config-dir", "my_conf", "algorithm=entropy_min", "logger=none", *SHORT, *TINY_MODEL) == 0
     )
     assert result(package)["algorithm"] == "entropy_min"
+
+
+def test_logger(package: Path, sslbench: Sslbench) -> None:
+    assert sslbench("--config-dir", "my_conf", "algorithm=supervised", "logger=csv", *SHORT, *TINY_MODEL) == 0
     [log] = (package / "outputs").glob("*/val_acc.csv")
     rows = list(csv.DictReader(log.read_text().splitlines()))
     assert [row["step"] for row in rows] == ["2", "4"]
