@@ -185,7 +185,7 @@ def test_a_sweep_outlives_the_shell_that_it_was_typed_in(launcher: str, tmp_path
     "every run ends once, as in an undisturbed sweep; the failing ones are told and stop nothing",
 )
 def test_kills_on_purpose(tmp_path: Path) -> None:
-    """The script of docs/scale.md, on a grid of four."""
+    """The script of docs/sweeps.md, on a grid of four."""
     script = conf_dir().parent / "benchmarks" / "sweep_faults.py"
     words = "--algorithms pi_model,ict --losses mse --seeds 2 --kills 1 --steps 200"
     done = subprocess.run(
