@@ -12,17 +12,18 @@ import torch
 
 from sslbench import config, config_file
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
+from sslbench.algorithms.checks import check_algorithm
 from sslbench.building import blaming, build, check_nodes
 from sslbench.config import Settings
 from sslbench.config_checks import check_values
 from sslbench.data.batches import BatchSource, check_views
 from sslbench.engine.checkpoint import Checkpoints, Origin
 from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device, pick_precision
-from sslbench.engine.examination import LabelledParts
-from sslbench.engine.loop import Plan, train
+from sslbench.engine.examination import DiagnosticData
+from sslbench.engine.loop import LoopOptions, train
 from sslbench.engine.memory import keep_freed_memory
 from sslbench.engine.schedules import Schedule
-from sslbench.engine.state import Score, TrainingState, stage_ends
+from sslbench.engine.state import StageResult, TrainingState, stage_ends
 from sslbench.engine.weights import save_weights
 from sslbench.errors import UserError
 from sslbench.files import sync_file, write_text_atomically
@@ -46,6 +47,7 @@ from sslbench.setup import (
 )
 from sslbench.signals import terminable
 from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
+from sslbench.tracking.base import check_tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
 
 RESULT_SCHEMA = 1
@@ -72,13 +74,15 @@ def check(settings: Settings) -> Parts:
     schedule: Schedule = build(settings.schedule, "schedule")
     with blaming("schedule"):
         schedule(0, settings.steps)
-    stages = stages_of(algorithm)
-    stage_ends(stages, settings.steps)
+    stages = check_algorithm(algorithm)
+    stage_ends(len(stages), settings.steps)
     with blaming("algorithm"):
         for stage in stages:
             check_views(stage.views)
     build(settings.dataset["images"], "dataset.images")
-    return Parts(algorithm, schedule, build(settings.logger, "logger"))
+    logger: Tracker = build(settings.logger, "logger")
+    check_tracker(logger)
+    return Parts(algorithm, schedule, logger)
 
 
 def check_machine(settings: Settings) -> None:
@@ -157,7 +161,7 @@ def _train(
 ) -> dict[str, Any]:
     """From a prepared state to a written result."""
     device = state.batches.device
-    plan = Plan(
+    options = LoopOptions(
         steps=settings.steps,
         eval_every=settings.eval_every,
         log_every=settings.log_every,
@@ -170,9 +174,9 @@ def _train(
         graph=settings.graph,
         profile=directory / "profile" if settings.profile else None,
     )
-    examined = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    everything = DiagnosticData(data.train, data.targets, data.split, data.valid, data.test)
     tracker = Fanout([JsonlTracker(), PictureTracker(), ConsoleTracker(), parts.logger])
-    if found := plan.checkpoints.load():
+    if found := options.checkpoints.load():
         saved, told = found
         if told:
             print(f"sslbench: {told}", file=sys.stderr, flush=True)
@@ -185,10 +189,10 @@ def _train(
         with status:
             tracker.start(_info(settings, directory, state))
             keep_freed_memory()
-            train(state, plan, parts.schedule, examined, tracker)
-            save_weights(directory / "model.safetensors", state.score.best_weights)
+            train(state, options, parts.schedule, everything, tracker)
+            save_weights(directory / "model.safetensors", state.result.best_weights)
             sync_file(directory / METRICS)  # before the result says that the curves are whole
-            result = _result(settings, data.split.digest, state.score, device, commit)
+            result = _result(settings, data.split.digest, state.result, device, commit)
             write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
     finally:
         tracker.close(status.outcome, result)
@@ -210,7 +214,7 @@ def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
 
 
 def _result(
-    settings: Settings, split_hash: str, score: Score, device: torch.device, commit: str | None
+    settings: Settings, split_hash: str, score: StageResult, device: torch.device, commit: str | None
 ) -> dict[str, Any]:
     """The stable interface of a run; accuracies and calibration errors are fractions."""
     return {

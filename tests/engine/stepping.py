@@ -13,40 +13,39 @@ from sslbench.building import build
 from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
-from sslbench.engine.examination import LabelledParts
+from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import Stepper, set_rates
+from sslbench.engine.step import NextStep, set_rates
 from sslbench.setup import build_models, prepare_data, prepare_process
 
-MakeStepper = Callable[[TrainingState, Progress], Stepper]
+MakeNextStep = Callable[[TrainingState, Progress], NextStep]
 
 
-def state_of(settings: Settings, device: torch.device) -> tuple[TrainingState, LabelledParts]:
+def state_of(settings: Settings, device: torch.device) -> tuple[TrainingState, DiagnosticData]:
     prepare_process(settings)
     data = prepare_data(settings, device)
     algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     models = build_models(settings, algorithm, data, device)
     views = stages_of(algorithm)[0].views
     batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, device)
-    parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    parts = DiagnosticData(data.train, data.targets, data.split, data.valid, data.test)
     return TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches), parts
 
 
 def trained(
-    settings: Settings, make: MakeStepper, steps: int, device: torch.device
+    settings: Settings, make: MakeNextStep, steps: int, device: torch.device
 ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """The scalars of each of so many steps of every stage, and the modules' state at the end of each."""
     state, parts = state_of(settings, device)
     found, left = [], {}
     for stage in range(len(stages_of(state.algorithm))):
         if stage:
-            state.begin_stage(stage, parts.visible)
+            state.begin_stage(stage, parts.training)
         progress = Progress(torch.zeros((), device=device), steps, stage)
         take = make(state, progress)
         for step in range(steps):
-            set_rates(state.optimizers, 1 - step / steps)
+            set_rates(state.param_groups, 1 - step / steps)
             take()
-            state.meter.count += 1
             found.append(state.meter.means())
             state.meter.clear()
         for name, model in state.models.items():

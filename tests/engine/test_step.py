@@ -20,7 +20,7 @@ from sslbench.core import Progress
 from sslbench.engine import loop
 from sslbench.engine.checkpoint import load_checkpoint
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one
+from sslbench.engine.step import WARM_UP, CapturedSteps, NextStep, eager_steps
 from sslbench.errors import UserError
 from sslbench.run import run
 from sslbench.tracking.jsonl import JsonlTracker
@@ -30,12 +30,12 @@ CPU = torch.device("cpu")
 MakeSettings = Callable[..., Settings]
 
 
-def plain(state: TrainingState, progress: Progress) -> Stepper:
-    return one_by_one(state, progress, None)
+def plain(state: TrainingState, progress: Progress) -> NextStep:
+    return eager_steps(state, progress, None)
 
 
-def taped(tape: Tape, state: TrainingState, progress: Progress) -> Stepper:
-    return Replayed(state, progress, None, tape)
+def taped(tape: Tape, state: TrainingState, progress: Progress) -> NextStep:
+    return CapturedSteps(state, progress, None, tape)
 
 
 def run_until(settings: Settings, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,14 +76,14 @@ def test_compiled_networks_have_the_losses_of_plain_ones(
     """Also of dropout, whose random numbers are torch's own."""
     if not thorough and name != "mean_teacher":
         pytest.skip("takes a quarter of a minute each: only with --thorough")
-    # A small rate, as rounding that is another grows from step to step, fastest between rivals.
+    # A small rate, as rounding that is another grows from step to step, fastest between the models of a GAN.
     words = [f"algorithm={name}", "model.dropout=0.1", "optimizer.lr=0.0002"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))
 
-    def compiled(state: TrainingState, progress: Progress) -> Stepper:
+    def compiled(state: TrainingState, progress: Progress) -> NextStep:
         if progress.stage == 0:
             state.compile()
-        return one_by_one(state, progress, None)
+        return eager_steps(state, progress, None)
 
     counters.clear()
     expected = trained(settings, plain, 50, CPU)
@@ -143,11 +143,11 @@ def test_a_run_may_go_on_the_other_way(
     expected = run(whole)
     run_until(begun, 7, monkeypatch)
     saved = load_checkpoint(tmp_path / "broken" / "checkpoint" / "last.pt")
-    assert isinstance(saved["optimizers"][0]["param_groups"][0]["lr"], torch.Tensor) == (first == "true")
+    assert isinstance(saved["optimizers"]["main"]["param_groups"][0]["lr"], torch.Tensor) == (first == "true")
     result = run(gone_on)
     assert result["metrics_last"]["val/loss"] == pytest.approx(expected["metrics_last"]["val/loss"], rel=1e-4)
     last = load_checkpoint(tmp_path / "broken" / "checkpoint" / "last.pt")
-    group = last["optimizers"][0]["param_groups"][0]
+    group = last["optimizers"]["main"]["param_groups"][0]
     assert isinstance(group["lr"], torch.Tensor) == (first == "false")
     assert group.get("capturable", False) == (first == "false" and optimizer == "adam")
 
@@ -158,18 +158,18 @@ def test_a_step_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
             raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
     state, _ = state_of(settings_of(), CPU)
-    take = Replayed(state, Progress(torch.zeros(()), 10), None, Refusing())
+    take = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Refusing())
     for _ in range(WARM_UP):
         take()
-    with pytest.raises(UserError, match=r"cannot be recorded \(operation .* capturing\): set graph=false"):
+    with pytest.raises(UserError, match=r"cannot be captured \(operation .* capturing\): set graph=false"):
         take()
 
 
 def test_recorded_optimizers_are_told(settings_of: MakeSettings) -> None:
     """Or Adam would refuse to be recorded."""
     state, _ = state_of(settings_of("optimizer=adam"), CPU)
-    take = Replayed(state, Progress(torch.zeros(()), 10), None, Tape())
-    group = state.optimizers[0].param_groups[0]
+    take = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Tape())
+    group = state.param_groups[0]
     for _ in range(WARM_UP):
         take()
     assert not group["capturable"], "it would warn"
@@ -180,4 +180,4 @@ def test_recorded_optimizers_are_told(settings_of: MakeSettings) -> None:
 def test_an_optimizer_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
     state, _ = state_of(settings_of("optimizer.fused=false"), CPU)
     with pytest.raises(UserError, match=r"graph=true needs optimizer\.fused=true"):
-        Replayed(state, Progress(torch.zeros(()), 10), None, Tape())
+        CapturedSteps(state, Progress(torch.zeros(()), 10), None, Tape())

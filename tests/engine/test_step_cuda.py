@@ -12,7 +12,7 @@ from shipped import ALGORITHMS, OVERRIDES
 from sslbench.config import Settings
 from sslbench.core import Progress
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import CudaGraphs, Replayed, Stepper, one_by_one
+from sslbench.engine.step import CapturedSteps, CudaGraphs, NextStep, eager_steps
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,12 +24,12 @@ CUDA = torch.device("cuda")
 MakeSettings = Callable[..., Settings]
 
 
-def plain(state: TrainingState, progress: Progress) -> Stepper:
-    return one_by_one(state, progress, None)
+def plain(state: TrainingState, progress: Progress) -> NextStep:
+    return eager_steps(state, progress, None)
 
 
-def graphed(state: TrainingState, progress: Progress) -> Stepper:
-    return Replayed(state, progress, None, CudaGraphs())
+def graphed(state: TrainingState, progress: Progress) -> NextStep:
+    return CapturedSteps(state, progress, None, CudaGraphs())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -42,7 +42,7 @@ class PiModel:
         self._distance, self._weight, self._ramp_up = distance, weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One network."""
+        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
@@ -58,6 +58,3 @@ class PiModel:
             {"supervised": supervised, "consistency": consistency},
             {"consistency_weight": weight},
         )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""

@@ -50,7 +50,7 @@ class PseudoLabel:
         self.views = Views(labelled=("weak",), unlabelled=("weak", "weak") if soft_below else ("weak",))
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One network."""
+        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
@@ -76,6 +76,3 @@ class PseudoLabel:
             {"supervised": supervised, "pseudo": pseudo},
             {"pseudo_weight": weight, "confident_share": confident.float().mean()},
         )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""
