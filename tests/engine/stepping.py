@@ -1,7 +1,8 @@
-"""Steps of every algorithm, carried out one way or another, and what came of them."""
+"""Steps of every algorithm, carried out in one way or another, and their results."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +17,9 @@ from sslbench.data.batches import BatchSource
 from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import NextStep, set_rates
+from sslbench.run import run
 from sslbench.setup import build_models, prepare_data, prepare_process
+from sslbench.tracking.jsonl import JsonlTracker
 
 MakeNextStep = Callable[[TrainingState, Progress], NextStep]
 
@@ -41,11 +44,11 @@ def trained(
     for stage in range(len(stages_of(state.algorithm))):
         if stage:
             state.begin_stage(stage, parts.training)
-        progress = Progress(torch.zeros((), device=device), steps, stage)
-        take = make(state, progress)
+        next_step = make(state, Progress(torch.zeros((), device=device), steps, stage))
         for step in range(steps):
             set_rates(state.param_groups, 1 - step / steps)
-            take()
+            with state.several_backward_passes():
+                next_step()
             found.append(state.meter.means())
             state.meter.clear()
         for name, model in state.models.items():
@@ -63,3 +66,16 @@ def assert_alike(
     for mine, its in zip(one[0], other[0], strict=True):
         assert mine == pytest.approx(its, rel=rel, abs=abs_)
     torch.testing.assert_close(one[1], other[1], rtol=10 * rel, atol=100 * abs_)
+
+
+def run_until(settings: Settings, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is asked to end in its step `stop`."""
+
+    def advance(self: JsonlTracker, step: int) -> None:
+        if step == stop:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_training import MOMENTUM, Rig, Stairs, sum_of
+from small_training import MOMENTUM, Rig, Slope, Stairs, sum_of
+from torch._functorch import config
 
 from sslbench.core import StepOutput
 from sslbench.engine.state import StageResult, stage_ends
@@ -160,3 +161,18 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path, change: Call
 def test_what_a_stage_begins_from_holds_no_labels(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     assert set(vars(rig.data.training)) == {"unlabelled", "_images"}
+
+
+def test_a_setting_of_the_process_is_restored(tmp_path: Path) -> None:
+    """Two losses go back through one compiled graph, for which torch must keep its memory."""
+    plain, stairs, slope = (Rig(tmp_path, algorithm).state for algorithm in (Stairs(), Stairs(), Slope()))
+    stairs.compile()
+    slope.compile()
+    assert config.donated_buffer, "as torch has it"
+    for state, inside in ((plain, True), (slope, True), (stairs, False)):
+        with state.several_backward_passes():
+            assert config.donated_buffer is inside
+        assert config.donated_buffer
+    with pytest.raises(RuntimeError), stairs.several_backward_passes():
+        raise RuntimeError("made to fail")
+    assert config.donated_buffer

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from stepping import assert_alike, state_of, trained
+from stepping import assert_alike, run_until, state_of, trained
 from tape import Tape
 from torch._dynamo.utils import counters
 
@@ -23,7 +22,6 @@ from sslbench.engine.state import TrainingState
 from sslbench.engine.step import WARM_UP, CapturedSteps, NextStep, eager_steps
 from sslbench.errors import UserError
 from sslbench.run import run
-from sslbench.tracking.jsonl import JsonlTracker
 
 CPU = torch.device("cpu")
 
@@ -36,19 +34,6 @@ def plain(state: TrainingState, progress: Progress) -> NextStep:
 
 def taped(tape: Tape, state: TrainingState, progress: Progress) -> NextStep:
     return CapturedSteps(state, progress, None, tape)
-
-
-def run_until(settings: Settings, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is asked to end in its step `stop`."""
-
-    def advance(self: JsonlTracker, step: int) -> None:
-        if step == stop:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", advance)
-        with pytest.raises(KeyboardInterrupt):
-            run(settings)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

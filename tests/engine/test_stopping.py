@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from look_ahead import LookAhead
 from small_training import MOMENTUM, Rig, Slope, Stairs, halving
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ def outcome(rig: Rig) -> dict[str, Any]:
     return {"weights": weights, "rng_state": torch.get_rng_state(), **result}
 
 
-@pytest.mark.parametrize("algorithm", [Slope, Stairs])
+@pytest.mark.parametrize("algorithm", [Slope, Stairs, LookAhead])
 def test_asked_at_every_event_and_gone_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Callable[[], AnyAlgorithm]
 ) -> None:
