@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from sslbench.algorithms.base import SampleImages, stages_of
 from sslbench.algorithms.sgan import SGAN
 from sslbench.building import blaming
-from sslbench.core import Average, Batch, ImageSpec, Progress, StepOutput
+from sslbench.core import Average, Batch, FeatureModel, ImageSpec, Progress, StepOutput
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.errors import UserError
-from sslbench.models import ConvGenerator, MLPGenerator, NoisyMLP
+from sslbench.models import CNN, MLP, ConvGenerator, ConvLarge, MLPGenerator, NoisyMLP, WideResNet
 from sslbench.models.generator import PixelRange
 
 SPEC = ImageSpec(1, 3, 4, 4)
@@ -284,9 +284,22 @@ def test_a_picture_is_a_square_of_images_row_by_row() -> None:
     assert (algorithm.sample_images(models)["generated"].numpy() > picture).any()
 
 
+@pytest.mark.parametrize("model", [CNN, ConvLarge, MLP, NoisyMLP, WideResNet])
+def test_shipped_models_have_features(model: Callable[..., nn.Module]) -> None:
+    made = model(1, (12, 12), 3)
+    made.eval()
+    assert isinstance(made, FeatureModel)
+    images = torch.randn(4, 1, 12, 12)
+    features = made.features(images)
+    assert features.dim() == 2
+    torch.testing.assert_close(made.classifier(features), made(images), rtol=0, atol=0)
+
+
 def test_a_model_without_features_is_refused_in_one_line() -> None:
     plain = cast("Callable[[], nn.Module]", lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
-    message = r"^algorithm: sgan needs a model with `features` and `classifier`.*Sequential has not both$"
+    message = (
+        r"^algorithm: sgan needs a model with `features` and `classifier`.*Sequential lacks one of them$"
+    )
     with pytest.raises(UserError, match=message) as error, blaming("algorithm"):
         method().build(Factory(plain))
     assert "\n" not in str(error.value)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from sslbench.algorithms.outputs import plain_sum
 from sslbench.core import (
     Batch,
     DiagnosticData,
@@ -157,7 +158,7 @@ class LabelVectors:
             terms["pseudo"] = pseudo.mean()
             losses, one_hot = torch.cat([losses, pseudo], dim=1), torch.cat([one_hot, given])
         networks.follow(losses, one_hot, _LOSS_DECAY)
-        return StepOutput(torch.stack(list(terms.values())).sum(), terms)
+        return plain_sum(terms)
 
     def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
         """The given labels' accuracy, and what a score that knows the answer would say.

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from sslbench.algorithms.outputs import weighted_sum
 from sslbench.algorithms.ramp_up import check_ramp_up, linear_ramp_up
 from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses import ce, one_hot
@@ -102,8 +103,5 @@ class MixMatch:
         supervised = ce(logits[:count], targets[:count]).mean()
         consistency = self._distance(logits[count:], targets[count:]).mean()
         weight = self._weight * linear_ramp_up(progress.fraction, self._ramp_up)
-        return StepOutput(
-            supervised + weight * consistency,
-            {"supervised": supervised, "consistency": consistency},
-            {"consistency_weight": weight, "guess_confidence": pseudo_label.amax(dim=1).mean()},
-        )
+        confidence = pseudo_label.amax(dim=1).mean()
+        return weighted_sum(supervised, consistency, weight, guess_confidence=confidence)

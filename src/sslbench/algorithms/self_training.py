@@ -6,10 +6,10 @@ import string
 from collections.abc import Mapping
 from typing import cast, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from sslbench.algorithms.outputs import plain_sum
 from sslbench.core import (
     Batch,
     DiagnosticData,
@@ -94,7 +94,7 @@ class SelfTraining:
             terms["pseudo"] = ce(model(batch.unlabelled[0]), targets).mean()
         if not progress.stage or self._with_labelled:
             terms["supervised"] = cross_entropy(model(batch.labelled[0]), batch.targets)
-        return StepOutput(torch.stack(list(terms.values())).sum(), terms)
+        return plain_sum(terms)
 
     def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
         """Accuracy of each model so far on labelled and unlabelled images, and of the pseudo-labels."""

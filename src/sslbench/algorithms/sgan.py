@@ -103,8 +103,8 @@ class SGAN:
         discriminator = new_model()
         if not isinstance(discriminator, FeatureModel):
             raise TypeError(
-                f"sgan needs a model with `features` and `classifier`, as those of sslbench.models; "
-                f"{type(discriminator).__name__} has not both"
+                f"sgan needs a model with `features` and `classifier`, as those of sslbench.models are; "
+                f"{type(discriminator).__name__} lacks one of them"
             )
         generator = self._new_generator(spec=new_model.spec, black=new_model.black, white=new_model.white)
         return {
@@ -114,12 +114,9 @@ class SGAN:
             "sample_noise": SampleNoise(cast("Generator", generator).noise_size),
         }
 
+    @cached()  # weight norm is worked out once for the three passes
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         """See `Algorithm.step`."""
-        with cached():  # weight norm is worked out once for the three passes
-            return self._step(models, batch, progress)
-
-    def _step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         discriminator, real = models["discriminator"], batch.unlabelled[0]
         generator = cast("Generator", models["generator"])
         supervised = cross_entropy(discriminator(batch.labelled[0]), batch.targets)
