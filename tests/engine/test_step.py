@@ -1,4 +1,4 @@
-"""Recorded steps against plain ones, for every algorithm; on the CPU, by a tape in place of a graph."""
+"""Captured steps against eager ones, for every algorithm; on the CPU, by a tape in place of a graph."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ CPU = torch.device("cpu")
 MakeSettings = Callable[..., Settings]
 
 
-def plain(state: TrainingState, progress: Progress) -> NextStep:
+def eager(state: TrainingState, progress: Progress) -> NextStep:
     return eager_steps(state, progress, None)
 
 
-def taped(tape: Tape, state: TrainingState, progress: Progress) -> NextStep:
+def captured(tape: Tape, state: TrainingState, progress: Progress) -> NextStep:
     return CapturedSteps(state, progress, None, tape)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_replayed_steps_have_the_losses_of_plain_ones(
+def test_captured_steps_have_the_losses_of_eager_ones(
     name: str, optimizer: str, settings_of: MakeSettings
 ) -> None:
     words = [f"algorithm={name}", f"optimizer={optimizer}", "optimizer.lr=0.003", "model.dropout=0.1"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))
     tape = Tape()
-    expected = trained(settings, plain, 50, CPU)
-    found = trained(settings, partial(taped, tape), 50, CPU)
+    expected = trained(settings, eager, 50, CPU)
+    found = trained(settings, partial(captured, tape), 50, CPU)
     stages = len(expected[0]) // 50
     assert (tape.recorded, tape.replayed) == (stages, stages * (50 - WARM_UP))
     assert_alike(found, expected)
@@ -55,7 +55,7 @@ def test_replayed_steps_have_the_losses_of_plain_ones(
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it by a filter of its own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_compiled_networks_have_the_losses_of_plain_ones(
+def test_compiled_models_have_the_losses_of_plain_ones(
     name: str, settings_of: MakeSettings, thorough: bool
 ) -> None:
     """Also of dropout, whose random numbers are torch's own."""
@@ -71,7 +71,7 @@ def test_compiled_networks_have_the_losses_of_plain_ones(
         return eager_steps(state, progress, None)
 
     counters.clear()
-    expected = trained(settings, plain, 50, CPU)
+    expected = trained(settings, eager, 50, CPU)
     assert not counters["frames"]
     assert_alike(trained(settings, compiled, 50, CPU), expected, abs_=1e-5)
     # The networks of label_vectors are never called as a whole.
@@ -79,7 +79,7 @@ def test_compiled_networks_have_the_losses_of_plain_ones(
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "mixmatch", "self_training"])
-def test_a_run_of_recorded_steps_is_a_run(
+def test_a_run_of_captured_steps_is_a_run(
     name: str, settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With evaluations, log points, checkpoints and stages between the replays."""
@@ -98,7 +98,7 @@ def test_a_run_of_recorded_steps_is_a_run(
         assert value == pytest.approx(other["metrics_last"][key], abs=0.01)
 
 
-def test_a_run_of_recorded_steps_goes_on_bit_for_bit(
+def test_a_run_of_captured_steps_goes_on_bit_for_bit(
     settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["algorithm=vat", "steps=24", "eval_every=12", "graph=true", "model.dropout=0.1"]
@@ -137,32 +137,32 @@ def test_a_run_may_go_on_the_other_way(
     assert group.get("capturable", False) == (first == "false" and optimizer == "adam")
 
 
-def test_a_step_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
+def test_a_step_that_cannot_be_captured(settings_of: MakeSettings) -> None:
     class Refusing(Tape):
         def record(self, *_: object) -> Callable[[], object]:
             raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
     state, _ = state_of(settings_of(), CPU)
-    take = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Refusing())
+    next_step = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Refusing())
     for _ in range(WARM_UP):
-        take()
+        next_step()
     with pytest.raises(UserError, match=r"cannot be captured \(operation .* capturing\): set graph=false"):
-        take()
+        next_step()
 
 
-def test_recorded_optimizers_are_told(settings_of: MakeSettings) -> None:
-    """Or Adam would refuse to be recorded."""
+def test_optimizers_of_captured_steps_are_capturable(settings_of: MakeSettings) -> None:
+    """Or Adam would refuse."""
     state, _ = state_of(settings_of("optimizer=adam"), CPU)
-    take = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Tape())
+    next_step = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Tape())
     group = state.param_groups[0]
     for _ in range(WARM_UP):
-        take()
+        next_step()
     assert not group["capturable"], "it would warn"
-    take()
+    next_step()
     assert group["capturable"]
 
 
-def test_an_optimizer_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
+def test_an_optimizer_that_cannot_be_captured(settings_of: MakeSettings) -> None:
     state, _ = state_of(settings_of("optimizer.fused=false"), CPU)
     with pytest.raises(UserError, match=r"graph=true needs optimizer\.fused=true"):
         CapturedSteps(state, Progress(torch.zeros(()), 10), None, Tape())

@@ -37,8 +37,8 @@ class SampleNoise(nn.Module):
 class SGAN:
     """Salimans et al. 2016 (Improved-GAN), arXiv:1606.03498, sections 3.1 and 5.
 
-    The discriminator has one logit a class; that of "generated" is fixed at 0, which loses nothing. With
-    ``Z(x) = logsumexp`` of its logits, an image is real with probability ``Z' / (Z' + 1)``, ``Z' = exp Z``:
+    The discriminator has one logit a class; that of "generated" is fixed at 0, without loss of generality.
+    With ``Z(x) = logsumexp`` of its logits, an image is real with probability ``Z' / (Z' + 1)``, ``Z' = exp Z``:
 
     ``loss = CE(labelled) + weight * (mean softplus(-Z(x)) + mean softplus(Z(G(z)))) / 2``
 
@@ -56,7 +56,7 @@ class SGAN:
     discriminator with batch normalisation meets real and generated images in batches of their own.
 
     Args:
-        generator: makes it, from the images' shape and the network inputs for black and white.
+        generator: makes it, from the images' shape and the model inputs for black and white.
         generator_loss: ``feature_matching`` or ``plain``.
         weight: of the real-or-generated term, not negative.
         ema: decay of the evaluated average, reached after a warm-up.

@@ -79,6 +79,7 @@ class TrainingState:
     meter: StepMeter = field(init=False)
 
     def __post_init__(self) -> None:
+        self._stages = stages_of(self.algorithm)
         self.step_models = self.models
         self._fresh_optimizers()
         self.meter = StepMeter(self.batches.device)
@@ -86,7 +87,7 @@ class TrainingState:
     @property
     def current_stage(self) -> Stage:
         """The stage in training."""
-        return stages_of(self.algorithm)[self.stage]
+        return self._stages[self.stage]
 
     @property
     def logged(self) -> tuple[int, float]:
@@ -108,7 +109,7 @@ class TrainingState:
     @contextmanager
     def several_backward_passes(self) -> Iterator[None]:
         """Steps in this block may pass backwards through a compiled graph once for each optimizer."""
-        several = any(len(stage.optimizers) > 1 for stage in stages_of(self.algorithm))
+        several = any(len(stage.optimizers) > 1 for stage in self._stages)
         if self.step_models is self.models or not several:
             yield
             return

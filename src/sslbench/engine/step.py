@@ -105,6 +105,7 @@ def _on_device(
     state: TrainingState, drawn: tuple[Tensor, Tensor], progress: Progress, autocast: torch.dtype | None
 ) -> None:
     """All of a step that happens on the device, from the positions of its images on."""
+    # The output holds the graph of the step, which must not live on beside that of the next.
     output = training_step(state, state.batches.cut(*drawn), progress, autocast)
     state.meter.add(output, progress.step)
     progress.step.add_(1)
