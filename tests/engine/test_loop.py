@@ -57,6 +57,20 @@ def test_evaluates_every_so_many_steps_and_at_the_end(rig: Rig) -> None:
     assert len(rig.state.result.test_history) == 3
 
 
+def test_order_of_events_is_that_of_the_docstring(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        events.append(f"{'evaluate and ' if 'val/acc' in metrics else ''}log {step}")
+
+    monkeypatch.setattr(rig.recorder, "advance", lambda step: events.append(f"step {step}"))
+    monkeypatch.setattr(rig.recorder, "log", log)
+    monkeypatch.setattr(Checkpoints, "save", lambda self, state: events.append(f"save {state['step']}"))
+    rig.train(steps=5, eval_every=4, log_every=2, checkpoint_every=Interval(steps=3))
+    documented = str(loop._Loop.run.__doc__)
+    assert ", ".join(events) in " ".join(documented.split())
+
+
 def test_an_end_that_is_due_anyway_is_evaluated_once(rig: Rig) -> None:
     rig.train(steps=8, eval_every=4, log_every=4)
     assert [step for step, _ in rig.recorder.logged] == [4, 8]

@@ -38,7 +38,7 @@ class SGAN:
     """Salimans et al. 2016 (Improved-GAN), arXiv:1606.03498, sections 3.1 and 5.
 
     The discriminator has one logit a class; that of "generated" is fixed at 0, without loss of generality.
-    With ``Z(x) = logsumexp`` of its logits, an image is real with probability ``Z' / (Z' + 1)``, ``Z' = exp Z``:
+    With ``Z(x) = logsumexp`` of its logits, an image is real with probability ``exp Z / (exp Z + 1)``:
 
     ``loss = CE(labelled) + weight * (mean softplus(-Z(x)) + mean softplus(Z(G(z)))) / 2``
 

@@ -38,9 +38,6 @@ class DiagnosticData:
     """The `sslbench.core.DiagnosticData` of a run: all its data by parts, with every label.
 
     Attributes:
-        targets: class indices of the training images, int64 ``[N]``.
-        valid: the validation set.
-        test: the test set.
         training: the training images as an algorithm may read them between stages, without labels.
 
     Args:

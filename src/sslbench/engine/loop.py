@@ -19,7 +19,7 @@ from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.profiling import profiled
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import TrainingState, stage_ends
-from sslbench.engine.step import CapturedSteps, CudaGraphs, NextStep, eager_steps, set_rates
+from sslbench.engine.step import CapturedSteps, CudaGraphs, NextStep, Recorder, eager_steps, set_rates
 from sslbench.engine.weights import cpu_copy
 from sslbench.errors import DivergedError
 from sslbench.signals import Request, Stopped, held
@@ -121,7 +121,8 @@ def train(
         model.train()
     device = state.batches.device
     with held() as request, profiled(options.profile, device) as stepped, state.several_backward_passes():
-        loop = _Loop(state, options, schedule, data, tracker, clock, request, stepped)
+        recorder = CudaGraphs() if options.graph else None
+        loop = _Loop(state, options, schedule, data, tracker, clock, request, stepped, recorder)
         for stage in range(state.stage, len(ends)):
             if stage != state.stage:
                 state.begin_stage(stage, data.training)
@@ -129,26 +130,22 @@ def train(
 
 
 @final
+@dataclass
 class _Loop:
-    """The loop over one stage after the other; the arguments are those of `train`."""
+    """The loop over one stage after the other; the fields are those of `train`, and what it sets up."""
 
-    def __init__(
-        self,
-        state: TrainingState,
-        options: LoopOptions,
-        schedule: Schedule,
-        data: DiagnosticData,
-        tracker: Tracker,
-        clock: Callable[[], float],
-        request: Request,
-        stepped: Callable[[], None],
-    ) -> None:
-        self._state, self._options, self._schedule = state, options, schedule
-        self._data, self._tracker, self._clock, self._request = data, tracker, clock, request
-        self._stepped = stepped
-        self._recorder = CudaGraphs() if options.graph else None
-        self._unsaved = False
-        self._start = self._end = 0
+    state: TrainingState
+    options: LoopOptions
+    schedule: Schedule
+    data: DiagnosticData
+    tracker: Tracker
+    clock: Callable[[], float]
+    request: Request
+    stepped: Callable[[], None]
+    recorder: Recorder | None
+    start: int = 0
+    end: int = 0
+    unsaved: bool = False
 
     def run(self, start: int, end: int) -> None:
         """Train from the state to the end of its stage, which has the steps after `start`, up to `end`.
@@ -163,64 +160,64 @@ class _Loop:
         A request to end that comes in step 2 is answered after it: log 2, save 2, end. The run continues
         with step 3.
         """
-        self._start, self._end = start, end
-        state, device = self._state, self._state.batches.device
+        self.start, self.end = start, end
+        state, device = self.state, self.state.batches.device
         next_step = self._next_step(device)
-        started = self._clock()
+        started = self.clock()
         while True:
             log_now, save_now = self._log_now(), self._save_now()
-            if log_now or save_now or self._request:
+            if log_now or save_now or self.request:
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)  # or steps in its queue would not be counted as training
-                state.result.train_seconds += self._clock() - started
+                state.result.train_seconds += self.clock() - started
                 if log_now:
                     self._log()
-                if save_now or self._request:
+                if save_now or self.request:
                     self._save()
-                self._request.check()
-                started = self._clock()
+                self.request.check()
+                started = self.clock()
             if state.step == end:
                 return
-            set_rates(state.param_groups, self._schedule(state.step - start, end - start))
+            set_rates(state.param_groups, self.schedule(state.step - start, end - start))
             next_step()
             self._count()
 
     def _next_step(self, device: torch.device) -> NextStep:
-        state, autocast = self._state, self._options.autocast
-        step = torch.tensor(float(state.step - self._start), device=device)
-        progress = Progress(step, self._end - self._start, state.stage)
-        if self._recorder is not None:
-            return CapturedSteps(state, progress, autocast, self._recorder)
+        state, autocast = self.state, self.options.autocast
+        step = torch.tensor(float(state.step - self.start), device=device)
+        progress = Progress(step, self.end - self.start, state.stage)
+        if self.recorder is not None:
+            return CapturedSteps(state, progress, autocast, self.recorder)
         return eager_steps(state, progress, autocast)
 
     def _evaluate_now(self) -> bool:
-        step = self._state.step
-        return step == self._end or step % self._options.eval_every == 0
+        step = self.state.step
+        return step == self.end or step % self.options.eval_every == 0
 
     def _log_now(self) -> bool:
-        step = self._state.step
-        is_log_point = self._evaluate_now() or step % self._options.log_every == 0
-        return is_log_point and self._state.logged[0] < step
+        step = self.state.step
+        is_log_point = self._evaluate_now() or step % self.options.log_every == 0
+        return is_log_point and self.state.logged[0] < step
 
     def _save_now(self) -> bool:
-        step = self._state.step
-        return self._unsaved and (step == self._options.steps or self._options.checkpoints.due(step))
+        step = self.state.step
+        return self.unsaved and (step == self.options.steps or self.options.checkpoints.due(step))
 
     def _count(self) -> None:
-        state = self._state
+        state = self.state
         state.step += 1
         state.images_seen += state.batches.images_per_step
-        self._unsaved = True
-        self._stepped()
-        self._tracker.advance(state.step)
+        self.unsaved = True
+        self.stepped()
+        self.tracker.advance(state.step)
 
     def _log(self) -> None:
         """Log the means since the last log point, and the evaluation that is due with them."""
-        state = self._state
+        state = self.state
         evaluate_now = self._evaluate_now()
         step_before, seconds_before = state.logged
         seconds = state.result.train_seconds
-        last_rate = self._schedule(state.step - 1 - self._start, self._end - self._start)
+        last_rate = self.schedule(state.step - 1 - self.start, self.end - self.start)
         metrics = state.meter.means() | {
             "images_seen": state.images_seen,
             "train/lr": state.param_groups[0]["initial_lr"] * last_rate,
@@ -229,21 +226,21 @@ class _Loop:
         }
         if evaluate_now:
             try:
-                metrics |= evaluate_all(state, self._data, state.step == self._end, self._request.check)
+                metrics |= evaluate_all(state, self.data, state.step == self.end, self.request.check)
             except Stopped:  # before anything has changed: the run evaluates when it continues
                 self._save()
                 raise
-        self._tracker.log(state.step, metrics)
+        self.tracker.log(state.step, metrics)
         state.history.append({"step": state.step, **metrics})
         state.meter.clear()
         if evaluate_now and isinstance(state.algorithm, SampleImages):
             for name, image in state.algorithm.sample_images(state.models).items():
-                self._tracker.show(state.step, name, image.cpu().numpy())
-        self._unsaved = True
+                self.tracker.show(state.step, name, image.cpu().numpy())
+        self.unsaved = True
 
     def _save(self) -> None:
         """Write a checkpoint if there is something new; never after a loss that was not finite."""
-        if self._unsaved:
-            self._state.meter.check()
-            self._options.checkpoints.save(self._state.state_dict())
-            self._unsaved = False
+        if self.unsaved:
+            self.state.meter.check()
+            self.options.checkpoints.save(self.state.state_dict())
+            self.unsaved = False
