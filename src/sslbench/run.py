@@ -47,7 +47,7 @@ from sslbench.setup import (
 )
 from sslbench.signals import terminable
 from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
-from sslbench.tracking.base import check_tracker
+from sslbench.tracking.checks import check_tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
 
 RESULT_SCHEMA = 1

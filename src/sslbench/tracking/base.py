@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from sslbench.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,3 @@ class Tracker(Protocol):
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """The run ended as `status`: finished with `result` (``result.json``), failed or interrupted."""
-
-
-def check_tracker(tracker: object) -> None:
-    """Refuse an object that lacks a method of `Tracker`.
-
-    Raises:
-        UserError: naming the class and the method.
-    """
-    for name, method in vars(Tracker).items():
-        if inspect.isfunction(method) and not name.startswith("_") and not hasattr(tracker, name):
-            arguments = ", ".join([*inspect.signature(method).parameters][1:])
-            raise UserError(f"logger: {type(tracker).__name__} has no method {name}({arguments}): write one")
