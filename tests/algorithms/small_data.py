@@ -24,7 +24,7 @@ COUNT = 90
 
 
 class Networks:
-    """A `sslbench.core.ModelFactory` of networks with one linear layer, unless told of others."""
+    """A `sslbench.core.ModelFactory` of models with one linear layer, or of those that `make` makes."""
 
     black, white = (-1.0,), (1.0,)
 

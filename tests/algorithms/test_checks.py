@@ -86,6 +86,11 @@ def test_a_missing_member(base: type, member: str, form: str) -> None:
         (changed(Whole, trained={"main": ()}), "Mine.trained is (): make it a tuple of names"),
         (changed(Whole, predictors=["student"]), "Mine.predictors is ['student']: make it a tuple of names"),
         (changed(Staged, stages=("one", "two")), "Mine.stages is ('one', 'two'): give it stages, a tuple of"),
+        (
+            changed(Whole, averages={"ema": ("student", 0.9)}),
+            "Mine.averages is {'ema': ('student', 0.9)}: give",
+        ),
+        (changed(Whole, averages=("ema",)), "Mine.averages is ('ema',): give it {'teacher': Average("),
         (changed(Whole, after_step=lambda *_: None), "Mine.after_step is never called: declare averages"),
     ],
 )

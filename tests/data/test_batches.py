@@ -111,7 +111,7 @@ def test_views_are_drawn_apart() -> None:
     assert torch.equal(position_in(batch.unlabelled[2]), batch.unlabelled_index)
 
 
-def test_labelled_and_unlabelled_views_have_chance_of_their_own() -> None:
+def test_labelled_and_unlabelled_views_have_random_streams_of_their_own() -> None:
     views = Views(("weak", "clean"), ("weak", "clean"))
     batch = source(views, images=some_images(noise=0.1), labelled_size=8, unlabelled_size=8).next()
     labelled = batch.labelled[0] - batch.labelled[1]

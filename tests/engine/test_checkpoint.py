@@ -43,7 +43,7 @@ def test_checkpoint_comes_back(path: Path) -> None:
     loaded = load_checkpoint(path)
     assert loaded["step"] == 8
     assert torch.equal(loaded["models"]["student"]["weight"], STATE["models"]["student"]["weight"])
-    assert loaded["result"] == STATE["result"]
+    assert loaded["score"] == STATE["score"]
     assert loaded["chance_cuda"] is None
     assert [file.name for file in path.parent.iterdir()] == ["last.pt"]
 

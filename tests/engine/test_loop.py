@@ -23,7 +23,7 @@ def bins_of(acc: float) -> Calibration:
 
 
 class Evaluations:
-    """Stands in for `evaluate` with numbers told beforehand, by set."""
+    """Stands in for `evaluate` with numbers known beforehand, by set."""
 
     def __init__(self, rig: Rig, valid: list[float], test: list[float]) -> None:
         self.rig = rig
@@ -235,7 +235,7 @@ def test_time_of_evaluations_and_checkpoints_is_not_training_time(
     assert set(rig.recorder.curve("time/steps_per_second").values()) == {4.0}
 
 
-def test_divergence_is_told_before_it_is_evaluated(tmp_path: Path) -> None:
+def test_divergence_ends_a_run_before_its_evaluation(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Slope(bad_step=6))
     with pytest.raises(DivergedError, match=r"'slope' became NaN or infinite at step 6:"):
         rig.train(steps=20, eval_every=4, log_every=100)

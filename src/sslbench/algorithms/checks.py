@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
 from sslbench.algorithms.base import AnyAlgorithm, stages_of
-from sslbench.core import Stage, StepOutput, Views
+from sslbench.core import Average, Stage, StepOutput, Views
 from sslbench.errors import UserError
 
 _BOTH = {
@@ -42,6 +42,11 @@ def check_algorithm(algorithm: AnyAlgorithm) -> tuple[Stage, ...]:
             raise _error(algorithm, f".stages is {stages!r}: give it {_STAGED['stages']}")
         if not isinstance(stage.views, Views):
             raise _error(algorithm, f".views is {stage.views!r}: give it {_ONE_STAGE['views']}")
+        averages = stage.averages.values() if isinstance(stage.averages, Mapping) else (None,)
+        if not all(isinstance(average, Average) for average in averages):
+            raise _error(
+                algorithm, f".averages is {stage.averages!r}: give it {{'teacher': Average(of, decay)}}"
+            )
         for member, names in [("predictors", stage.predictors), *_trained(stage)]:
             if not (isinstance(names, tuple) and names):
                 raise _error(algorithm, f".{member} is {names!r}: make it a tuple of names, ('student',)")
