@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -203,36 +203,26 @@ def _check_plain(state: Mapping[str, Any], steps: int) -> None:
     """Check what is used as plain numbers; tensors are checked where they are loaded.
 
     Raises:
-        ValueError: naming what is not as it should be.
+        ValueError: something is of another type, or out of range.
         LookupError: something is absent.
     """
+    from pydantic import Field, TypeAdapter
 
-    def number(value: object) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-
-    def numbers(value: object) -> bool:
-        return isinstance(value, dict) and all(isinstance(k, str) and number(v) for k, v in value.items())
-
-    def whole(value: object, most: int) -> bool:
-        return type(value) is int and 0 <= value <= most
+    def check(kind: Any, *values: object) -> None:
+        for value in values:
+            TypeAdapter(kind).validate_python(value, strict=True)
 
     result, history = StageResult(**state["result"]), state["history"]
-    plain = (result.val_acc_best, result.test_acc, result.test_ece, result.train_seconds)
-    right = {
-        "step": whole(state["step"], steps) and whole(result.step_best, steps),
-        "images_seen": whole(state["images_seen"], 2**63),
-        "meter": whole(state["meter"]["first_step"], steps),
-        "result": all(map(number, plain)) and all(map(numbers, (result.metrics_best, result.metrics_last))),
-        "test_history": isinstance(result.test_history, list) and all(map(number, result.test_history)),
-        "history": isinstance(history, list)
-        and all(numbers(p) and whole(p["step"], steps) and "time/train_seconds" in p for p in history),
-    }
+    check(list[dict[str, float]], history)
+    check(dict[str, float], result.metrics_best, result.metrics_last)
+    check(list[float], result.test_history, [point["time/train_seconds"] for point in history])
+    check(float, result.val_acc_best, result.test_acc, result.test_ece, result.train_seconds)
+    places = [state["step"], result.step_best, state["meter"]["first_step"], *(p["step"] for p in history)]
+    check(list[Annotated[int, Field(ge=0, le=steps)]], places)
+    check(Annotated[int, Field(ge=0)], state["images_seen"])
     # The last evaluation is that of the last step, unless it is still to be done.
-    evaluated = bool(history) and history[-1].get("step") == steps if right["history"] else False
-    right["result"] &= not evaluated or bool(result.test_history)
-    for name, fits in right.items():
-        if not fits:
-            raise ValueError(name)
+    if history and history[-1]["step"] == steps and not result.test_history:
+        raise ValueError("test_history")
 
 
 def stage_ends(stages: int, steps: int) -> list[int]:
