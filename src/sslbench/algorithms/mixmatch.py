@@ -89,7 +89,7 @@ class MixMatch:
         count = len(labelled)
         with torch.no_grad():
             pseudo_label = self._pseudo_label(student, batch.unlabelled)
-            labels = one_hot(batch.targets, pseudo_label.shape[1])
+            labels = one_hot(batch.targets, pseudo_label.shape[1], pseudo_label.dtype)
             images = torch.cat([labelled, *batch.unlabelled])
             targets = torch.cat([labels, *[pseudo_label] * len(batch.unlabelled)])
             first = 0 if self._mix_labelled else count  # the first image that is mixed
