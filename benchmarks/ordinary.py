@@ -96,7 +96,7 @@ def loader_batches(
             tuple(image.to(device, non_blocking=True) for image in known),
             targets.to(device, non_blocking=True),
             tuple(image.to(device, non_blocking=True) for image in others),
-            torch.empty(0, dtype=torch.int64, device=device),
+            *[torch.empty(0, dtype=torch.int64, device=device)] * 2,
         )
 
     return following

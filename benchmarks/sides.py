@@ -22,11 +22,12 @@ from sslbench.data.batches import BatchSource
 from sslbench.engine.device import autocast_type, pick_device
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import (
+    CapturedSteps,
     CudaGraphs,
-    Replayed,
-    forward_and_backward,
-    one_by_one,
+    back_propagate,
+    eager_steps,
     set_rates,
+    step_outputs,
     training_step,
 )
 from sslbench.run.setup import Data, build_models, prepare_data, prepare_process
@@ -97,7 +98,7 @@ class Way:
         _wait(device)
         began = time.perf_counter()
         for _ in range(steps):
-            set_rates(self.state.optimizers, 1.0)
+            set_rates(self.state.param_groups, 1.0)
             self.take()
         _wait(device)
         return steps / (time.perf_counter() - began)
@@ -109,7 +110,8 @@ class Way:
         _wait(device)
         began = time.perf_counter()
         for _ in range(steps):
-            forward_and_backward(state, batch, progress, self.autocast)
+            for output in step_outputs(state, batch, progress, self.autocast):
+                back_propagate(state, output)
         _wait(device)
         return steps / (time.perf_counter() - began)
 
@@ -155,9 +157,9 @@ def ours(settings: Settings) -> Way:
     keep_freed_memory()
     progress = Progress(torch.zeros((), device=device), settings.steps)
     autocast = autocast_type(settings.precision)
-    take: Callable[[], object] = one_by_one(state, progress, autocast)
+    take: Callable[[], object] = eager_steps(state, progress, autocast)
     if settings.graph:
-        take = Replayed(state, progress, autocast, CudaGraphs())
+        take = CapturedSteps(state, progress, autocast, CudaGraphs())
     return Way(state, take, state.batches.next, autocast)
 
 
@@ -170,7 +172,7 @@ def ordinary(settings: Settings, workers: int) -> Way:
     data = prepare_data(replace(settings, dataset={**settings.dataset, "path": str(few)}), device)
     state = _state(settings, data, device, ordinary=True)
     arrays: ImageArrays = build(settings.dataset, "dataset")
-    following = loader_batches(arrays, data.transform, state.plan.views, settings, workers, device)
+    following = loader_batches(arrays, data.transform, state.current_stage.views, settings, workers, device)
     progress = Progress(torch.zeros((), device=device), settings.steps)
     return Way(
         state,

@@ -41,7 +41,7 @@ def test_first_loss_on_cuda_is_that_on_the_cpu(settings_of: MakeSettings, model:
         views = stages_of(algorithm)[0].views
         batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, 0, device)
         output = algorithm.step(models, batches.next(), Progress(torch.zeros((), device=device), 10))
-        losses.append(output.loss.item())
+        losses.append(output.losses["main"].item())
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 

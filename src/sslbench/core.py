@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import InitVar, dataclass, field
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 #: ``distance(logits [B, K], target [B, K]) -> [B]``: student logits against target probabilities.
 Distance = Callable[[Tensor, Tensor], Tensor]
+
+#: The name of a stage's optimizer where it has only one; its loss is logged as ``train/loss``.
+MAIN = "main"
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,12 @@ class ImageSpec:
 
 
 class ModelFactory(Protocol):
-    """Makes fresh networks for the data at hand, initialised from the run's ``init`` random stream.
+    """Makes fresh models for the data at hand, initialised from the run's ``init`` random stream.
 
     Attributes:
         spec: the data's shape.
         num_train: images of the training set; `Batch.unlabelled_index` is below it.
-        black: the network's input for pixels of value 0, one number for each channel.
+        black: the model's input for pixels of value 0, one number for each channel.
         white: likewise for pixels of value 255. With whitening, inputs have no such bounds: both are empty.
     """
 
@@ -45,15 +48,30 @@ class ModelFactory(Protocol):
     white: tuple[float, ...]
 
     def __call__(self, num_outputs: int | None = None) -> nn.Module:
-        """A network with `num_outputs` outputs; by default, one for each class."""
+        """A model with `num_outputs` outputs; by default, one for each class."""
+
+
+@runtime_checkable
+class FeatureModel(Protocol):
+    """A model whose logits are ``classifier(features(x))``, as those of `sslbench.models` are.
+
+    Attributes:
+        classifier: features ``[B, D]`` to logits ``[B, K]``; in most models a linear layer.
+    """
+
+    classifier: nn.Module
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images, float ``[B, C, H, W]``, to what the classifier reads, float ``[B, D]``."""
 
 
 @dataclass(frozen=True)
 class Views:
     """The augmented views of each image that an algorithm asks for, by strength.
 
-    ``weak`` is the data set's random augmentation, drawn per sample and per view; ``clean`` is the image
-    as evaluation sees it.
+    ``weak`` is the data set's random augmentation, drawn for each image and each view; ``clean`` is the
+    image as evaluation sees it. Each position has a random stream of its own, so that the first view of an
+    image does not depend on the views after it.
     """
 
     labelled: tuple[str, ...] = ("weak",)
@@ -61,43 +79,57 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A part of a run, with batches, optimizers and a schedule of its own.
+class Average:
+    """A moving average of a model's weights, which the loop moves at the end of each step.
 
     Attributes:
-        name: for people.
-        views: the augmented views a batch must have.
-        trained: the modules that `StepOutput.loss` updates.
-        predictors: the modules that are evaluated; validation of the first picks the stage's checkpoint.
-        share: length in proportion to that of the other stages.
-        rivals: modules that a loss of their own updates, each by an optimizer of its own.
+        of: name of the averaged module.
+        decay: from 0 to below 1, reached after a warm-up (`sslbench.models.ema.warmed_up`).
     """
 
-    name: str
+    of: str
+    decay: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run, with batches, optimizers and a schedule of its own. All stages are equally long.
+
+    Attributes:
+        views: the augmented views that a batch has.
+        trained: the names of the modules that the stage's one optimizer updates; or, for several
+            optimizers, those of each by the optimizer's name.
+        predictors: the modules that are evaluated; validation of the first selects the checkpoint.
+        averages: the modules that are averages of others, by name.
+        optimizers: `trained` by the optimizer's name; a single one is called `MAIN`.
+    """
+
     views: Views
-    trained: tuple[str, ...]
+    trained: InitVar[tuple[str, ...] | Mapping[str, tuple[str, ...]]]
     predictors: tuple[str, ...]
-    share: float = 1.0
-    rivals: tuple[str, ...] = ()
+    averages: Mapping[str, Average] = field(default_factory=dict)
+    optimizers: Mapping[str, tuple[str, ...]] = field(init=False)
+
+    def __post_init__(self, trained: tuple[str, ...] | Mapping[str, tuple[str, ...]]) -> None:
+        by_name = trained if isinstance(trained, Mapping) else {MAIN: trained}
+        object.__setattr__(self, "optimizers", by_name)
 
 
 class TrainingImages(Protocol):
-    """The training set between two stages. It does not tell the labels of unlabelled images.
+    """The training images between two stages, without their labels.
 
     Attributes:
-        labelled: positions of the labelled images, int64 ``[L]``, on the training device.
         unlabelled: positions of the unlabelled images, int64 ``[U]``, on the training device.
     """
 
-    labelled: Tensor
     unlabelled: Tensor
 
     def predict(self, model: nn.Module, index: Tensor) -> Tensor:
         """Outputs of `model` in evaluation mode on the clean images at `index` ``[n]``: ``[n, K]``."""
 
 
-class Examination(Protocol):
-    """True labels of every part of the data, for numbers that are reported and never trained or chosen on.
+class DiagnosticData(Protocol):
+    """True labels of every part of the data, for numbers on which nothing is trained or selected.
 
     Attributes:
         targets: class indices of the whole training set, int64 ``[N]``, on the training device.
@@ -123,12 +155,14 @@ class Batch:
         labelled: one float tensor ``[B, C, H, W]`` for each declared labelled view.
         targets: class indices of the labelled images, int64 ``[B]``.
         unlabelled: one float tensor ``[U, C, H, W]`` for each declared unlabelled view.
+        labelled_index: positions of the labelled images in the training set, int64 ``[B]``.
         unlabelled_index: positions of the unlabelled images in the training set, int64 ``[U]``.
     """
 
     labelled: tuple[Tensor, ...]
     targets: Tensor
     unlabelled: tuple[Tensor, ...]
+    labelled_index: Tensor
     unlabelled_index: Tensor
 
 
@@ -150,22 +184,28 @@ class Progress:
 
     @property
     def fraction(self) -> Tensor:
-        """Share of the stage that is done, in [0, 1), float32 ``[]``."""
+        """Fraction of the stage that is done, in [0, 1), float32 ``[]``."""
         return self.step / self.total
 
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What an algorithm returns for one batch.
+    """What an algorithm returns for one update.
+
+    ``StepOutput(loss, terms)`` is for a stage with one optimizer. With several, the first argument maps the
+    names of those that move in this update to their losses; each loss moves the modules of its own optimizer
+    and no others.
 
     Attributes:
-        loss: the scalar that is minimised.
-        terms: the parts of the loss before weighting, by name; logged, and named when one is not finite.
+        losses: the scalars that are minimised, ``[]``, by the optimizer's name.
+        terms: the parts of the losses before weighting, by name; logged, and named when one is not finite.
         monitors: other scalars worth a curve (weights, mask rates); detached.
-        rivals: the losses of the stage's rivals, by the name of the module; each updates that module alone.
     """
 
-    loss: Tensor
-    terms: Mapping[str, Tensor]
+    loss: InitVar[Tensor | Mapping[str, Tensor]]
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
     monitors: Mapping[str, Tensor] = field(default_factory=dict)
-    rivals: Mapping[str, Tensor] = field(default_factory=dict)
+    losses: Mapping[str, Tensor] = field(init=False)
+
+    def __post_init__(self, loss: Tensor | Mapping[str, Tensor]) -> None:
+        object.__setattr__(self, "losses", loss if isinstance(loss, Mapping) else {MAIN: loss})

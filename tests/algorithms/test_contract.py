@@ -21,12 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.shipped import ALGORITHMS, OVERRIDES
-from sslbench.algorithms.protocol import AnyAlgorithm, Examined, Pictured, stages_of
+from sslbench.algorithms.protocol import AnyAlgorithm, Diagnosed, SampleImages, stages_of
+from sslbench.algorithms.protocol_checks import check_algorithm, check_modules
 from sslbench.config.build import build
 from sslbench.config.schema import Settings, conf_dir, register
 from sslbench.core import Batch, Progress, StepOutput
 from sslbench.data.batches import BatchSource
-from sslbench.engine.examination import LabelledParts
+from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.run.setup import build_models, prepare_data
@@ -40,26 +41,26 @@ LR = 0.1
 MakeSettings = Callable[..., Settings]
 
 
-def stage_names() -> dict[str, list[str]]:
+def count_stages() -> dict[str, int]:
     """The stages of each algorithm, as it is shipped."""
     register()
-    names = {}
+    counts = {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for algorithm in ALGORITHMS:
             composed = compose("config", overrides=[f"algorithm={algorithm}"])
             node: Any = OmegaConf.to_container(composed.algorithm, resolve=True)
-            names[algorithm] = [stage.name for stage in stages_of(build(node, "algorithm"))]
-    return names
+            counts[algorithm] = len(stages_of(build(node, "algorithm")))
+    return counts
 
 
-STAGES = stage_names()
+STAGES = count_stages()
 each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 each_stage = pytest.mark.parametrize(
     ("name", "stage"),
     [
-        pytest.param(algorithm, stage, id=f"{algorithm}-{name}")
-        for algorithm, names in STAGES.items()
-        for stage, name in enumerate(names)
+        pytest.param(algorithm, stage, id=f"{algorithm}-{stage + 1}")
+        for algorithm, count in STAGES.items()
+        for stage in range(count)
     ],
 )
 
@@ -75,19 +76,21 @@ class Midway:
         self.batches = BatchSource(data.train, data.targets, data.split, views, 20, 30, settings.seed, CPU)
         new_optimizer = partial(torch.optim.SGD, lr=LR, momentum=0.9)
         self.state = TrainingState(self.algorithm, self.models, new_optimizer, self.batches)
-        self.parts = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+        self.parts = DiagnosticData(data.train, data.targets, data.split, data.valid, data.test)
         for later in range(1, stage + 1):
-            self.state.begin_stage(later, self.parts.visible)
-        self.plan = self.state.plan
+            self.state.begin_stage(later, self.parts.training)
+        self.declared = self.state.current_stage
         self.batch = self.batches.next()
         self.progress = Progress(torch.tensor(50.0), 100, stage)
 
     @property
     def updated(self) -> tuple[str, ...]:
-        return *self.plan.trained, *self.plan.rivals
+        return tuple(name for names in self.declared.optimizers.values() for name in names)
 
     def step(self, batch: Batch | None = None) -> StepOutput:
-        return self.algorithm.step(self.models, batch or self.batch, self.progress)
+        output = self.algorithm.step(self.models, batch or self.batch, self.progress)
+        assert isinstance(output, StepOutput)
+        return output
 
     def train(self, batch: Batch | None = None, autocast: torch.dtype | None = None) -> StepOutput:
         return training_step(self.state, batch or self.batch, self.progress, autocast)
@@ -101,7 +104,7 @@ def settings(name: str, settings_of: MakeSettings) -> Settings:
 @each_stage
 def test_views_are_those_declared(settings: Settings, stage: int) -> None:
     midway = Midway(settings, stage)
-    views, batch = midway.plan.views, midway.batch
+    views, batch = midway.declared.views, midway.batch
     assert len(batch.labelled) == len(views.labelled)
     assert len(batch.unlabelled) == len(views.unlabelled)
     assert all(view.shape == (20, 1, 8, 8) for view in batch.labelled)
@@ -111,14 +114,14 @@ def test_views_are_those_declared(settings: Settings, stage: int) -> None:
 @each_stage
 def test_unlabelled_images_send_a_gradient_into_each_trained_module(settings: Settings, stage: int) -> None:
     midway = Midway(settings, stage)
-    if not midway.plan.views.unlabelled:
+    if not midway.declared.views.unlabelled:
         pytest.skip("uses labelled images only")
-    first_layers = [next(midway.models[name].parameters()) for name in midway.plan.trained]
+    first_layers = [next(midway.models[name].parameters()) for name in midway.declared.optimizers["main"]]
 
     def gradients(batch: Batch) -> list[Tensor]:
         torch.manual_seed(0)
         output = midway.step(batch)
-        unlabelled = output.loss - output.terms.get("supervised", 0.0)
+        unlabelled = output.losses["main"] - output.terms.get("supervised", 0.0)
         assert unlabelled.item() > 0
         return list(torch.autograd.grad(unlabelled, first_layers))
 
@@ -138,7 +141,7 @@ def test_no_gradient_into_the_target_or_an_untrained_module(settings: Settings, 
 
     midway = Midway(settings, stage, **({"distance": spy} if "distance" in settings.algorithm else {}))
     output = midway.step()
-    torch.stack([output.loss, *output.rivals.values()]).sum().backward()
+    torch.stack(list(output.losses.values())).sum().backward()
     assert bool(seen) == ("distance" in settings.algorithm)
     assert all(not target.requires_grad for target in seen)
     for name, model in midway.models.items():
@@ -151,12 +154,11 @@ def test_each_module_learns_from_its_own_loss_alone(settings: Settings, stage: i
     untouched, trained = Midway(settings, stage), Midway(settings, stage)
     torch.manual_seed(0)
     output = untouched.step()
-    assert set(output.rivals) == set(untouched.plan.rivals)
+    assert set(output.losses) == set(untouched.declared.optimizers)
     torch.manual_seed(0)
     trained.train()
-    for name in trained.updated:
-        before, after = (list(midway.models[name].parameters()) for midway in (untouched, trained))
-        own_loss = output.rivals.get(name, output.loss)
+    for optimizer, own_loss in output.losses.items():
+        before, after = (midway.state.parameters_of(optimizer) for midway in (untouched, trained))
         expected = torch.autograd.grad(own_loss, before, retain_graph=True, allow_unused=True)
         assert any(gradient is not None and gradient.abs().max() > 0 for gradient in expected)
         for start, end, gradient in zip(before, after, expected, strict=True):
@@ -181,9 +183,9 @@ def test_batch_norm_sees_labelled_and_clean_unlabelled_passes_only(settings: Set
     labelled, unlabelled = midway.batch.labelled[:1], midway.batch.unlabelled[:1]
     ordinary = [passes for passes in ((*labelled, *unlabelled), unlabelled, labelled) if passes]
     for name, model in midway.models.items():
-        if name in midway.plan.rivals:
-            continue  # sees noise, not images
-        is_trained = name in midway.plan.trained
+        is_trained = name in midway.declared.optimizers["main"]
+        if name in midway.updated and not is_trained:
+            continue  # a generator sees noise, not images
         found = batch_statistics(model)
         assert found or not is_trained, "without batch norm, this shows nothing"
         matches = []
@@ -240,29 +242,29 @@ def test_training_mode_and_modules_survive_a_step(settings: Settings, stage: int
 
 
 @each_stage
-def test_predictors_trained_and_rivals_are_modules(settings: Settings, stage: int) -> None:
+def test_each_module_has_one_part(settings: Settings, stage: int) -> None:
     midway = Midway(settings, stage)
-    assert midway.plan.predictors
-    assert midway.plan.trained
-    assert {*midway.plan.predictors, *midway.updated} <= set(midway.models)
-    assert not set(midway.plan.trained) & set(midway.plan.rivals)
+    assert len(midway.updated) == len(set(midway.updated)), "two optimizers update one module"
+    assert not set(midway.updated) & set(midway.declared.averages)
+    check_algorithm(midway.algorithm)
+    check_modules(midway.algorithm, midway.models)
 
 
 @each_stage
 def test_looking_at_a_method_changes_nothing(settings: Settings, stage: int) -> None:
     midway = Midway(settings, stage)
     before = copy.deepcopy(midway.state.state_dict())
-    if isinstance(midway.algorithm, Examined):
-        metrics = midway.algorithm.examine(midway.models, stage, midway.parts)
+    if isinstance(midway.algorithm, Diagnosed):
+        metrics = midway.algorithm.diagnose(midway.models, stage, midway.parts)
         assert all(key.count("/") == 1 and math.isfinite(value) for key, value in metrics.items())
-    if isinstance(midway.algorithm, Pictured):
-        for name, picture in midway.algorithm.pictures(midway.models).items():
+    if isinstance(midway.algorithm, SampleImages):
+        for name, picture in midway.algorithm.sample_images(midway.models).items():
             assert name.isidentifier(), "it becomes the name of a file"
             assert picture.dtype == torch.uint8
             assert picture.shape[2:] in ((1,), (3,))
     after = midway.state.state_dict()
     torch.testing.assert_close(after["models"], before["models"], rtol=0, atol=0)
-    assert torch.equal(after["chance"], before["chance"])
+    assert torch.equal(after["rng_state"], before["rng_state"])
     assert all(model.training for model in midway.models.values())
 
 
@@ -270,7 +272,7 @@ def test_looking_at_a_method_changes_nothing(settings: Settings, stage: int) -> 
 def test_every_distance_composes(name: str, settings_of: MakeSettings) -> None:
     for loss in ("mse", "l1", "kl", "js", "ce"):
         midway = Midway(settings_of(f"algorithm={name}", f"loss={loss}", *OVERRIDES.get(name, [])))
-        assert midway.step().loss.isfinite()
+        assert all(loss.isfinite() for loss in midway.step().losses.values())
 
 
 def ask_at(stop: int) -> None:
@@ -330,7 +332,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert weights[0] == weights[1]
     last = [load_checkpoint(folder / "checkpoint" / "last.pt") for folder in folders]
-    for part in ("models", "optimizers", "batches", "chance"):
+    for part in ("models", "optimizers", "batches", "rng_state"):
         torch.testing.assert_close(last[0][part], last[1][part], rtol=0, atol=0)
     curves = [
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -370,4 +372,5 @@ def assert_equal_batches(one: Batch, other: Batch) -> None:
     for a, b in zip((*one.labelled, *one.unlabelled), (*other.labelled, *other.unlabelled), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(one.targets, other.targets)
+    assert torch.equal(one.labelled_index, other.labelled_index)
     assert torch.equal(one.unlabelled_index, other.unlabelled_index)

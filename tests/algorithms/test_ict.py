@@ -12,6 +12,7 @@ from torch.distributions import Beta
 from sslbench.algorithms import ict
 from sslbench.algorithms.ict import ICT
 from sslbench.core import Batch, Progress
+from sslbench.engine.step import move_averages
 from sslbench.losses import mse
 
 PARTNER = [3, 0, 4, 2, 1]
@@ -30,7 +31,9 @@ def two_networks() -> dict[str, nn.Module]:
 def example() -> Batch:
     torch.manual_seed(1)
     labelled, targets = torch.randn(6, 1, 3, 4).double(), torch.randint(0, 4, (6,))
-    return Batch((labelled,), targets, (2 * torch.randn(5, 1, 3, 4).double(),), torch.arange(5))
+    return Batch(
+        (labelled,), targets, (2 * torch.randn(5, 1, 3, 4).double(),), torch.arange(6), torch.arange(5)
+    )
 
 
 def algorithm(**changes: float) -> ICT:
@@ -39,7 +42,7 @@ def algorithm(**changes: float) -> ICT:
 
 def fix_draws(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch, "randperm", lambda count, **_: torch.tensor(PARTNER))
-    patch.setattr(ict, "mixing_shares", lambda *_: torch.tensor(SHARE))
+    patch.setattr(ict, "mixup_coefficients", lambda *_: torch.tensor(SHARE))
 
 
 def logits_of(model: nn.Module, images: np.ndarray) -> np.ndarray:
@@ -73,7 +76,7 @@ def test_loss_is_the_papers_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = 100 * math.exp(-5 * (1 - 0.25) ** 2)
     assert output.terms["supervised"].item() == pytest.approx(supervised, rel=1e-12)
     assert output.terms["consistency"].item() == pytest.approx(consistency, rel=1e-12)
-    assert output.loss.item() == pytest.approx(supervised + weight * consistency, rel=1e-6)
+    assert output.losses["main"].item() == pytest.approx(supervised + weight * consistency, rel=1e-6)
     assert output.monitors["consistency_weight"].item() == pytest.approx(weight, rel=1e-6)
 
 
@@ -111,7 +114,7 @@ def test_target_is_the_mixture_of_predictions_not_the_prediction_at_the_mixture(
         logits.detach().numpy(), logits_of(models["student"], mixed(images, PARTNER, SHARE)), rtol=1e-6
     )
     assert not target.requires_grad
-    torch.autograd.backward(output.loss)
+    torch.autograd.backward(output.losses["main"])
     assert all(parameter.grad is None for parameter in models["teacher"].parameters())
     first = models["student"].get_parameter("1.weight")
     assert first.grad is not None
@@ -147,7 +150,7 @@ def test_teacher_follows_the_student() -> None:
     for step in range(4):
         with torch.no_grad():
             student.add_(torch.randn_like(student))
-        method.after_step(models, Progress(torch.tensor(float(step)), 8))
+        move_averages(models, method.averages, Progress(torch.tensor(float(step)), 8))
         decay = min(1 - 1 / (step + 1), 0.6)
         expected = decay * expected + (1 - decay) * student.detach()
     torch.testing.assert_close(teacher, expected, rtol=1e-6, atol=1e-6)

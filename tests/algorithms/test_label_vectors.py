@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from helpers.small_data import CLASSES, Networks, SmallData, same, weights, without_labels_of
 from sslbench.algorithms.label_vectors import LabelVectors
-from sslbench.algorithms.protocol import Examined, Staged
+from sslbench.algorithms.protocol import Diagnosed, Staged
 from sslbench.config.schema import Settings
 from sslbench.core import Batch, ImageSpec, Progress
 from sslbench.engine.loop import evaluate_all
@@ -90,7 +90,7 @@ def test_losses_are_the_formulas(networks: str, negatives: bool, stage: int) -> 
         torch.arange(40, 48),
     )
     labels_of(state).assign(index, torch.eye(CLASSES)[given])
-    batch = Batch((labelled,), classes, (unlabelled,) if stage else (), index)
+    batch = Batch((labelled,), classes, (unlabelled,) if stage else (), torch.arange(len(classes)), index)
     output = algorithm.step(state.models, batch, Progress(torch.tensor(0.0), 8, stage))
 
     trained = networks_of(state, ("round_1", "round_2")[stage])
@@ -102,12 +102,12 @@ def test_losses_are_the_formulas(networks: str, negatives: bool, stage: int) -> 
         losses, classes = np.concatenate([losses, pseudo], axis=1), torch.cat([classes, given])
     found = {name: term.item() for name, term in output.terms.items()}
     assert found == pytest.approx(expected, rel=1e-5)
-    assert output.loss.item() == pytest.approx(sum(expected.values()), rel=1e-5)
+    assert output.losses["main"].item() == pytest.approx(sum(expected.values()), rel=1e-5)
     means = [losses[:, classes.numpy() == k].mean(axis=1) for k in range(2)]
     running = np.stack([*means, np.zeros(2)], axis=1)  # the third class was not in the batch
     np.testing.assert_allclose(trained.loss.numpy(), 0.02 * running, rtol=1e-4, atol=1e-7)
 
-    output.loss.backward()
+    output.losses["main"].backward()
     assert all(p.grad is not None for p in trained.parameters())
     other = networks_of(state, ("round_2", "round_1")[stage])
     assert all(p.grad is None for p in other.parameters())
@@ -117,8 +117,10 @@ def test_losses_are_the_formulas(networks: str, negatives: bool, stage: int) -> 
 def test_without_negatives_a_network_learns_from_its_own_class_alone() -> None:
     algorithm = method(networks="per_class", negatives=False, restarts=1)
     state = SmallData().state(algorithm)
-    batch = Batch((torch.randn(4, 1, 4, 4),), torch.ones(4, dtype=torch.int64), (), torch.arange(0))
-    algorithm.step(state.models, batch, Progress(torch.tensor(0.0), 8)).loss.backward()
+    batch = Batch(
+        (torch.randn(4, 1, 4, 4),), torch.ones(4, dtype=torch.int64), (), torch.arange(4), torch.arange(0)
+    )
+    algorithm.step(state.models, batch, Progress(torch.tensor(0.0), 8)).losses["main"].backward()
     gradients = [p.grad for p in networks_of(state).parameters()]
     for gradient in gradients:
         assert gradient is not None
@@ -129,12 +131,12 @@ def test_without_negatives_a_network_learns_from_its_own_class_alone() -> None:
 
 def test_stages_are_the_two_rounds() -> None:
     first, second = method().stages
-    assert (first.trained, first.predictors) == (("round_1",), ("round_1",))
-    assert (second.trained, second.predictors) == (("round_2",), ("round_2", "round_1"))
+    assert (first.optimizers, first.predictors) == ({"main": ("round_1",)}, ("round_1",))
+    assert (second.optimizers, second.predictors) == ({"main": ("round_2",)}, ("round_2", "round_1"))
     assert (first.views.labelled, first.views.unlabelled) == (("weak",), ())
     assert (second.views.labelled, second.views.unlabelled) == (("weak",), ("weak",))
     assert isinstance(method(), Staged)
-    assert isinstance(method(), Examined)
+    assert isinstance(method(), Diagnosed)
 
 
 def test_tries_and_rounds_have_fresh_networks_and_one_codebook() -> None:
@@ -163,7 +165,7 @@ def test_only_sure_images_are_labelled_and_few_a_class(networks: str) -> None:
     pools = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        pools.append(algorithm.begin_stage(state.models, 1, data.parts.visible))
+        pools.append(algorithm.begin_stage(state.models, 1, data.parts.training))
     assert all(model.training for model in state.models.values())
     sure = best >= np.median(best)
     counts = np.bincount(classes[sure], minlength=CLASSES)
@@ -184,7 +186,7 @@ def test_only_sure_images_are_labelled_and_few_a_class(networks: str) -> None:
 def test_the_second_round_draws_from_those_images_alone() -> None:
     data = SmallData()
     state = data.state(method())
-    state.begin_stage(1, data.parts.visible)
+    state.begin_stage(1, data.parts.training)
     drawn = torch.cat([state.batches.next().unlabelled_index for _ in range(20)])
     assert set(drawn.tolist()) == set(labels_of(state).given.nonzero()[:, 0].tolist())
 
@@ -194,7 +196,7 @@ def test_nobody_near_enough_is_said_in_one_line() -> None:
     algorithm = method(min_similarity=1.0)
     message = r"algorithm\.min_similarity=1\.0 \(the nearest has 0\.\d{3}\): lower it, or train longer"
     with pytest.raises(UserError, match=message) as error:
-        algorithm.begin_stage(data.state(algorithm).models, 1, data.parts.visible)
+        algorithm.begin_stage(data.state(algorithm).models, 1, data.parts.training)
     assert "\n" not in str(error.value)
 
 
@@ -251,8 +253,8 @@ def test_a_score_that_reads_the_label_is_perfect_for_networks_that_look_at_nothi
     assert accuracies == pytest.approx(
         {"val/acc": 1 / CLASSES, "test/acc": 1 / CLASSES, "diagnostic/label_informed_acc": 1.0}
     )
-    assert state.score.test_acc == pytest.approx(1 / CLASSES)
-    assert state.score.val_acc_best == pytest.approx(1 / CLASSES)
+    assert state.result.test_acc == pytest.approx(1 / CLASSES)
+    assert state.result.val_acc_best == pytest.approx(1 / CLASSES)
 
 
 def test_label_informed_accuracy_is_the_sources_score() -> None:
@@ -269,7 +271,7 @@ def test_label_informed_accuracy_is_the_sources_score() -> None:
     true = data.targets[60:].numpy()
     against_the_true_vector = np.einsum("bkl,bl->bk", codes, networks.vectors.numpy()[true])
     expected = (against_the_true_vector.argmax(axis=1) == true).mean()
-    found = algorithm.examine(state.models, 0, data.parts)
+    found = algorithm.diagnose(state.models, 0, data.parts)
     assert found == pytest.approx({"diagnostic/label_informed_acc": expected})
 
 
@@ -279,9 +281,9 @@ def test_examination_of_the_given_labels(networks: str) -> None:
     algorithm = method(networks=networks, min_similarity=0.3)
     state = data.state(algorithm)
     informed = {"diagnostic/label_informed_acc"} if networks == "per_class" else set()
-    assert set(algorithm.examine(state.models, 0, data.parts)) == informed
-    state.begin_stage(1, data.parts.visible)
-    found = algorithm.examine(state.models, 1, data.parts)
+    assert set(algorithm.diagnose(state.models, 0, data.parts)) == informed
+    state.begin_stage(1, data.parts.training)
+    found = algorithm.diagnose(state.models, 1, data.parts)
     assert set(found) == {*informed, "diagnostic/given_labels", "diagnostic/given_labels_acc"}
     labels = labels_of(state)
     pool = labels.given.nonzero()[:, 0]
@@ -296,7 +298,7 @@ def test_both_rounds_train_in_bfloat16_passes(networks: str, negatives: bool) ->
     state = data.state(method(networks=networks, negatives=negatives, min_similarity=-1.0))
     for stage, name in enumerate(("round_1", "round_2")):
         if stage:
-            state.begin_stage(stage, data.parts.visible)
+            state.begin_stage(stage, data.parts.training)
         before = weights(state)
         training_step(state, state.batches.next(), Progress(torch.tensor(0.0), 8, stage), torch.bfloat16)
         after = weights(state)

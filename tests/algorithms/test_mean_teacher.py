@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sslbench.algorithms.mean_teacher import MeanTeacher
 from sslbench.core import Batch, Progress
+from sslbench.engine.step import move_averages
 from sslbench.losses import kl, mse
 
 
@@ -23,7 +24,7 @@ def example(seed: int) -> Batch:
     torch.manual_seed(seed)
     labelled, targets = torch.randn(6, 1, 3, 4).double(), torch.randint(0, 4, (6,))
     views = torch.randn(2, 9, 1, 3, 4).double()
-    return Batch((labelled,), targets, (views[0], views[1]), torch.arange(9))
+    return Batch((labelled,), targets, (views[0], views[1]), torch.arange(6), torch.arange(9))
 
 
 def algorithm(**changes: float) -> MeanTeacher:
@@ -40,9 +41,9 @@ def train(method: MeanTeacher, models: dict[str, nn.Module], steps: int) -> list
     weights = []
     for step in range(steps):
         optimizer.zero_grad()
-        torch.autograd.backward(method.step(models, example(step), progress(step)).loss)
+        torch.autograd.backward(method.step(models, example(step), progress(step)).losses["main"])
         optimizer.step()
-        method.after_step(models, progress(step))
+        move_averages(models, method.averages, progress(step))
         weights.append(models["student"].get_parameter("1.weight").detach().clone())
     return weights
 
@@ -67,7 +68,7 @@ def test_loss_is_the_papers_formula() -> None:
     weight = 8 * math.exp(-5 * (1 - 0.25) ** 2)
     assert output.terms["supervised"].item() == pytest.approx(supervised, rel=1e-12)
     assert output.terms["consistency"].item() == pytest.approx(consistency, rel=1e-12)
-    assert output.loss.item() == pytest.approx(supervised + weight * consistency, rel=1e-6)
+    assert output.losses["main"].item() == pytest.approx(supervised + weight * consistency, rel=1e-6)
     assert output.monitors["consistency_weight"].item() == pytest.approx(weight, rel=1e-6)
 
 
@@ -114,7 +115,9 @@ def test_same_view_twice_has_a_loss_once_the_teacher_lags() -> None:
     method = algorithm()
     models = method.build(network)
     batch = example(7)
-    same = Batch(batch.labelled, batch.targets, batch.unlabelled[:1] * 2, batch.unlabelled_index)
+    same = Batch(
+        batch.labelled, batch.targets, batch.unlabelled[:1] * 2, batch.labelled_index, batch.unlabelled_index
+    )
     assert method.step(models, same, progress(0)).terms["consistency"].item() == pytest.approx(0, abs=1e-20)
     train(method, models, 4)
     assert method.step(models, same, progress(4)).terms["consistency"].item() > 1e-6
@@ -133,7 +136,7 @@ def test_teacher_predicts_with_the_batchs_statistics_and_gets_no_gradient() -> N
         return kl(logits, target)
 
     output = MeanTeacher(spy, ema=0.9, weight=1.0, ramp_up=0.0).step(models, batch, progress(0))
-    torch.autograd.backward(output.loss)
+    torch.autograd.backward(output.losses["main"])
     assert not seen[0].requires_grad
     np.testing.assert_allclose(seen[0].numpy(), expected, rtol=1e-12)
     assert all(torch.equal(a, b) for a, b in zip(before, models["teacher"].buffers(), strict=True))

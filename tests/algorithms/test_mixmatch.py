@@ -12,6 +12,7 @@ from torch.distributions import Beta
 from sslbench.algorithms import mixmatch
 from sslbench.algorithms.mixmatch import MixMatch
 from sslbench.core import Batch, Distance, Progress, StepOutput
+from sslbench.engine.step import move_averages
 from sslbench.losses import kl, mse
 
 LABELLED, UNLABELLED, CLASSES = 3, 4, 5
@@ -49,7 +50,7 @@ def example(views: int = 2) -> Batch:
     torch.manual_seed(1)
     unlabelled = 2 * torch.randn(views, UNLABELLED, 1, 3, 4).double()
     labelled, targets = torch.randn(LABELLED, 1, 3, 4).double(), torch.tensor([4, 0, 2])
-    return Batch((labelled,), targets, tuple(unlabelled), torch.arange(UNLABELLED))
+    return Batch((labelled,), targets, tuple(unlabelled), torch.arange(LABELLED), torch.arange(UNLABELLED))
 
 
 def step(model: nn.Module, batch: Batch, distance: Distance = mse, **changes: Any) -> StepOutput:
@@ -103,7 +104,7 @@ def test_loss_is_the_papers_formula(mix_labelled: bool, views: int) -> None:
     # The larger of the shares is taken in float32.
     assert output.terms["supervised"].item() == pytest.approx(supervised, rel=1e-6)
     assert output.terms["consistency"].item() == pytest.approx(consistency, rel=1e-6)
-    assert output.loss.item() == pytest.approx(supervised + weight * consistency, rel=1e-6)
+    assert output.losses["main"].item() == pytest.approx(supervised + weight * consistency, rel=1e-6)
     assert output.monitors["consistency_weight"].item() == pytest.approx(weight)
     confidence = guess_of(model, batch, 0.5).max(axis=1).mean()
     assert output.monitors["guess_confidence"].item() == pytest.approx(confidence, rel=1e-6)
@@ -114,7 +115,7 @@ def test_mixtures_stay_nearer_to_their_own_image(share: float, monkeypatch: pyte
     """Labelled images get unlabelled partners here."""
     shift = LABELLED
     monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count).roll(-shift))
-    monkeypatch.setattr(mixmatch, "mixing_shares", lambda count, *_: torch.full((count,), share))
+    monkeypatch.setattr(mixmatch, "mixup_coefficients", lambda count, *_: torch.full((count,), share))
     model, batch = Recorder(), example()
     step(model, batch)
     images = torch.cat([*batch.labelled, *batch.unlabelled])
@@ -129,7 +130,7 @@ def test_labelled_images_are_mixed_with_unlabelled_ones_only_if_asked() -> None:
     marked = torch.zeros_like(images)
     marked[:LABELLED] = 1
     labelled, *unlabelled = marked.split([LABELLED, UNLABELLED, UNLABELLED])
-    marks = Batch((labelled,), batch.targets, tuple(unlabelled), batch.unlabelled_index)
+    marks = Batch((labelled,), batch.targets, tuple(unlabelled), batch.labelled_index, batch.unlabelled_index)
     torch.manual_seed(3)
     for mix_labelled in (True, False):
         below, above = 0, 0
@@ -176,7 +177,7 @@ def test_targets_are_constant_probabilities_and_predictions_are_logits(distance:
 
 def test_guess_is_the_sharpened_mean_of_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen with images that are not mixed; both views carry the same guess."""
-    monkeypatch.setattr(mixmatch, "mixing_shares", lambda count, *_: torch.ones(count))
+    monkeypatch.setattr(mixmatch, "mixup_coefficients", lambda count, *_: torch.ones(count))
     seen: list[Tensor] = []
 
     def spy(logits: Tensor, target: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ def test_evaluated_average_follows_the_student() -> None:
     for number in range(4):
         with torch.no_grad():
             student.add_(torch.randn_like(student))
-        method.after_step(models, Progress(torch.tensor(float(number)), 8))
+        move_averages(models, method.averages, Progress(torch.tensor(float(number)), 8))
         decay = min(1 - 1 / (number + 1), 0.6)
         expected = decay * expected + (1 - decay) * student.detach()
     torch.testing.assert_close(average, expected, rtol=1e-6, atol=1e-6)

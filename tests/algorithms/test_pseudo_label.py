@@ -26,7 +26,7 @@ def example() -> tuple[nn.Module, Batch]:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).double()
     views = torch.randn(2, 9, 1, 3, 4).double()
     labelled, targets = torch.randn(6, 1, 3, 4).double(), torch.randint(0, 4, (6,))
-    return model, Batch((labelled,), targets, (views[0], views[1]), torch.arange(9))
+    return model, Batch((labelled,), targets, (views[0], views[1]), torch.arange(6), torch.arange(9))
 
 
 def logits_of(model: nn.Module, images: Tensor) -> np.ndarray:
@@ -39,7 +39,7 @@ def given_logits(*rows: list[float]) -> Batch:
     """A batch for `nn.Flatten()`, which takes the unlabelled images themselves as logits."""
     images = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
     labelled = torch.zeros(2, images.shape[1], dtype=torch.float64)
-    return Batch((labelled,), torch.tensor([0, 1]), (images,), torch.arange(len(rows)))
+    return Batch((labelled,), torch.tensor([0, 1]), (images,), torch.arange(2), torch.arange(len(rows)))
 
 
 def test_loss_is_the_formula() -> None:
@@ -57,7 +57,7 @@ def test_loss_is_the_formula() -> None:
     ramp = math.exp(-5 * (1 - 0.25) ** 2)
     assert output.terms["supervised"].item() == pytest.approx(supervised, rel=1e-12)
     assert output.terms["pseudo"].item() == pytest.approx(pseudo / 9, rel=1e-12)
-    assert output.loss.item() == pytest.approx(supervised + 3 * ramp * pseudo / 9, rel=1e-6)
+    assert output.losses["main"].item() == pytest.approx(supervised + 3 * ramp * pseudo / 9, rel=1e-6)
     assert output.monitors["pseudo_weight"].item() == pytest.approx(3 * ramp, rel=1e-6)
     assert output.monitors["confident_share"].item() == pytest.approx(above / 9)
 
@@ -101,7 +101,7 @@ def test_soft_targets_have_a_gradient_that_goes_to_the_first_view_only() -> None
     one = torch.tensor([[0.4, 0.2, 0.0]], dtype=torch.float64, requires_grad=True)
     other = torch.tensor([[0.0, 0.3, 0.1]], dtype=torch.float64, requires_grad=True)
     labelled = torch.zeros(1, 3, dtype=torch.float64)
-    batch = Batch((labelled,), torch.tensor([0]), (one, other), torch.arange(1))
+    batch = Batch((labelled,), torch.tensor([0]), (one, other), torch.arange(1), torch.arange(1))
     output = step(nn.Flatten(), batch, soft_below=True)
     gradients = torch.autograd.grad(output.terms["pseudo"], (one, other), allow_unused=True)
     torch.testing.assert_close(gradients[0], (one.softmax(1) - other.softmax(1)).detach())

@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from helpers.small_data import CLASSES, Networks, SmallData, same, weights, without_labels_of
-from sslbench.algorithms.protocol import Examined, Staged
+from sslbench.algorithms.protocol import Diagnosed, Staged
 from sslbench.algorithms.self_training import SelfTraining
 from sslbench.core import Batch, Progress, Views
 from sslbench.engine.state import TrainingState
@@ -39,19 +39,18 @@ def clean_logits(data: SmallData, model: nn.Module, index: np.ndarray) -> np.nda
 
 def test_one_round_has_two_stages() -> None:
     first, second = method().stages
-    assert (first.name, first.trained, first.predictors) == ("model_a", ("model_a",), ("model_a",))
+    assert (first.optimizers, first.predictors) == ({"main": ("model_a",)}, ("model_a",))
     assert first.views == Views(labelled=("weak",))
-    assert (second.name, second.trained) == ("model_b", ("model_b",))
+    assert second.optimizers == {"main": ("model_b",)}
     assert second.predictors == ("model_b", "model_a")
     assert second.views == Views(labelled=(), unlabelled=("weak",))
-    assert first.share == second.share
     assert isinstance(method(), Staged)
-    assert isinstance(method(), Examined)
+    assert isinstance(method(), Diagnosed)
 
 
 def test_each_further_round_is_a_stage_and_the_newest_model_counts() -> None:
     stages = method(rounds=3, with_labelled=True).stages
-    assert [stage.trained for stage in stages] == [(f"model_{letter}",) for letter in "abcd"]
+    assert [stage.optimizers["main"] for stage in stages] == [(f"model_{letter}",) for letter in "abcd"]
     assert [stage.predictors[0] for stage in stages] == [f"model_{letter}" for letter in "abcd"]
     assert stages[3].predictors == ("model_d", "model_c", "model_b", "model_a")
     assert stages[0].views == Views(labelled=("weak",))
@@ -74,7 +73,9 @@ def example() -> tuple[nn.Module, Batch, np.ndarray]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).double()
     labelled, unlabelled = torch.randn(6, 1, 3, 4).double(), torch.randn(9, 1, 3, 4).double()
-    batch = Batch((labelled,), torch.randint(0, 4, (6,)), (unlabelled,), torch.randperm(20)[:9])
+    batch = Batch(
+        (labelled,), torch.randint(0, 4, (6,)), (unlabelled,), torch.arange(6), torch.randperm(20)[:9]
+    )
     return model, batch, softmax(np.random.default_rng(0).normal(size=(20, 4)), axis=1).astype(np.float32)
 
 
@@ -102,8 +103,8 @@ def test_loss_is_the_cross_entropy(stage: int, with_labelled: bool) -> None:
         expected["supervised"] = -likelihoods[np.arange(6), batch.targets.numpy()].mean()
     found = {name: term.item() for name, term in output.terms.items()}
     assert found == pytest.approx(expected, rel=1e-12)
-    assert output.loss.item() == pytest.approx(sum(expected.values()), rel=1e-12)
-    output.loss.backward()
+    assert output.losses["main"].item() == pytest.approx(sum(expected.values()), rel=1e-12)
+    output.losses["main"].backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert all(parameter.grad is None for parameter in other.parameters())
 
@@ -114,7 +115,7 @@ def test_the_model_before_labels_those_of_which_it_is_sure(stage: int, soft: boo
     data = SmallData()
     algorithm = method(rounds=2, threshold=0.5, soft=soft)
     state = data.state(algorithm)
-    pool = algorithm.begin_stage(state.models, stage, data.parts.visible)
+    pool = algorithm.begin_stage(state.models, stage, data.parts.training)
     assert all(model.training for model in state.models.values())
     unlabelled = data.split.unlabelled
     before = state.models["model_a" if stage == 1 else "model_b"]
@@ -131,7 +132,7 @@ def test_the_model_before_labels_those_of_which_it_is_sure(stage: int, soft: boo
 def test_the_next_stage_draws_from_those_images_alone() -> None:
     data = SmallData()
     state = data.state(method(threshold=0.5))
-    state.begin_stage(1, data.parts.visible)
+    state.begin_stage(1, data.parts.training)
     drawn = torch.cat([state.batches.next().unlabelled_index for _ in range(20)])
     assert set(drawn.tolist()) == set(labels_of(state).given.nonzero()[:, 0].tolist())
 
@@ -140,7 +141,9 @@ def test_a_later_round_labels_anew() -> None:
     data = SmallData()
     algorithm = method(rounds=2, threshold=0.5)
     state = data.state(algorithm)
-    pools = [set(algorithm.begin_stage(state.models, stage, data.parts.visible).tolist()) for stage in (1, 2)]
+    pools = [
+        set(algorithm.begin_stage(state.models, stage, data.parts.training).tolist()) for stage in (1, 2)
+    ]
     assert pools[0] - pools[1]
     assert set(labels_of(state).given.nonzero()[:, 0].tolist()) == pools[1]
 
@@ -152,7 +155,7 @@ def test_nobody_above_the_threshold_is_said_in_one_line() -> None:
     certain = softmax(clean_logits(data, state.models["model_a"], data.split.unlabelled), axis=1).max()
     message = rf"algorithm\.threshold=1\.0 \(the most certain has {certain:.3f}\): lower it, or train longer"
     with pytest.raises(UserError, match=message) as error:
-        algorithm.begin_stage(state.models, 1, data.parts.visible)
+        algorithm.begin_stage(state.models, 1, data.parts.training)
     assert "\n" not in str(error.value)
 
 
@@ -168,7 +171,7 @@ def test_no_label_of_an_unlabelled_image_reaches_a_weight(soft: bool, with_label
         state = data.state(algorithm)
         data.train(state, stages=3)
         results.append(weights(state))
-        reported.append(algorithm.examine(state.models, 2, data.parts))
+        reported.append(algorithm.diagnose(state.models, 2, data.parts))
     assert same(results[0], results[1])
     assert reported[0] != reported[1]
     assert not same(results[0], results[2])
@@ -179,7 +182,7 @@ def test_only_its_own_stage_trains_a_model() -> None:
     state = data.state(method())
     for stage, name in enumerate(("model_a", "model_b")):
         if stage:
-            state.begin_stage(stage, data.parts.visible)
+            state.begin_stage(stage, data.parts.training)
         before = weights(state)
         training_step(state, state.batches.next(), Progress(torch.tensor(0.0), 4, stage), None)
         moved = {key for key, value in weights(state).items() if not torch.equal(value, before[key])}
@@ -192,8 +195,8 @@ def test_examination_tells_every_models_accuracy() -> None:
     state = data.state(algorithm)
     for stage in range(3):
         if stage:
-            state.begin_stage(stage, data.parts.visible)
-        found = algorithm.examine(state.models, stage, data.parts)
+            state.begin_stage(stage, data.parts.training)
+        found = algorithm.diagnose(state.models, stage, data.parts)
         expected = {}
         for letter in "abc"[: stage + 1]:
             for part in ("labelled", "unlabelled"):
@@ -220,4 +223,4 @@ def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None
 
 
 def test_25_rounds_have_names() -> None:
-    assert method(rounds=25).stages[-1].name == "model_z"
+    assert method(rounds=25).stages[-1].predictors[0] == "model_z"

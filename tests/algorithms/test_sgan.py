@@ -13,14 +13,14 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from helpers.small_data import SmallData, weights
-from sslbench.algorithms.protocol import Pictured, Staged
+from sslbench.algorithms.protocol import SampleImages, stages_of
 from sslbench.algorithms.sgan import SGAN
 from sslbench.config.build import blaming
-from sslbench.core import Batch, ImageSpec, Progress, StepOutput
+from sslbench.core import Average, Batch, FeatureModel, ImageSpec, Progress, StepOutput
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.errors import UserError
-from sslbench.models import ConvGenerator, MLPGenerator, NoisyMLP
+from sslbench.models import CNN, MLP, ConvGenerator, ConvLarge, MLPGenerator, NoisyMLP, WideResNet
 from sslbench.models.generator import PixelRange
 
 SPEC = ImageSpec(1, 3, 4, 4)
@@ -98,7 +98,11 @@ def example(
     models = algorithm.build(Factory(make))
     labelled, targets = torch.randn(6, 1, 3, 4).double(), torch.randint(0, 4, (6,))
     views = torch.randn(2, 9, 1, 3, 4).double()
-    return algorithm, models, Batch((labelled,), targets, (views[0], views[1]), torch.arange(9))
+    return (
+        algorithm,
+        models,
+        Batch((labelled,), targets, (views[0], views[1]), torch.arange(6), torch.arange(9)),
+    )
 
 
 def numbers(module: Callable[[Tensor], Tensor], x: Tensor) -> np.ndarray:
@@ -134,10 +138,10 @@ def test_losses_are_the_papers_formulas(generator_loss: str) -> None:
         generated = ((means[0] - means[1]) ** 2).mean()
     assert output.terms["supervised"].item() == pytest.approx(supervised, rel=1e-12)
     assert output.terms["adversarial"].item() == pytest.approx(adversarial, rel=1e-6)
-    assert output.loss.item() == pytest.approx(supervised + 0.7 * adversarial, rel=1e-6)
+    assert output.losses["main"].item() == pytest.approx(supervised + 0.7 * adversarial, rel=1e-6)
     assert set(output.terms) == {"supervised", "adversarial"}
-    assert set(output.rivals) == {"generator"}
-    assert output.rivals["generator"].item() == pytest.approx(generated, rel=1e-6)
+    assert set(output.losses) == {"main", "generator"}
+    assert output.losses["generator"].item() == pytest.approx(generated, rel=1e-6)
     assert output.monitors["real_rate"].item() == pytest.approx((z_real / (z_real + 1)).mean(), rel=1e-6)
     assert output.monitors["generated_rate"].item() == pytest.approx((z_fake / (z_fake + 1)).mean(), rel=1e-6)
     assert all(not value.requires_grad for value in output.monitors.values())
@@ -156,8 +160,8 @@ def test_consistency_is_with_the_average_on_the_other_view() -> None:
     assert output.terms["consistency"].item() == pytest.approx(consistency, rel=1e-12)
     ramp = math.exp(-5 * (1 - 0.25) ** 2)
     rest = output.terms["supervised"] + 0.7 * output.terms["adversarial"]
-    assert output.loss.item() == pytest.approx(rest.item() + 3 * ramp * consistency, rel=1e-6)
-    output.loss.backward()
+    assert output.losses["main"].item() == pytest.approx(rest.item() + 3 * ramp * consistency, rel=1e-6)
+    output.losses["main"].backward()
     assert all(parameter.grad is None for parameter in models["average"].parameters())
 
 
@@ -167,21 +171,21 @@ def test_losses_stay_finite_where_the_probability_would_not() -> None:
         with torch.no_grad():
             models["discriminator"].classifier.bias.fill_(scale)
         output, _ = step(algorithm, models, batch)
-        for loss in (output.loss, *output.rivals.values()):
+        for loss in output.losses.values():
             assert loss.isfinite()
         # Certain of "real", it has lost on generated images; certain of "generated", the generator has.
-        lost = output.terms["adversarial"] * 2 if scale > 0 else output.rivals["generator"]
+        lost = output.terms["adversarial"] * 2 if scale > 0 else output.losses["generator"]
         assert lost.item() == pytest.approx(1e4, rel=0.01)
 
 
 def test_views_and_stage() -> None:
-    (stage,) = method().stages
-    assert (stage.trained, stage.rivals) == (("discriminator",), ("generator",))
+    (stage,) = stages_of(method())
+    assert stage.optimizers == {"main": ("discriminator",), "generator": ("generator",)}
+    assert stage.averages == {"average": Average("discriminator", 0.9)}
     assert stage.predictors == ("average", "discriminator")
     assert (stage.views.labelled, stage.views.unlabelled) == (("weak",), ("weak",))
-    assert method(consistency_weight=1.0).stages[0].views.unlabelled == ("weak", "weak")
-    assert isinstance(method(), Staged)
-    assert isinstance(method(), Pictured)
+    assert method(consistency_weight=1.0).views.unlabelled == ("weak", "weak")
+    assert isinstance(method(), SampleImages)
 
 
 def small_discriminator(num_classes: int) -> nn.Module:
@@ -200,7 +204,7 @@ def test_each_loss_moves_its_own_network_alone(generator_loss: str) -> None:
     twins, batch = copy.deepcopy(state.models), state.batches.next()
     torch.manual_seed(5)
     output = state.algorithm.step(twins, batch, progress(0))
-    losses = {"discriminator": output.loss, "generator": output.rivals["generator"]}
+    losses = {"discriminator": output.losses["main"], "generator": output.losses["generator"]}
     crossed = torch.autograd.grad(
         losses["generator"], list(twins["discriminator"].parameters()), retain_graph=True, allow_unused=True
     )
@@ -254,7 +258,7 @@ def test_pictures_are_the_same_at_two_looks_and_change_nothing(kind: type[nn.Mod
     models = algorithm.build(factory)
     models["generator"](torch.rand(50, 5))  # moves the batch-norm statistics
     state, buffers = torch.get_rng_state(), copy.deepcopy(dict(models["generator"].named_buffers()))
-    first, second = (algorithm.pictures(models)["generated"] for _ in range(2))
+    first, second = (algorithm.sample_images(models)["generated"] for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), state)
     assert models["generator"].training
@@ -268,21 +272,34 @@ def test_pictures_are_the_same_at_two_looks_and_change_nothing(kind: type[nn.Mod
 def test_a_picture_is_a_square_of_images_row_by_row() -> None:
     _, models, _ = example()
     algorithm = method()
-    picture = algorithm.pictures(models)["generated"].numpy()
-    images = numbers(models["generator"], models["gallery"].noise)
+    picture = algorithm.sample_images(models)["generated"].numpy()
+    images = numbers(models["generator"], models["sample_noise"].noise)
     for row, column in ((0, 0), (0, 1), (1, 0), (9, 9)):
         tile = picture[3 * row : 3 * row + 3, 4 * column : 4 * column + 4, 0]
         expected = np.round((images[10 * row + column, 0] + 1) / 2 * 255)
         np.testing.assert_allclose(tile, expected, atol=1)  # halves may round either way
     with torch.no_grad():
         models["generator"].body.bias.add_(1.0)
-    assert (algorithm.pictures(models)["generated"].numpy() >= picture).all()
-    assert (algorithm.pictures(models)["generated"].numpy() > picture).any()
+    assert (algorithm.sample_images(models)["generated"].numpy() >= picture).all()
+    assert (algorithm.sample_images(models)["generated"].numpy() > picture).any()
+
+
+@pytest.mark.parametrize("model", [CNN, ConvLarge, MLP, NoisyMLP, WideResNet])
+def test_shipped_models_have_features(model: Callable[..., nn.Module]) -> None:
+    made = model(1, (12, 12), 3)
+    made.eval()
+    assert isinstance(made, FeatureModel)
+    images = torch.randn(4, 1, 12, 12)
+    features = made.features(images)
+    assert features.dim() == 2
+    torch.testing.assert_close(made.classifier(features), made(images), rtol=0, atol=0)
 
 
 def test_a_model_without_features_is_refused_in_one_line() -> None:
     plain = cast("Callable[[], nn.Module]", lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
-    message = r"^algorithm: sgan needs a model with `features` and `classifier`"
+    message = (
+        r"^algorithm: sgan needs a model with `features` and `classifier`.*Sequential lacks one of them$"
+    )
     with pytest.raises(UserError, match=message) as error, blaming("algorithm"):
         method().build(Factory(plain))
     assert "\n" not in str(error.value)

@@ -96,7 +96,9 @@ def test_unit_length_of_tiny_and_zero_gradients() -> None:
 def example() -> Batch:
     torch.manual_seed(4)
     targets = torch.randint(0, 4, (6,))
-    return Batch((torch.randn(6, 1, 3, 4).double(),), targets, (torch.randn(9, 1, 3, 4).double(),), targets)
+    return Batch(
+        (torch.randn(6, 1, 3, 4).double(),), targets, (torch.randn(9, 1, 3, 4).double(),), targets, targets
+    )
 
 
 def vat(**changes: float) -> VAT:
@@ -111,7 +113,7 @@ def test_loss_is_the_weighted_sum_of_its_terms() -> None:
     ramp = math.exp(-5 * 0.25)
     terms = output.terms
     expected = terms["supervised"] + ramp * (0.3 * terms["consistency"] + 0.06 * terms["entropy"])
-    torch.testing.assert_close(output.loss, expected)
+    torch.testing.assert_close(output.losses["main"], expected)
     assert output.monitors["consistency_weight"].item() == pytest.approx(0.3 * ramp)
 
 
@@ -123,7 +125,7 @@ def test_entropy_term_sends_its_own_gradient() -> None:
     probabilities = model(batch.unlabelled[0]).softmax(1)
     torch.testing.assert_close(output.terms["entropy"], -(probabilities * probabilities.log()).sum(1).mean())
     first = next(model.parameters())
-    (gradient,) = torch.autograd.grad(output.loss - output.terms["supervised"], first)
+    (gradient,) = torch.autograd.grad(output.losses["main"] - output.terms["supervised"], first)
     assert gradient.abs().max() > 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
+from sslbench.streams import stream
 
 from sslbench.core import Batch, Views
 from sslbench.data.batches import BatchSource
@@ -55,6 +56,7 @@ def assert_equal(ones: Iterable[Batch], others: Iterable[Batch]) -> None:
         pairs = zip((*one.labelled, *one.unlabelled), (*other.labelled, *other.unlabelled), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
         assert torch.equal(one.targets, other.targets)
+        assert torch.equal(one.labelled_index, other.labelled_index)
         assert torch.equal(one.unlabelled_index, other.unlabelled_index)
 
 
@@ -68,6 +70,7 @@ def test_targets_are_those_of_the_labelled_images() -> None:
         for view in batch.labelled:
             assert view.shape == (6, 1, 4, 4)
             positions = position_in(view)
+            assert torch.equal(positions, batch.labelled_index)
             assert torch.equal(torch.from_numpy(TARGETS)[positions], batch.targets)
             seen.update(positions.tolist())
     assert seen == set(SPLIT.labelled.tolist())
@@ -108,7 +111,7 @@ def test_views_are_drawn_apart() -> None:
     assert torch.equal(position_in(batch.unlabelled[2]), batch.unlabelled_index)
 
 
-def test_labelled_and_unlabelled_views_have_chance_of_their_own() -> None:
+def test_labelled_and_unlabelled_views_have_random_streams_of_their_own() -> None:
     views = Views(("weak", "clean"), ("weak", "clean"))
     batch = source(views, images=some_images(noise=0.1), labelled_size=8, unlabelled_size=8).next()
     labelled = batch.labelled[0] - batch.labelled[1]
@@ -135,6 +138,52 @@ def test_unlabelled_batches_do_not_depend_on_the_labelled_ones() -> None:
         one, other = few.next(), many.next()
         assert torch.equal(one.unlabelled[0], other.unlabelled[0])
         assert torch.equal(one.unlabelled_index, other.unlabelled_index)
+
+
+@pytest.mark.parametrize("more", [("weak",), ("weak", "weak"), ("clean", "weak")])
+def test_the_first_view_is_the_same_whatever_other_views_there_are(more: tuple[str, ...]) -> None:
+    one = source(Views(("weak",), ("weak",)))
+    several = source(Views(("weak", *more), ("weak", *more)))
+    for _ in range(8):
+        alone, beside = one.next(), several.next()
+        assert torch.equal(alone.labelled[0], beside.labelled[0])
+        assert torch.equal(alone.unlabelled[0], beside.unlabelled[0])
+        views = [*beside.labelled, *beside.unlabelled]
+        assert len({view.numpy().tobytes() for view in views}) == len(views), "each is drawn apart"
+
+
+def test_each_view_has_the_stream_of_its_position() -> None:
+    images = some_images(noise=0.1, flip=True)
+    batches = source(Views(("weak",), ("weak", "weak")), seed=5, images=images)
+    names = ("augmentation/unlabelled", "augmentation/unlabelled/1")
+    generators = [stream(5, name) for name in names]
+    for _ in range(3):
+        batch = batches.next()
+        for view, generator in zip(batch.unlabelled, generators, strict=True):
+            assert torch.equal(view, images.weak(batch.unlabelled_index, generator))
+
+
+def test_a_stage_with_more_views_goes_on_in_its_streams() -> None:
+    """Also when it is resumed, and when a later stage has fewer views again."""
+    few, many = Views(("weak",), ("weak",)), Views(("weak",), ("weak", "weak"))
+    batches = source(few)
+    batches.next()
+    batches.change(many, None)
+    batches.next()
+    batches.change(few, None)
+    saved = batches.state_dict()
+    batches.change(many, None)
+    fresh = source(few)
+    fresh.load_state_dict(saved)
+    fresh.change(many, None)
+    assert_equal([fresh.next() for _ in range(3)], [batches.next() for _ in range(3)])
+
+
+def test_images_that_no_view_needs_are_not_drawn_anew() -> None:
+    batches = source(Views(("weak",)))
+    (_, one), (_, other) = batches.draw(), batches.draw()
+    assert one is other, "an empty copy to the device in each step"
+    assert (one.shape, one.dtype) == ((0,), torch.int64)
 
 
 def test_the_seed_decides() -> None:

@@ -121,6 +121,11 @@ def test_streams_of_other_names_or_seeds_differ() -> None:
     assert torch.equal(draws[0], draw(index_stream(100, 10), 5))
 
 
+def test_positions_lie_on_the_device_whatever_its_kind() -> None:
+    source = IndexStream(pool_of(7), 3, stream(0, "order/labelled"), torch.device("meta"))
+    assert source.next().device.type == "meta"
+
+
 def test_the_global_stream_is_left_alone() -> None:
     before = torch.get_rng_state()
     draw(index_stream(7, 3), 2000)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sslbench.data.splits import make_split
 from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.engine.evaluation import BATCH_SIZE, EvaluationSet
-from sslbench.engine.examination import LabelledParts
+from sslbench.engine.examination import DiagnosticData
 
 CPU = torch.device("cpu")
 COUNT, CLASSES = 1300, 4  # more than two batches
@@ -47,23 +47,22 @@ def evaluation_set(index: NDArray[np.int64], targets: NDArray[np.int64]) -> Eval
 
 
 @pytest.fixture
-def parts() -> LabelledParts:
+def parts() -> DiagnosticData:
     valid = evaluation_set(SPLIT.valid, TARGETS)
     test = evaluation_set(TEST_INDEX, TEST_TARGETS)
-    return LabelledParts(numbered_images(), torch.from_numpy(TARGETS), SPLIT, valid, test)
+    return DiagnosticData(numbered_images(), torch.from_numpy(TARGETS), SPLIT, valid, test)
 
 
-def test_positions_and_targets(parts: LabelledParts) -> None:
-    assert torch.equal(parts.visible.labelled, torch.from_numpy(SPLIT.labelled))
-    assert torch.equal(parts.visible.unlabelled, torch.from_numpy(SPLIT.unlabelled))
+def test_positions_and_targets(parts: DiagnosticData) -> None:
+    assert torch.equal(parts.training.unlabelled, torch.from_numpy(SPLIT.unlabelled))
     assert torch.equal(parts.targets, torch.from_numpy(TARGETS))
 
 
 @pytest.mark.parametrize("count", [1, BATCH_SIZE, COUNT])
-def test_predictions_are_of_the_clean_images_in_their_order(parts: LabelledParts, count: int) -> None:
+def test_predictions_are_of_the_clean_images_in_their_order(parts: DiagnosticData, count: int) -> None:
     index = torch.from_numpy(np.random.default_rng(1).permutation(COUNT)[:count])
     model = Reader()
-    predicted = parts.visible.predict(model, index)
+    predicted = parts.training.predict(model, index)
     assert torch.equal(predicted, index[:, None].float().expand(-1, 2))
     assert model.training, "the model leaves in the mode it came in"
     assert max(model.passes) <= BATCH_SIZE
@@ -79,7 +78,7 @@ def test_predictions_are_of_the_clean_images_in_their_order(parts: LabelledParts
     ],
 )
 def test_mean_over_a_part(
-    parts: LabelledParts, part: str, index: NDArray[np.int64], targets: NDArray[np.int64]
+    parts: DiagnosticData, part: str, index: NDArray[np.int64], targets: NDArray[np.int64]
 ) -> None:
     def score(outputs: Tensor, classes: Tensor) -> Tensor:
         return outputs[:, 1] * (classes + 1)

@@ -29,7 +29,6 @@ def fed(*outputs: StepOutput, first_step: int = 0) -> StepMeter:
     meter = StepMeter(CPU)
     for step, one in enumerate(outputs, start=first_step):
         meter.add(one, torch.tensor(float(step)))
-        meter.count += 1
     return meter
 
 
@@ -58,7 +57,6 @@ def test_reading_starts_afresh() -> None:
     meter = fed(output(1.0, {"a": 2.0}), output(3.0, {"a": 4.0}))
     assert read(meter) == {"train/a": 3.0, "train/loss": 2.0}
     meter.add(output(10.0, {"a": 20.0}), torch.tensor(2.0))
-    meter.count += 1
     assert read(meter) == {"train/a": 20.0, "train/loss": 10.0}
 
 
@@ -66,8 +64,29 @@ def test_terms_may_change_after_a_reading() -> None:
     meter = fed(output(1.0, {"a": 2.0}))
     read(meter)
     meter.add(output(5.0, {"b": 6.0, "c": 7.0}), torch.tensor(1.0))
-    meter.count += 1
     assert read(meter) == {"train/b": 6.0, "train/c": 7.0, "train/loss": 5.0}
+
+
+def test_terms_may_change_before_a_reading() -> None:
+    """Each mean is that over the steps that had the term."""
+    outputs = [output(1.0, {"a": 2.0}), output(5.0, {"b": 6.0}), output(3.0, {"a": 4.0})]
+    assert read(fed(*outputs)) == {"train/a": 3.0, "train/loss": 3.0, "train/b": 6.0}
+
+
+def test_a_bad_term_is_not_forgotten_when_terms_change() -> None:
+    meter = fed(output(1.0, {"a": 1.0}), output(1.0, {"a": math.nan}), output(1.0, {"b": math.nan}))
+    with pytest.raises(DivergedError, match="'a' became NaN or infinite at step 2:"):
+        read(meter)
+
+
+def test_state_round_trip() -> None:
+    meter = fed(output(1.0, {"a": 2.0}), output(5.0, {"b": 6.0}))
+    saved = meter.state_dict()
+    fresh = StepMeter(CPU)
+    fresh.load_state_dict(saved)
+    read(meter)
+    fresh.add(output(9.0, {"b": 8.0}), torch.tensor(2.0))
+    assert read(fresh) == {"train/a": 2.0, "train/loss": 5.0, "train/b": 7.0}
 
 
 def test_nothing_taken_in() -> None:
@@ -117,13 +136,13 @@ def test_one_bad_step_is_enough() -> None:
 
 def test_divergence_in_a_later_stage_names_the_step_of_the_run() -> None:
     meter = StepMeter(CPU, first_step=100)
-    meter.add(StepOutput(torch.tensor(1.0), {}, rivals=scalars({"generator": math.nan})), torch.tensor(4.0))
+    meter.add(StepOutput(scalars({"main": 1.0, "generator": math.nan})), torch.tensor(4.0))
     with pytest.raises(DivergedError, match=r"'generator' became NaN or infinite at step 105:"):
         read(meter)
 
 
-def test_rivals_are_read_as_terms_are() -> None:
-    meter = fed(StepOutput(torch.tensor(1.0), scalars({"real": 2.0}), rivals=scalars({"generator": 3.0})))
+def test_each_loss_is_read_under_the_name_of_its_optimizer() -> None:
+    meter = fed(StepOutput(scalars({"main": 1.0, "generator": 3.0}), scalars({"real": 2.0})))
     assert read(meter) == {"train/real": 2.0, "train/generator": 3.0, "train/loss": 1.0}
 
 
@@ -132,7 +151,6 @@ def test_the_step_may_move_on_in_place() -> None:
     meter, step = StepMeter(CPU), torch.tensor(0.0)
     for value in (1.0, math.nan, 1.0):
         meter.add(output(value, {}), step)
-        meter.count += 1
         step += 1
     with pytest.raises(DivergedError, match="at step 2:"):
         read(meter)

@@ -1,9 +1,8 @@
-"""Recorded steps against plain ones, for every algorithm; on the CPU, by a tape in place of a graph."""
+"""Captured steps against eager ones, for every algorithm; on the CPU, by a tape in place of a graph."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,54 +12,40 @@ import torch
 from torch._dynamo.utils import counters
 
 from helpers.shipped import ALGORITHMS, OVERRIDES
-from helpers.stepping import assert_alike, state_of, trained
+from helpers.stepping import assert_alike, run_until, state_of, trained
 from helpers.tape import Tape
 from sslbench.config.schema import Settings
 from sslbench.core import Progress
 from sslbench.engine import loop
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import WARM_UP, Replayed, Stepper, one_by_one
+from sslbench.engine.step import WARM_UP, CapturedSteps, NextStep, eager_steps
 from sslbench.errors import UserError
 from sslbench.run.train import run
 from sslbench.rundir.checkpoint import load_checkpoint
-from sslbench.tracking import Fanout
 
 CPU = torch.device("cpu")
 
 MakeSettings = Callable[..., Settings]
 
 
-def plain(state: TrainingState, progress: Progress) -> Stepper:
-    return one_by_one(state, progress, None)
+def eager(state: TrainingState, progress: Progress) -> NextStep:
+    return eager_steps(state, progress, None)
 
 
-def taped(tape: Tape, state: TrainingState, progress: Progress) -> Stepper:
-    return Replayed(state, progress, None, tape)
-
-
-def run_until(settings: Settings, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is asked to end in its step `stop`."""
-
-    def advance(self: Fanout, step: int) -> None:
-        if step == stop:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Fanout, "advance", advance)
-        with pytest.raises(KeyboardInterrupt):
-            run(settings)
+def captured(tape: Tape, state: TrainingState, progress: Progress) -> NextStep:
+    return CapturedSteps(state, progress, None, tape)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_replayed_steps_have_the_losses_of_plain_ones(
+def test_captured_steps_have_the_losses_of_eager_ones(
     name: str, optimizer: str, settings_of: MakeSettings
 ) -> None:
     words = [f"algorithm={name}", f"optimizer={optimizer}", "optimizer.lr=0.003", "model.dropout=0.1"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))
     tape = Tape()
-    expected = trained(settings, plain, 50, CPU)
-    found = trained(settings, partial(taped, tape), 50, CPU)
+    expected = trained(settings, eager, 50, CPU)
+    found = trained(settings, partial(captured, tape), 50, CPU)
     stages = len(expected[0]) // 50
     assert (tape.recorded, tape.replayed) == (stages, stages * (50 - WARM_UP))
     assert_alike(found, expected)
@@ -70,23 +55,23 @@ def test_replayed_steps_have_the_losses_of_plain_ones(
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it by a filter of its own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_compiled_networks_have_the_losses_of_plain_ones(
+def test_compiled_models_have_the_losses_of_plain_ones(
     name: str, settings_of: MakeSettings, thorough: bool
 ) -> None:
     """Also of dropout, whose random numbers are torch's own."""
     if not thorough and name != "mean_teacher":
         pytest.skip("takes a quarter of a minute each: only with --thorough")
-    # A small rate, as rounding that is another grows from step to step, fastest between rivals.
+    # A small rate, as rounding that is another grows from step to step, fastest between the models of a GAN.
     words = [f"algorithm={name}", "model.dropout=0.1", "optimizer.lr=0.0002"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))
 
-    def compiled(state: TrainingState, progress: Progress) -> Stepper:
+    def compiled(state: TrainingState, progress: Progress) -> NextStep:
         if progress.stage == 0:
             state.compile()
-        return one_by_one(state, progress, None)
+        return eager_steps(state, progress, None)
 
     counters.clear()
-    expected = trained(settings, plain, 50, CPU)
+    expected = trained(settings, eager, 50, CPU)
     assert not counters["frames"]
     assert_alike(trained(settings, compiled, 50, CPU), expected, abs_=1e-5)
     # The networks of label_vectors are never called as a whole.
@@ -94,7 +79,7 @@ def test_compiled_networks_have_the_losses_of_plain_ones(
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "mixmatch", "self_training"])
-def test_a_run_of_recorded_steps_is_a_run(
+def test_a_run_of_captured_steps_is_a_run(
     name: str, settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With evaluations, log points, checkpoints and stages between the replays."""
@@ -113,7 +98,7 @@ def test_a_run_of_recorded_steps_is_a_run(
         assert value == pytest.approx(other["metrics_last"][key], abs=0.01)
 
 
-def test_a_run_of_recorded_steps_goes_on_bit_for_bit(
+def test_a_run_of_captured_steps_goes_on_bit_for_bit(
     settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["algorithm=vat", "steps=24", "eval_every=12", "graph=true", "model.dropout=0.1"]
@@ -143,41 +128,41 @@ def test_a_run_may_go_on_the_other_way(
     expected = run(whole)
     run_until(begun, 7, monkeypatch)
     saved = load_checkpoint(tmp_path / "broken" / "checkpoint" / "last.pt")
-    assert isinstance(saved["optimizers"][0]["param_groups"][0]["lr"], torch.Tensor) == (first == "true")
+    assert isinstance(saved["optimizers"]["main"]["param_groups"][0]["lr"], torch.Tensor) == (first == "true")
     result = run(gone_on)
     assert result["metrics_last"]["val/loss"] == pytest.approx(expected["metrics_last"]["val/loss"], rel=1e-4)
     last = load_checkpoint(tmp_path / "broken" / "checkpoint" / "last.pt")
-    group = last["optimizers"][0]["param_groups"][0]
+    group = last["optimizers"]["main"]["param_groups"][0]
     assert isinstance(group["lr"], torch.Tensor) == (first == "false")
     assert group.get("capturable", False) == (first == "false" and optimizer == "adam")
 
 
-def test_a_step_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
+def test_a_step_that_cannot_be_captured(settings_of: MakeSettings) -> None:
     class Refusing(Tape):
         def record(self, *_: object) -> Callable[[], object]:
             raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
     state, _ = state_of(settings_of(), CPU)
-    take = Replayed(state, Progress(torch.zeros(()), 10), None, Refusing())
+    next_step = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Refusing())
     for _ in range(WARM_UP):
-        take()
-    with pytest.raises(UserError, match=r"cannot be recorded \(operation .* capturing\): set graph=false"):
-        take()
+        next_step()
+    with pytest.raises(UserError, match=r"cannot be captured \(operation .* capturing\): set graph=false"):
+        next_step()
 
 
-def test_recorded_optimizers_are_told(settings_of: MakeSettings) -> None:
-    """Or Adam would refuse to be recorded."""
+def test_optimizers_of_captured_steps_are_capturable(settings_of: MakeSettings) -> None:
+    """Or Adam would refuse."""
     state, _ = state_of(settings_of("optimizer=adam"), CPU)
-    take = Replayed(state, Progress(torch.zeros(()), 10), None, Tape())
-    group = state.optimizers[0].param_groups[0]
+    next_step = CapturedSteps(state, Progress(torch.zeros(()), 10), None, Tape())
+    group = state.param_groups[0]
     for _ in range(WARM_UP):
-        take()
+        next_step()
     assert not group["capturable"], "it would warn"
-    take()
+    next_step()
     assert group["capturable"]
 
 
-def test_an_optimizer_that_cannot_be_recorded(settings_of: MakeSettings) -> None:
+def test_an_optimizer_that_cannot_be_captured(settings_of: MakeSettings) -> None:
     state, _ = state_of(settings_of("optimizer.fused=false"), CPU)
     with pytest.raises(UserError, match=r"graph=true needs optimizer\.fused=true"):
-        Replayed(state, Progress(torch.zeros(()), 10), None, Tape())
+        CapturedSteps(state, Progress(torch.zeros(()), 10), None, Tape())

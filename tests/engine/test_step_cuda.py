@@ -1,4 +1,4 @@
-"""Steps on CUDA, as graphs and one by one; skipped without a GPU."""
+"""Steps on CUDA, as graphs and eager; skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.stepping import assert_alike, state_of, trained
 from sslbench.config.schema import Settings
 from sslbench.core import Progress
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import CudaGraphs, Replayed, Stepper, one_by_one
+from sslbench.engine.step import CapturedSteps, CudaGraphs, NextStep, eager_steps
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,31 +24,31 @@ CUDA = torch.device("cuda")
 MakeSettings = Callable[..., Settings]
 
 
-def plain(state: TrainingState, progress: Progress) -> Stepper:
-    return one_by_one(state, progress, None)
+def eager(state: TrainingState, progress: Progress) -> NextStep:
+    return eager_steps(state, progress, None)
 
 
-def graphed(state: TrainingState, progress: Progress) -> Stepper:
-    return Replayed(state, progress, None, CudaGraphs())
+def captured(state: TrainingState, progress: Progress) -> NextStep:
+    return CapturedSteps(state, progress, None, CudaGraphs())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_graphs_have_the_losses_of_plain_steps(name: str, optimizer: str, settings_of: MakeSettings) -> None:
+def test_graphs_have_the_losses_of_eager_steps(name: str, optimizer: str, settings_of: MakeSettings) -> None:
     words = [f"algorithm={name}", "model=cnn", "model.dropout=0.1", f"optimizer={optimizer}", "device=cuda"]
     words += ["optimizer.lr=0.001", "precision=fp32", "deterministic=true", *OVERRIDES.get(name, [])]
     settings = settings_of(*words)
-    assert_alike(trained(settings, graphed, 50, CUDA), trained(settings, plain, 50, CUDA))
+    assert_alike(trained(settings, captured, 50, CUDA), trained(settings, eager, 50, CUDA))
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_step_never_waits_for_the_device(name: str, settings_of: MakeSettings) -> None:
     state, _ = state_of(settings_of(f"algorithm={name}", "model=cnn", "device=cuda"), CUDA)
-    take = plain(state, Progress(torch.zeros((), device=CUDA), 100))
-    take()
+    next_step = eager(state, Progress(torch.zeros((), device=CUDA), 100))
+    next_step()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(5):
-            take()
+            next_step()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.look_ahead import LookAhead
 from helpers.small_training import MOMENTUM, Rig, Slope, Stairs, halving
 from sslbench.algorithms.protocol import AnyAlgorithm
 from sslbench.config.intervals import Interval
@@ -58,14 +59,14 @@ def curve(rig: Rig) -> list[tuple[int, dict[str, float]]]:
 
 
 def outcome(rig: Rig) -> dict[str, Any]:
-    score = {key: value for key, value in vars(rig.state.score).items() if key != "train_seconds"}
+    result = {key: value for key, value in vars(rig.state.result).items() if key != "train_seconds"}
     for field in ("metrics_best", "metrics_last"):
-        score[field] = {k: v for k, v in score[field].items() if not k.startswith("time/")}
+        result[field] = {k: v for k, v in result[field].items() if not k.startswith("time/")}
     weights = {name: dict(model.state_dict()) for name, model in rig.models.items()}
-    return {"weights": weights, "chance": torch.get_rng_state(), **score}
+    return {"weights": weights, "rng_state": torch.get_rng_state(), **result}
 
 
-@pytest.mark.parametrize("algorithm", [Slope, Stairs])
+@pytest.mark.parametrize("algorithm", [Slope, Stairs, LookAhead])
 def test_asked_at_every_event_and_gone_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Callable[[], AnyAlgorithm]
 ) -> None:

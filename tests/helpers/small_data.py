@@ -1,4 +1,4 @@
-"""A small data set, prepared as a run prepares its own, for methods that train in stages or with rivals."""
+"""A small data set, prepared as a run prepares its own, for algorithms with stages or several optimizers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sslbench.algorithms.protocol import Staged
+from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
 from sslbench.core import ImageSpec, Progress
 from sslbench.data.batches import BatchSource
 from sslbench.data.splits import Split
 from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.engine.evaluation import EvaluationSet
-from sslbench.engine.examination import LabelledParts
+from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 
@@ -24,7 +24,7 @@ COUNT = 90
 
 
 class Networks:
-    """A `sslbench.core.ModelFactory` of networks with one linear layer, unless told of others."""
+    """A `sslbench.core.ModelFactory` of models with one linear layer, or of those that `make` makes."""
 
     black, white = (-1.0,), (1.0,)
 
@@ -59,22 +59,22 @@ class SmallData:
             EvaluationSet(self.images, index, self.targets[index], CLASSES)
             for index in (torch.from_numpy(self.split.valid), torch.arange(60, COUNT))
         ]
-        self.parts = LabelledParts(self.images, self.targets, self.split, *sets)
+        self.parts = DiagnosticData(self.images, self.targets, self.split, *sets)
 
     def state(
-        self, method: Staged, make: Callable[[int], nn.Module] | None = None, seed: int = 1
+        self, method: AnyAlgorithm, make: Callable[[int], nn.Module] | None = None, seed: int = 1
     ) -> TrainingState:
         """A method ready for its first step."""
         torch.manual_seed(seed)
         models = method.build(Networks(self.spec, make))
-        batches = BatchSource(self.images, self.targets, self.split, method.stages[0].views, 6, 8, 0, CPU)
+        batches = BatchSource(self.images, self.targets, self.split, stages_of(method)[0].views, 6, 8, 0, CPU)
         return TrainingState(method, models, lambda parameters: torch.optim.SGD(parameters, lr=0.1), batches)
 
     def train(self, state: TrainingState, stages: int, steps: int = 4) -> None:
         """The first `stages` stages, with `steps` steps each."""
         for stage in range(stages):
             if stage:
-                state.begin_stage(stage, self.parts.visible)
+                state.begin_stage(stage, self.parts.training)
             for step in range(steps):
                 progress = Progress(torch.tensor(float(step)), steps, stage)
                 training_step(state, state.batches.next(), progress, None)

@@ -37,7 +37,7 @@ from sslbench.algorithms.supervised import Supervised
 
 class Broken:
     views, trained, predictors = Supervised.views, Supervised.trained, Supervised.predictors
-    build, after_step = Supervised.build, Supervised.after_step
+    build = Supervised.build
 
     def step(self, models, batch, progress):
         raise RuntimeError("made to fail")

@@ -16,7 +16,7 @@ from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
 from sslbench.config.intervals import Interval
 from sslbench.core import (
     Batch,
-    Examination,
+    DiagnosticData,
     ModelFactory,
     Progress,
     Stage,
@@ -27,9 +27,9 @@ from sslbench.core import (
 from sslbench.data.batches import BatchSource
 from sslbench.data.splits import make_split
 from sslbench.data.views import DeviceImages, ImageTransform
+from sslbench.engine import examination
 from sslbench.engine.evaluation import EvaluationSet
-from sslbench.engine.examination import LabelledParts
-from sslbench.engine.loop import Plan, train
+from sslbench.engine.loop import LoopOptions, train
 from sslbench.engine.schedules import Schedule, constant
 from sslbench.engine.state import TrainingState
 from sslbench.rundir.checkpoint import Checkpoints, Origin
@@ -64,7 +64,6 @@ class Slope:
         self.bad_step = bad_step
         self.on_step: Callable[[], None] = lambda: None
         self.seen_steps: list[float] = []
-        self.weights_after_step: list[float] = []
         self.autocast: list[tuple[bool, bool]] = []
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
@@ -80,19 +79,16 @@ class Slope:
             loss = loss * math.nan
         return StepOutput(loss, {"slope": loss})
 
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        self.weights_after_step.append(first_weight(models["student"]))
-
 
 class Stairs:
-    """Two stages, the second twice as long, with other views, a pool of six images and a rival.
+    """Two stages, the second with other views, a pool of six images and two optimizers.
 
     All gradients are 1 but the rival's, which is -1; each loss also has a part that belongs to the other.
     """
 
     stages = (
-        Stage("low", Views(("weak",)), trained=("low",), predictors=("low",)),
-        Stage("high", Views((), ("weak",)), ("high",), ("high", "low"), share=2.0, rivals=("rival",)),
+        Stage(Views(("weak",)), trained=("low",), predictors=("low",)),
+        Stage(Views((), ("weak",)), {"main": ("high",), "rival": ("rival",)}, ("high", "low")),
     )
 
     def __init__(self, bad_step: int | None = None) -> None:
@@ -117,25 +113,22 @@ class Stairs:
         high, rival = sum_of(models["high"]), sum_of(models["rival"])
         if len(self.seen) == self.bad_step:
             rival = rival * math.nan
-        return StepOutput(high + 5 * rival, {"high": high}, rivals={"rival": 7 * high - rival})
+        return StepOutput({"main": high + 5 * rival, "rival": 7 * high - rival}, {"high": high})
 
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        pass
-
-    def examine(
-        self, models: Mapping[str, nn.Module], stage: int, examination: Examination
-    ) -> dict[str, float]:
+    def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
         return {"diagnostic/stage": float(stage)}
 
-    def pictures(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    def sample_images(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         return {"still": torch.full((2, 3, 1), 7, dtype=torch.uint8)}
 
 
 class Recorder:
     """A tracker that keeps everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Mapping[str, nn.Module]) -> None:
+        self._models = models
         self.advanced: list[int] = []
+        self.first_weights: list[dict[str, float]] = []
         self.logged: list[tuple[int, dict[str, float]]] = []
         self.shown: list[tuple[int, str, NDArray[np.uint8]]] = []
         self.stop_at: int | None = None
@@ -145,6 +138,7 @@ class Recorder:
 
     def advance(self, step: int) -> None:
         self.advanced.append(step)
+        self.first_weights.append({name: first_weight(model) for name, model in self._models.items()})
         if step == self.stop_at:
             raise KeyboardInterrupt
 
@@ -180,7 +174,7 @@ class Rig:
         split = make_split(targets, 2, 4, 20, 0)
         classes = torch.from_numpy(targets)
         valid, held_out = torch.from_numpy(split.valid), torch.arange(30)
-        self.data = LabelledParts(
+        self.data = examination.DiagnosticData(
             images,
             classes,
             split,
@@ -188,13 +182,13 @@ class Rig:
             EvaluationSet(images, held_out, classes[held_out], 2),
         )
         torch.manual_seed(0)
-        names = {name for s in stages for name in (*s.trained, *s.predictors, *s.rivals)}
+        names = {name for s in stages for group in s.optimizers.values() for name in (*group, *s.predictors)}
         self.models: dict[str, nn.Module] = {
             name: nn.Sequential(nn.Flatten(), nn.Linear(4, 2)) for name in sorted(names)
         }
         batches = BatchSource(images, classes, split, stages[0].views, 3, 5, 0, CPU)
         self.state = TrainingState(algorithm, self.models, new_optimizer, batches)
-        self.recorder = Recorder()
+        self.recorder = Recorder(self.models)
         self.checkpoint = folder / "checkpoint" / "last.pt"
 
     def train(
@@ -209,7 +203,7 @@ class Rig:
     ) -> None:
         every = checkpoint_every or Interval(steps=eval_every)
         checkpoints = Checkpoints(self.checkpoint.parent, ORIGIN, every)
-        plan = Plan(steps, eval_every, log_every, autocast, checkpoints)
+        options = LoopOptions(steps, eval_every, log_every, autocast, checkpoints)
         ticks = iter(range(10_000))
         clock = clock or (lambda: float(next(ticks)))
-        train(self.state, plan, schedule, self.data, self.recorder, clock)
+        train(self.state, options, schedule, self.data, self.recorder, clock)

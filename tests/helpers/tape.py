@@ -79,18 +79,20 @@ class Tape:
         self, function: Callable[[], None], generators: Sequence[torch.Generator]
     ) -> Callable[[], object]:
         self.recorded += 1
-        told = [torch.default_generator, *generators]
-        chance = [generator.get_state() for generator in told]
+        known = [torch.default_generator, *generators]
+        states = [generator.get_state() for generator in known]
         with _Taping() as tape:
             function()
-        for generator, state in zip(told, chance, strict=True):
+        for generator, state in zip(known, states, strict=True):
             generator.set_state(state)
         for tensor, content in tape.before.values():
             tensor.copy_(content)
-        seeds = {generator.initial_seed() for generator in told}  # each has its own; objects differ
+        seeds = {generator.initial_seed() for generator in known}  # each has its own; objects differ
         for func, args, kwargs, _ in tape.operations:
             drawn = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Generator)]
-            assert seeds >= {leaf.initial_seed() for leaf in drawn}, f"{func} draws from a stream not told of"
+            assert seeds >= {leaf.initial_seed() for leaf in drawn}, (
+                f"{func} draws from a generator that is not registered"
+            )
 
         def replay() -> None:
             self.replayed += 1

@@ -8,12 +8,13 @@ from typing import final
 import torch
 from torch import nn
 
+from sslbench.algorithms.outputs import weighted_sum
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
-from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
+from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses.classification import cross_entropy
-from sslbench.losses.mixup import mix, mixing_shares
+from sslbench.losses.mixup import mix, mixup_coefficients
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
+from sslbench.models.ema import check_decay, frozen_copy
 
 
 @final
@@ -21,12 +22,14 @@ class ICT:
     """Verma et al. 2019, arXiv:1903.03825, algorithm 1.
 
     ``loss = CE(labelled) + weight * ramp(t) * mean distance(f(mix(x1, x2)), mix(softmax g(x1), softmax
-    g(x2)))`` over pairs of unlabelled images, with shares from Beta(alpha, alpha). The weights of the
-    teacher g are a moving average of the student's.
+    g(x2)))`` over pairs of unlabelled images, with mixup coefficients from Beta(alpha, alpha). The weights of
+    the teacher g are a moving average of the student's.
 
-    Deviations: a share for each pair, where the paper draws one for the batch, and partners from the same
-    batch, where it draws two batches. The mixed pass leaves the batch-norm running statistics alone; the
-    student sees the unmixed images once more, without gradient, to feed them.
+    Deviations: the teacher's probabilities are mixed, where the authors' code
+    (github.com/vikasverma1077/ICT) mixes its logits and takes their softmax. Each pair has a coefficient of
+    its own, where the paper draws one for the batch, and partners come from the same batch, where the paper
+    draws two batches. The mixed pass leaves the batch-norm running statistics alone; the student sees the
+    unmixed images once more, without gradient, to feed them.
 
     Args:
         distance: between student logits and mixed probabilities; mse in the paper.
@@ -48,7 +51,8 @@ class ICT:
         check_decay(ema)
         if alpha <= 0:
             raise ValueError(f"alpha={alpha} must be above 0")
-        self._distance, self._alpha, self._ema = distance, alpha, ema
+        self.averages = {"teacher": Average("student", ema)}
+        self._distance, self._alpha = distance, alpha
         self._weight, self._ramp_up = weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
@@ -65,19 +69,11 @@ class ICT:
             with frozen_batch_stats(teacher):
                 predicted = teacher(images).softmax(dim=1)
             partner = torch.randperm(len(images), device=images.device)
-            share = mixing_shares(len(images), self._alpha, images.device)
-            mixed = mix(images, images[partner], share)
-            target = mix(predicted, predicted[partner], share)
+            coefficient = mixup_coefficients(len(images), self._alpha, images.device)
+            mixed = mix(images, images[partner], coefficient)
+            target = mix(predicted, predicted[partner], coefficient)
         with frozen_batch_stats(student):
             logits = student(mixed)
         consistency = self._distance(logits, target).mean()
         weight = self._weight * sigmoid_ramp_up(progress.fraction, self._ramp_up)
-        return StepOutput(
-            supervised + weight * consistency,
-            {"supervised": supervised, "consistency": consistency},
-            {"consistency_weight": weight},
-        )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Move the teacher."""
-        update_average(models["teacher"], models["student"], warmed_up(self._ema, progress.step))
+        return weighted_sum(supervised, consistency, weight)

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from sslbench.core import Batch, Examination, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.algorithms.outputs import plain_sum
+from sslbench.core import (
+    Batch,
+    DiagnosticData,
+    ModelFactory,
+    Progress,
+    Stage,
+    StepOutput,
+    TrainingImages,
+    Views,
+)
 from sslbench.errors import UserError
 from sslbench.models.label_vector_networks import ClassNetworks, LabelVectorNetworks, codebook
 from sslbench.models.targets import AssignedTargets
@@ -52,8 +62,8 @@ class LabelVectors:
     """
 
     stages = (
-        Stage("round_1", Views(labelled=("weak",)), ("round_1",), ("round_1",)),
-        Stage("round_2", Views(("weak",), ("weak",)), ("round_2",), ("round_2", "round_1")),
+        Stage(Views(labelled=("weak",)), ("round_1",), ("round_1",)),
+        Stage(Views(("weak",), ("weak",)), ("round_2",), ("round_2", "round_1")),
     )
 
     def __init__(
@@ -148,14 +158,9 @@ class LabelVectors:
             terms["pseudo"] = pseudo.mean()
             losses, one_hot = torch.cat([losses, pseudo], dim=1), torch.cat([one_hot, given])
         networks.follow(losses, one_hot, _LOSS_DECAY)
-        return StepOutput(torch.stack(list(terms.values())).sum(), terms)
+        return plain_sum(terms)
 
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""
-
-    def examine(
-        self, models: Mapping[str, nn.Module], stage: int, examination: Examination
-    ) -> dict[str, float]:
+    def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
         """The given labels' accuracy, and what a score that knows the answer would say.
 
         ``diagnostic/label_informed_acc`` compares the output of each class's network with the label vector of
@@ -170,11 +175,11 @@ class LabelVectors:
                 similarity = (codes * networks.vectors[targets, None]).sum(dim=2)
                 return similarity.argmax(dim=1) == targets
 
-            metrics["diagnostic/label_informed_acc"] = examination.mean("test", _Codes(networks), informed)
+            metrics["diagnostic/label_informed_acc"] = data.mean("test", _Codes(networks), informed)
         if stage:
             labels = cast("AssignedTargets", models["labels"])
             metrics["diagnostic/given_labels"] = float(labels.given.sum())
-            metrics["diagnostic/given_labels_acc"] = labels.accuracy(examination.targets)
+            metrics["diagnostic/given_labels_acc"] = labels.accuracy(data.targets)
         return metrics
 
 

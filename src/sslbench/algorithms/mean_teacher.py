@@ -8,11 +8,12 @@ from typing import final
 import torch
 from torch import nn
 
+from sslbench.algorithms.outputs import weighted_sum
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
-from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
+from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
+from sslbench.models.ema import check_decay, frozen_copy
 
 
 @final
@@ -43,7 +44,8 @@ class MeanTeacher:
     def __init__(self, distance: Distance, ema: float, weight: float, ramp_up: float) -> None:
         check_ramp_up(weight, ramp_up)
         check_decay(ema)
-        self._distance, self._ema, self._weight, self._ramp_up = distance, ema, weight, ramp_up
+        self.averages = {"teacher": Average("student", ema)}
+        self._distance, self._weight, self._ramp_up = distance, weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """The student, and a teacher that starts equal."""
@@ -58,12 +60,4 @@ class MeanTeacher:
             target = teacher(batch.unlabelled[1]).softmax(dim=1)
         consistency = self._distance(student(batch.unlabelled[0]), target).mean()
         weight = self._weight * sigmoid_ramp_up(progress.fraction, self._ramp_up)
-        return StepOutput(
-            supervised + weight * consistency,
-            {"supervised": supervised, "consistency": consistency},
-            {"consistency_weight": weight},
-        )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Move the teacher."""
-        update_average(models["teacher"], models["student"], warmed_up(self._ema, progress.step))
+        return weighted_sum(supervised, consistency, weight)

@@ -1,4 +1,4 @@
-"""MixMatch: sharpened guesses for unlabelled images, and everything mixed up."""
+"""MixMatch: sharpened pseudo-labels for unlabelled images, and everything mixed up."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from sslbench.algorithms.outputs import weighted_sum
 from sslbench.algorithms.ramp_up import check_ramp_up, linear_ramp_up
-from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
-from sslbench.losses import ce
-from sslbench.losses.mixup import mix, mixing_shares, sharpen
+from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
+from sslbench.losses import ce, one_hot
+from sslbench.losses.mixup import mix, mixup_coefficients, sharpen
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
+from sslbench.models.ema import check_decay, frozen_copy
 
 
 @final
 class MixMatch:
     """Berthelot et al. 2019, arXiv:1905.02249, algorithm 1.
 
-    The guess for an unlabelled image is the student's mean prediction over `num_augmentations` views,
-    sharpened; each view carries it. Labelled and unlabelled images are mixed with partners from the two
-    together, by ``max(s, 1 - s)`` with s from Beta(alpha, alpha), so that a mixture stays nearer to its
-    own image. ``loss = CE(mixed labelled) + weight * ramp(t) * mean distance(mixed unlabelled, mixed
-    guess)``. An average of the student's weights is evaluated, as in the paper.
+    The pseudo-label of an unlabelled image is the student's mean prediction over `num_augmentations` views,
+    sharpened; it is the target of each view. Labelled and unlabelled images are mixed with partners from the
+    two together. The mixup coefficient is ``max(s, 1 - s)`` with s from Beta(alpha, alpha), so that a mixture
+    stays nearer to its own image. ``loss = CE(mixed labelled) + weight * ramp(t) * mean distance(mixed
+    unlabelled, mixed pseudo-label)``. An average of the student's weights is evaluated, as in the paper.
 
-    The batch-norm running statistics come from the guess at the first view, which is of unmixed images; the
-    mixed pass leaves them alone. Deviation: the paper's decoupled weight decay is the optimizer's matter.
+    The batch-norm running statistics come from the pass over the first view, which is of unmixed images; the
+    mixed pass leaves them alone. Deviation: decoupled weight decay, which the paper has, is a setting of the
+    optimizer.
 
     Args:
-        distance: between student logits and mixed guesses; mse in the paper.
+        distance: between student logits and mixed pseudo-labels; mse in the paper.
         temperature: of the sharpening, above 0.
         num_augmentations: views of an unlabelled image, at least 1.
         alpha: of the Beta distribution, above 0.
@@ -66,14 +68,15 @@ class MixMatch:
             raise ValueError(f"num_augmentations={num_augmentations} must be at least 1")
         self.views = Views(labelled=("weak",), unlabelled=("weak",) * num_augmentations)
         self._distance, self._temperature, self._alpha = distance, temperature, alpha
-        self._mix_labelled, self._ema, self._weight, self._ramp_up = mix_labelled, ema, weight, ramp_up
+        self._mix_labelled, self._weight, self._ramp_up = mix_labelled, weight, ramp_up
+        self.averages = {"average": Average("student", ema)}
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """The student, and an average that starts equal."""
         student = new_model()
         return {"student": student, "average": frozen_copy(student)}
 
-    def _guess(self, student: nn.Module, views: tuple[Tensor, ...]) -> Tensor:
+    def _pseudo_label(self, student: nn.Module, views: tuple[Tensor, ...]) -> Tensor:
         """The sharpened mean prediction ``[U, K]``; the first view feeds the batch-norm statistics."""
         predictions = [student(views[0]).softmax(dim=1)]
         with frozen_batch_stats(student):
@@ -85,28 +88,20 @@ class MixMatch:
         student, labelled = models["student"], batch.labelled[0]
         count = len(labelled)
         with torch.no_grad():
-            guess = self._guess(student, batch.unlabelled)
-            classes = torch.arange(guess.shape[1], device=guess.device)
-            one_hot = (batch.targets[:, None] == classes).to(guess.dtype)
+            pseudo_label = self._pseudo_label(student, batch.unlabelled)
+            labels = one_hot(batch.targets, pseudo_label.shape[1], pseudo_label.dtype)
             images = torch.cat([labelled, *batch.unlabelled])
-            targets = torch.cat([one_hot, *[guess] * len(batch.unlabelled)])
+            targets = torch.cat([labels, *[pseudo_label] * len(batch.unlabelled)])
             first = 0 if self._mix_labelled else count  # the first image that is mixed
             partner = first + torch.randperm(len(images) - first, device=images.device)
-            share = mixing_shares(len(partner), self._alpha, images.device)
-            share = torch.maximum(share, 1 - share)
-            mixed = torch.cat([images[:first], mix(images[first:], images[partner], share)])
-            targets = torch.cat([targets[:first], mix(targets[first:], targets[partner], share)])
+            coefficient = mixup_coefficients(len(partner), self._alpha, images.device)
+            coefficient = torch.maximum(coefficient, 1 - coefficient)
+            mixed = torch.cat([images[:first], mix(images[first:], images[partner], coefficient)])
+            targets = torch.cat([targets[:first], mix(targets[first:], targets[partner], coefficient)])
         with frozen_batch_stats(student):
             logits = student(mixed)
         supervised = ce(logits[:count], targets[:count]).mean()
         consistency = self._distance(logits[count:], targets[count:]).mean()
         weight = self._weight * linear_ramp_up(progress.fraction, self._ramp_up)
-        return StepOutput(
-            supervised + weight * consistency,
-            {"supervised": supervised, "consistency": consistency},
-            {"consistency_weight": weight, "guess_confidence": guess.amax(dim=1).mean()},
-        )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Move the average."""
-        update_average(models["average"], models["student"], warmed_up(self._ema, progress.step))
+        confidence = pseudo_label.amax(dim=1).mean()
+        return weighted_sum(supervised, consistency, weight, guess_confidence=confidence)

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import nn
 
+from sslbench.algorithms.outputs import weighted_sum
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
 from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses.classification import cross_entropy
@@ -42,7 +43,7 @@ class PiModel:
         self._distance, self._weight, self._ramp_up = distance, weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One network."""
+        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
@@ -53,11 +54,4 @@ class PiModel:
             target = student(batch.unlabelled[1]).softmax(dim=1)
         consistency = self._distance(student(batch.unlabelled[0]), target).mean()
         weight = self._weight * sigmoid_ramp_up(progress.fraction, self._ramp_up)
-        return StepOutput(
-            supervised + weight * consistency,
-            {"supervised": supervised, "consistency": consistency},
-            {"consistency_weight": weight},
-        )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""
+        return weighted_sum(supervised, consistency, weight)

@@ -1,20 +1,20 @@
 """What an algorithm is. Each is one final class in a file of its own, with one yaml beside the others.
 
-Most have one network and train it from the first step to the last: they are an `Algorithm`. A method with
-several stages, or with networks that work against each other, is a `Staged` one. `Examined` and `Pictured`
-are what either may add.
+Most train the same modules from the first step to the last: they are an `Algorithm`. One with several stages
+is `Staged`. `Averaging`, `Diagnosed` and `SampleImages` are what either may add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from sslbench.core import (
+    Average,
     Batch,
-    Examination,
+    DiagnosticData,
     ModelFactory,
     Progress,
     Stage,
@@ -24,45 +24,50 @@ from sslbench.core import (
 )
 
 
-class Stepping(Protocol):
-    """What the step loop asks of every method.
+class Trainable(Protocol):
+    """What the step loop asks of every algorithm.
 
-    It gets batches with the views that it declares and returns a loss; it never sees the configuration,
-    the data layer, the optimizer or the loggers. All that must survive a restart lives in the modules it
-    returns from `build`: a teacher is one of them, and running statistics are buffers.
+    It gets batches with the views that it declares and returns losses; it never sees the configuration,
+    the data layer, the optimizers or the loggers. All that must survive a restart lives in the modules that
+    `build` returns: a teacher is one of them, and running statistics are buffers.
     """
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """Make the modules, by name; called once a run, before they move to the training device."""
 
-    def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """The loss of one batch. Must not wait for the device: no ``.item()``, no branch on a tensor."""
+    def step(
+        self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress
+    ) -> StepOutput | Iterator[StepOutput]:
+        """The losses of one batch. Must not wait for the device: no ``.item()``, no branch on a tensor.
 
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Called after the optimizer's update, for teachers and running statistics."""
+        A step of one update returns its `StepOutput`. A step of several updates is a generator that yields
+        one for each: the losses of an output are back-propagated and their optimizers stepped before the
+        next output is asked for, so that the code after a ``yield`` sees the moved weights. A ``yield`` must
+        not stand in a ``with`` block that changes torch's modes, such as ``torch.no_grad()``.
+        """
 
 
-class Algorithm(Stepping, Protocol):
-    """A semi-supervised method with one stage."""
+class Algorithm(Trainable, Protocol):
+    """An algorithm with one stage."""
 
     @property
     def views(self) -> Views:
-        """The augmented views a batch must have."""
+        """The augmented views that a batch has."""
 
     @property
-    def trained(self) -> tuple[str, ...]:
-        """Names of the modules that the optimizer updates."""
+    def trained(self) -> tuple[str, ...] | Mapping[str, tuple[str, ...]]:
+        """Names of the modules that the optimizer updates; with several optimizers, by each one's name."""
 
     @property
     def predictors(self) -> tuple[str, ...]:
-        """Names of the modules that are evaluated; validation of the first picks the checkpoint."""
+        """Names of the modules that are evaluated; validation of the first selects the checkpoint."""
 
 
 @runtime_checkable
-class Staged(Stepping, Protocol):
-    """A method that says what is trained when, or that trains modules by losses of their own.
+class Staged(Trainable, Protocol):
+    """An algorithm with several stages.
 
-    Each stage has a fresh optimizer, and its schedule starts anew. The run's result is that of the last one.
+    Each stage has fresh optimizers, and its schedule starts anew. The run's result is that of the last one.
     """
 
     @property
@@ -83,20 +88,27 @@ class Staged(Stepping, Protocol):
 
 
 @runtime_checkable
-class Examined(Protocol):
-    """A method with numbers of its own beside the accuracies of its predictors."""
+class Averaging(Protocol):
+    """An algorithm with one stage that keeps averages of its models: teachers, or models to evaluate."""
 
-    def examine(
-        self, models: Mapping[str, nn.Module], stage: int, examination: Examination
-    ) -> dict[str, float]:
+    @property
+    def averages(self) -> Mapping[str, Average]:
+        """The modules that are averages of others, by name; moved after the last update of each step."""
+
+
+@runtime_checkable
+class Diagnosed(Protocol):
+    """An algorithm with diagnostics: numbers of its own beside the accuracies of its predictors."""
+
+    def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
         """Metrics at the end of `stage`, by name (``part/what`` or ``diagnostic/what``)."""
 
 
 @runtime_checkable
-class Pictured(Protocol):
-    """A method with something to look at."""
+class SampleImages(Protocol):
+    """An algorithm that makes images for people to look at."""
 
-    def pictures(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    def sample_images(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         """Images by name, uint8 ``[H, W, C]`` of 1 or 3 channels; draws nothing from the random streams."""
 
 
@@ -104,7 +116,8 @@ AnyAlgorithm = Algorithm | Staged
 
 
 def stages_of(algorithm: AnyAlgorithm) -> tuple[Stage, ...]:
-    """The stages of any method; an `Algorithm` has one."""
+    """The stages of any algorithm; an `Algorithm` has one."""
     if isinstance(algorithm, Staged):
         return algorithm.stages
-    return (Stage("train", algorithm.views, algorithm.trained, algorithm.predictors),)
+    averages = algorithm.averages if isinstance(algorithm, Averaging) else {}
+    return (Stage(algorithm.views, algorithm.trained, algorithm.predictors, averages),)

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import nn
 
+from sslbench.algorithms.outputs import weighted_sum
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
 from sslbench.core import Batch, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses import ce
@@ -50,7 +51,7 @@ class PseudoLabel:
         self.views = Views(labelled=("weak",), unlabelled=("weak", "weak") if soft_below else ("weak",))
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One network."""
+        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
@@ -71,11 +72,5 @@ class PseudoLabel:
         else:
             pseudo = (ce(logits, hard) * confident).mean()
         weight = self._weight * sigmoid_ramp_up(progress.fraction, self._ramp_up)
-        return StepOutput(
-            supervised + weight * pseudo,
-            {"supervised": supervised, "pseudo": pseudo},
-            {"pseudo_weight": weight, "confident_share": confident.float().mean()},
-        )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""
+        share = confident.float().mean()
+        return weighted_sum(supervised, pseudo, weight, "pseudo", confident_share=share)

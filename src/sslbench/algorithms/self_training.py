@@ -1,4 +1,4 @@
-"""Self-training: a model labels the unlabelled images, and a fresh one learns from those labels."""
+"""Self-training: a model makes pseudo-labels of unlabelled images, and a fresh one learns from them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import string
 from collections.abc import Mapping
 from typing import cast, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sslbench.core import Batch, Examination, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.algorithms.outputs import plain_sum
+from sslbench.core import (
+    Batch,
+    DiagnosticData,
+    ModelFactory,
+    Progress,
+    Stage,
+    StepOutput,
+    TrainingImages,
+    Views,
+)
 from sslbench.errors import UserError
 from sslbench.losses import ce
 from sslbench.losses.classification import cross_entropy
@@ -25,16 +34,16 @@ class SelfTraining:
     arXiv:1911.04252).
 
     model_a is trained on the labelled images alone. At its end, its predictions on the clean unlabelled
-    images become their labels, from which model_b is trained, fresh; with more rounds model_b labels them
-    anew for model_c, and so on. All stages are equally long. The last model is the result; all are reported
-    on the labelled images, the unlabelled ones and the test set.
+    images become their pseudo-labels, from which model_b is trained, fresh; with more rounds model_b makes
+    new pseudo-labels for model_c, and so on. All stages are equally long. The last model is the result; all
+    are reported on the labelled images, the unlabelled ones and the test set.
 
     Deviations from Noisy Student: by default a later model sees no true label, so that its accuracy on the
-    labelled images tells what got across (`with_labelled` adds them); no model is larger than the one
-    before; noise is what the data set's augmentation and the model's dropout are.
+    labelled images shows what it learnt from pseudo-labels alone (`with_labelled` adds them); no model is
+    larger than the one before; the only noise is the data set's augmentation and the model's dropout.
 
     Args:
-        rounds: how often the unlabelled images are labelled, 1 to 25.
+        rounds: how often pseudo-labels are made, 1 to 25.
         threshold: least probability of the class that an image needs to take part, in [0, 1].
         soft: whether the whole predicted distribution is the target, in place of its most probable class.
         with_labelled: whether later models learn from the labelled images too.
@@ -52,22 +61,17 @@ class SelfTraining:
         self._names = tuple(f"model_{letter}" for letter in string.ascii_lowercase[: rounds + 1])
         later = Views(labelled=("weak",) if with_labelled else (), unlabelled=("weak",))
         self.stages = tuple(
-            Stage(
-                name,
-                views=later if number else Views(labelled=("weak",)),
-                trained=(name,),
-                predictors=self._names[number::-1],
-            )
+            Stage(later if number else Views(labelled=("weak",)), (name,), self._names[number::-1])
             for number, name in enumerate(self._names)
         )
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """The models, each fresh, and the labels that they give."""
+        """The models, each fresh, and the pseudo-labels that they make."""
         models = {name: new_model() for name in self._names}
         return {**models, "labels": AssignedTargets(new_model.num_train, new_model.spec.num_classes)}
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
-        """Let the model before label the unlabelled images; those above the threshold are the stage's."""
+        """Make pseudo-labels with the model before; the stage has the images above the threshold."""
         probabilities = images.predict(models[self._names[stage - 1]], images.unlabelled).softmax(dim=1)
         confidence, classes = probabilities.max(dim=1)
         sure = confidence >= self._threshold
@@ -90,24 +94,19 @@ class SelfTraining:
             terms["pseudo"] = ce(model(batch.unlabelled[0]), targets).mean()
         if not progress.stage or self._with_labelled:
             terms["supervised"] = cross_entropy(model(batch.labelled[0]), batch.targets)
-        return StepOutput(torch.stack(list(terms.values())).sum(), terms)
+        return plain_sum(terms)
 
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""
-
-    def examine(
-        self, models: Mapping[str, nn.Module], stage: int, examination: Examination
-    ) -> dict[str, float]:
-        """Accuracy of each model so far on labelled and unlabelled images, and of the labels given."""
+    def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
+        """Accuracy of each model so far on labelled and unlabelled images, and of the pseudo-labels."""
         metrics = {
-            f"{part}/{name}_acc": examination.mean(part, models[name], _is_right)
+            f"{part}/{name}_acc": data.mean(part, models[name], _is_right)
             for part in ("labelled", "unlabelled")
             for name in self._names[: stage + 1]
         }
         if stage:
             labels = cast("AssignedTargets", models["labels"])
             metrics["diagnostic/given_labels"] = float(labels.given.sum())
-            metrics["diagnostic/given_labels_acc"] = labels.accuracy(examination.targets)
+            metrics["diagnostic/given_labels_acc"] = labels.accuracy(data.targets)
         return metrics
 
 

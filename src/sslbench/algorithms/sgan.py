@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast, final
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +11,20 @@ from torch.nn.functional import softplus
 from torch.nn.utils.parametrize import cached
 
 from sslbench.algorithms.ramp_up import sigmoid_ramp_up
-from sslbench.core import Batch, ModelFactory, Progress, Stage, StepOutput, TrainingImages, Views
+from sslbench.core import Average, Batch, FeatureModel, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses import mse
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
+from sslbench.models.ema import check_decay, frozen_copy
 from sslbench.models.generator import Generator
 
 GENERATOR_LOSSES = ("feature_matching", "plain")
-_SHOWN = 10  # rows and columns of generated images in a picture
+_SHOWN = 10  # rows and columns of generated images
 
 
 @final
-class Gallery(nn.Module):
-    """The noise of the images that are shown, the same throughout a run."""
+class SampleNoise(nn.Module):
+    """The noise of the sample images, the same throughout a run."""
 
     noise: Tensor
 
@@ -37,15 +37,15 @@ class Gallery(nn.Module):
 class SGAN:
     """Salimans et al. 2016 (Improved-GAN), arXiv:1606.03498, sections 3.1 and 5.
 
-    The discriminator has one logit a class; that of "generated" is fixed at 0, which loses nothing. With
-    ``Z(x) = logsumexp`` of its logits, an image is real with probability ``Z' / (Z' + 1)``, ``Z' = exp Z``:
+    The discriminator has one logit a class; that of "generated" is fixed at 0, without loss of generality.
+    With ``Z(x) = logsumexp`` of its logits, an image is real with probability ``exp Z / (exp Z + 1)``:
 
     ``loss = CE(labelled) + weight * (mean softplus(-Z(x)) + mean softplus(Z(G(z)))) / 2``
 
     over unlabelled x and uniform noise z. The generator either matches the mean features of real images
     (``feature_matching``: the mean squared difference over features) or fools the discriminator
-    (``plain``: ``mean softplus(-Z(G(z)))``). Both are updated at the same time, each by an optimizer of its
-    own; in the paper they take turns. An average of the discriminator's weights is evaluated, as in
+    (``plain``: ``mean softplus(-Z(G(z)))``). Both are updated at the same time, by two optimizers; in the
+    paper they take turns. An average of the discriminator's weights is evaluated, as in
     the authors' code for MNIST (decay 0.9999 there, over far more steps).
 
     With a `consistency_weight`, ``weight * ramp(t) * mean mse(f(x'), softmax g(x''))`` is added over two
@@ -56,7 +56,7 @@ class SGAN:
     discriminator with batch normalisation meets real and generated images in batches of their own.
 
     Args:
-        generator: makes it, from the images' shape and the network inputs for black and white.
+        generator: makes it, from the images' shape and the model inputs for black and white.
         generator_loss: ``feature_matching`` or ``plain``.
         weight: of the real-or-generated term, not negative.
         ema: decay of the evaluated average, reached after a warm-up.
@@ -66,6 +66,8 @@ class SGAN:
     Raises:
         ValueError: an argument is out of range.
     """
+
+    predictors = ("average", "discriminator")
 
     def __init__(
         self,
@@ -83,41 +85,38 @@ class SGAN:
                 raise ValueError(f"{name}={value} must not be negative")
         if generator_loss not in GENERATOR_LOSSES:
             raise ValueError(f"generator_loss={generator_loss}: choose from {', '.join(GENERATOR_LOSSES)}")
-        self._new_generator, self._weight, self._ema = generator, weight, ema
+        self._new_generator, self._weight = generator, weight
         self._match_features = generator_loss == "feature_matching"
         self._consistency_weight, self._ramp_up = consistency_weight, ramp_up
-        views = Views(labelled=("weak",), unlabelled=("weak", "weak") if consistency_weight else ("weak",))
-        trained, predictors = ("discriminator",), ("average", "discriminator")
-        self.stages = (Stage("train", views, trained, predictors, rivals=("generator",)),)
+        self.trained = {"main": ("discriminator",), "generator": ("generator",)}
+        self.averages = {"average": Average("discriminator", ema)}
+        self.views = Views(
+            labelled=("weak",), unlabelled=("weak", "weak") if consistency_weight else ("weak",)
+        )
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """Both networks, the average, and the noise of the pictures.
+        """Both models, the average, and the noise of the sample images.
 
         Raises:
-            TypeError: the network does not say which features its classifier reads.
+            TypeError: the discriminator is no `FeatureModel`.
         """
         discriminator = new_model()
-        if not (hasattr(discriminator, "features") and hasattr(discriminator, "classifier")):
+        if not isinstance(discriminator, FeatureModel):
             raise TypeError(
-                "sgan needs a model with `features` and `classifier`, as those in sslbench.models"
+                f"sgan needs a model with `features` and `classifier`, as those of sslbench.models are; "
+                f"{type(discriminator).__name__} lacks one of them"
             )
         generator = self._new_generator(spec=new_model.spec, black=new_model.black, white=new_model.white)
         return {
             "discriminator": discriminator,
             "average": frozen_copy(discriminator),
             "generator": generator,
-            "gallery": Gallery(cast("Generator", generator).noise_size),
+            "sample_noise": SampleNoise(cast("Generator", generator).noise_size),
         }
 
-    def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> None:
-        """There is one stage only."""
-
+    @cached()  # weight norm is worked out once for the three passes
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         """See `Algorithm.step`."""
-        with cached():  # weight norm is worked out once for the three passes
-            return self._step(models, batch, progress)
-
-    def _step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         discriminator, real = models["discriminator"], batch.unlabelled[0]
         generator = cast("Generator", models["generator"])
         supervised = cross_entropy(discriminator(batch.labelled[0]), batch.targets)
@@ -140,44 +139,30 @@ class SGAN:
             ramp = sigmoid_ramp_up(progress.fraction, self._ramp_up)
             loss = loss + self._consistency_weight * ramp * terms["consistency"]
         return StepOutput(
-            loss,
+            {"main": loss, "generator": generated},
             terms,
             {
                 "real_rate": real_score.detach().sigmoid().mean(),
                 "generated_rate": fake_score.detach().sigmoid().mean(),
             },
-            rivals={"generator": generated},
         )
 
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Move the average."""
-        update_average(models["average"], models["discriminator"], warmed_up(self._ema, progress.step))
-
-    def pictures(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-        """A square of generated images, from the same noise at every look."""
+    def sample_images(self, models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        """A square of generated images, always from the same noise."""
         module = models["generator"]
         generator, was_training = cast("Generator", module), module.training
         module.eval()
         with torch.no_grad():
-            pixels = generator.range.pixels(generator(cast("Gallery", models["gallery"]).noise))
+            pixels = generator.range.pixels(generator(cast("SampleNoise", models["sample_noise"]).noise))
         module.train(was_training)
         _, channels, height, width = pixels.shape
         rows = pixels.view(_SHOWN, _SHOWN, channels, height, width).permute(0, 3, 1, 4, 2)
         return {"generated": rows.reshape(_SHOWN * height, _SHOWN * width, channels)}
 
 
-class _Featured(Protocol):
-    """What is asked of a discriminator beside its logits."""
-
-    classifier: nn.Module
-
-    def features(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to what the classifier reads, ``[B, D]``."""
-
-
 def _judge(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Features ``[B, D]``, class logits ``[B, K]``, and their log-sum-exp, ``[B]``: of being real."""
-    network = cast("_Featured", discriminator)
-    read = network.features(images)
-    logits: Tensor = network.classifier(read)
-    return read.float(), logits, logits.float().logsumexp(dim=1)
+    model = cast("FeatureModel", discriminator)
+    features = model.features(images)
+    logits: Tensor = model.classifier(features)
+    return features.float(), logits, logits.float().logsumexp(dim=1)

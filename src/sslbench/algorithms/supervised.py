@@ -1,4 +1,4 @@
-"""The baseline that every method must beat: the labelled images alone."""
+"""The baseline that every algorithm must beat: the labelled images alone."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ class Supervised:
     predictors = ("student",)
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One network."""
+        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         """See `Algorithm.step`."""
         supervised = cross_entropy(models["student"](batch.labelled[0]), batch.targets)
         return StepOutput(supervised, {"supervised": supervised})
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""

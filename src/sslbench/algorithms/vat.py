@@ -112,7 +112,7 @@ class VAT:
         self._weight, self._entropy_weight, self._ramp_up = weight, entropy_weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One network."""
+        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
@@ -140,6 +140,3 @@ class VAT:
             terms,
             {"consistency_weight": self._weight * ramp, "unlabelled_entropy": uncertainty.detach()},
         )
-
-    def after_step(self, models: Mapping[str, nn.Module], progress: Progress) -> None:
-        """Nothing to follow up."""

@@ -27,12 +27,18 @@ def check_views(views: Views) -> None:
             raise ValueError(f"it asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")
 
 
+def _streams_of(part: str, views: tuple[str, ...]) -> list[str]:
+    """The random stream of each view of a part, by position; the first one's bears the name of the part."""
+    return [f"augmentation/{part}" + (f"/{position}" if position else "") for position in range(len(views))]
+
+
 @final
 class BatchSource:
     """Draws the batches of one run.
 
-    Labelled and unlabelled images have random streams of their own, so that two algorithms with the same
-    seed see the same labelled batches, whatever else they draw.
+    The orders of labelled and of unlabelled images have random streams of their own, and so has the
+    augmentation of each view. Two algorithms with the same seed therefore see the same labelled batches, and
+    the same first view of the unlabelled images, whatever other views they declare.
 
     Args:
         images: the training images.
@@ -70,11 +76,11 @@ class BatchSource:
             self._all_unlabelled, unlabelled_size, stream(seed, "order/unlabelled"), device
         )
         self._pool: Tensor | None = None
-        self._chance = {
-            "labelled": stream(seed, "augmentation/labelled", device),
-            "unlabelled": stream(seed, "augmentation/unlabelled", device),
-        }
+        self._none = self._all_unlabelled[:0].to(device)
+        self._seed = seed
+        self._generators: dict[str, torch.Generator] = {}
         self.device = device
+        self._add_generators(views)
 
     @property
     def images_per_step(self) -> int:
@@ -90,6 +96,7 @@ class BatchSource:
             pool: positions in the training set, int64 ``[n]``; None for all unlabelled images.
         """
         self._views = views
+        self._add_generators(views)
         self._pool = None if pool is None else pool.cpu()
         self._unlabelled = IndexStream(
             self._all_unlabelled if self._pool is None else self._pool,
@@ -98,32 +105,42 @@ class BatchSource:
             self.device,
         )
 
-    def _view(self, name: str, index: Tensor, chance: torch.Generator) -> Tensor:
-        return self._images.weak(index, chance) if name == "weak" else self._images.clean(index)
+    def _add_generators(self, views: Views) -> None:
+        """Make the generators of `views` that do not exist yet."""
+        names = (*_streams_of("labelled", views.labelled), *_streams_of("unlabelled", views.unlabelled))
+        for name in names:
+            if name not in self._generators:
+                self._generators[name] = stream(self._seed, name, self.device)
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:
-        """The random streams that `cut` draws from, of the training device."""
-        return tuple(self._chance.values())
+        """Those that `cut` draws from, of the training device."""
+        return tuple(self._generators.values())
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Positions of the next labelled and unlabelled images, int64 ``[B]`` and ``[U]``.
 
         Empty where the stage has no such views.
         """
-        none = self._all_unlabelled[:0].to(self.device)
         return (
-            self._labelled.next() if self._views.labelled else none,
-            self._unlabelled.next() if self._views.unlabelled else none,
+            self._labelled.next() if self._views.labelled else self._none,
+            self._unlabelled.next() if self._views.unlabelled else self._none,
+        )
+
+    def _cut(self, part: str, views: tuple[str, ...], index: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            self._images.weak(index, self._generators[name]) if view == "weak" else self._images.clean(index)
+            for view, name in zip(views, _streams_of(part, views), strict=True)
         )
 
     def cut(self, labelled: Tensor, unlabelled: Tensor) -> Batch:
         """The batch of the images at these positions, with the declared views; all on the device."""
         return Batch(
-            tuple(self._view(v, labelled, self._chance["labelled"]) for v in self._views.labelled),
-            self._targets[labelled],
-            tuple(self._view(v, unlabelled, self._chance["unlabelled"]) for v in self._views.unlabelled),
-            unlabelled,
+            labelled=self._cut("labelled", self._views.labelled, labelled),
+            targets=self._targets[labelled],
+            unlabelled=self._cut("unlabelled", self._views.unlabelled, unlabelled),
+            labelled_index=labelled,
+            unlabelled_index=unlabelled,
         )
 
     def next(self) -> Batch:
@@ -131,18 +148,18 @@ class BatchSource:
         return self.cut(*self.draw())
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in every stream."""
+        """The place in every random stream."""
         return {
             "pool": self._pool,
             "labelled": self._labelled.state_dict(),
             "unlabelled": self._unlabelled.state_dict(),
-            "chance": {name: generator.get_state() for name, generator in self._chance.items()},
+            "generators": {name: generator.get_state() for name, generator in self._generators.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken, with the views of the same stage."""
+        """Continue where `state` was taken, with the views of the same stage."""
         self.change(self._views, state["pool"])
         self._labelled.load_state_dict(state["labelled"])
         self._unlabelled.load_state_dict(state["unlabelled"])
-        for name, generator in self._chance.items():
-            generator.set_state(state["chance"][name].cpu())
+        for name, place in state["generators"].items():  # an earlier stage may have had more views
+            self._generators.setdefault(name, stream(self._seed, name, self.device)).set_state(place.cpu())

@@ -1,4 +1,4 @@
-"""The order in which images are drawn: shuffled passes over a pool, without end."""
+"""The order in which images are drawn: endless shuffled passes over a pool."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-_BLOCK = 4096  # indices drawn at least at once: a small pool must not cost a copy to the device each step
+_BLOCK = 4096  # positions drawn at once, at least: even of a small pool, one copy serves many steps
 
 
 @final
@@ -42,8 +42,8 @@ class IndexStream:
         passes = [torch.randperm(len(self._pool), generator=self.generator) for _ in range(self._passes)]
         block = self._pool[torch.cat(passes)]
         if self._device.type == "cuda":
-            return block.pin_memory().to(self._device, non_blocking=True)  # or the GPU's queue would drain
-        return block
+            block = block.pin_memory()  # or the copy would wait until the GPU's queue is empty
+        return block.to(self._device, non_blocking=True)
 
     def next(self) -> Tensor:
         """The next positions, int64 ``[batch_size]``, on the training device."""
@@ -58,11 +58,11 @@ class IndexStream:
         return torch.cat([head, self._block[: self._position]])
 
     def state_dict(self) -> dict[str, Any]:
-        """Enough to go on from here: the generator before this block, and the place in the block."""
+        """Enough to continue from here: the generator before this block, and the place in the block."""
         return {"block_start": self._block_start, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, which a stream over the same pool and batch size gave."""
+        """Continue from `state`, which a stream over the same pool and batch size gave."""
         self.generator.set_state(state["block_start"])
         self._block = self._draw()
         self._position = int(state["position"])

@@ -11,7 +11,7 @@ from sslbench.errors import UserError
 
 
 def pick_device(device: str) -> torch.device:
-    """The device that `device`, one of auto, cpu, cuda, stands for.
+    """The device for the setting `device`, one of auto, cpu, cuda.
 
     Raises:
         UserError: cuda is asked for and not there.
@@ -24,7 +24,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_precision(precision: str) -> str:
-    """The precision, fp32 or bf16, that `precision`, one of these or auto, stands for.
+    """The precision, fp32 or bf16, for the setting `precision`, one of these or auto.
 
     ``auto`` is fp32: bfloat16 has not been tried on a GPU yet, and few CPUs have units for it.
     """
@@ -37,7 +37,7 @@ def autocast_type(precision: str) -> torch.dtype | None:
 
 
 def check_fast_paths(graph: bool, compile: bool, device: torch.device) -> None:
-    """Refuse what this machine cannot do.
+    """Refuse settings that this machine cannot carry out.
 
     Raises:
         UserError: `graph` without CUDA, or `compile` without a compiler.
@@ -49,5 +49,5 @@ def check_fast_paths(graph: bool, compile: bool, device: torch.device) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, for the result."""
+    """The name of the device, for the result."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

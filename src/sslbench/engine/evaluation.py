@@ -1,4 +1,4 @@
-"""Accuracy and calibration of a network on a fixed set of images."""
+"""Accuracy and calibration of a model on a fixed set of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from sslbench.data.views import DeviceImages
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599
-#: Fixed, so that a saved network evaluated again gives the same numbers.
+#: Fixed, so that a saved model evaluated again gives the same numbers.
 BATCH_SIZE = 500
 
 
@@ -24,7 +24,7 @@ class Calibration:
     Attributes:
         counts: images in each bin, from the lowest probabilities to the highest.
         confidence: mean top probability of each bin, in [0, 1]; None for an empty bin.
-        accuracy: share of each bin's images classified rightly, in [0, 1]; None for an empty bin.
+        accuracy: share of each bin's images classified correctly, in [0, 1]; None for an empty bin.
     """
 
     counts: tuple[int, ...]
@@ -33,7 +33,7 @@ class Calibration:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean over images of their bin's gap (arXiv:1706.04599, eq. 3)."""
+        """Expected calibration error: the mean of ``|accuracy - confidence|`` over images (eq. 3)."""
         gaps = [
             count * abs(right - confident)
             for count, confident, right in zip(self.counts, self.confidence, self.accuracy, strict=True)
@@ -44,10 +44,10 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a network does on a set.
+    """A model's results on a set.
 
     Attributes:
-        acc: share of images classified rightly, in [0, 1].
+        acc: share of images classified correctly, in [0, 1].
         loss: mean cross-entropy, in nats.
         calibration: how far its probabilities can be trusted.
     """
@@ -86,7 +86,7 @@ class EvaluationSet:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the model leaves in the mode it came in."""
+    """Evaluation mode without gradients; afterwards the model is in the mode in which it was."""
     was_training = model.training
     model.eval()
     try:
@@ -103,7 +103,7 @@ def _calibration(probabilities: Tensor, targets: Tensor) -> Calibration:
     """
     confidence, predicted = probabilities.max(dim=1)
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
-    # NaN, of weights that diverged, would lie beyond the last bin; whoever asked finds it in the loss.
+    # NaN, from weights that diverged, would lie beyond the last bin; the caller sees it in the loss.
     bins = (torch.bucketize(confidence, edges, right=True) - 1).clamp(max=CALIBRATION_BINS - 1)
 
     def means(values: Tensor) -> tuple[float | None, ...]:
@@ -122,7 +122,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     pause: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Evaluate `model` in evaluation mode and float32, and give it back in the mode it came in.
+    """Evaluate `model` in evaluation mode and float32, and leave it in the mode in which it was.
 
     Args:
         model: gives logits.

@@ -1,4 +1,4 @@
-"""What a method may see of the data between its stages, and what its numbers are taken from."""
+"""What an algorithm may read of the data between its stages, and for its diagnostics."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from sslbench.engine.evaluation import BATCH_SIZE, EvaluationSet, evaluating
 
 
 @final
-class VisibleImages:
+class TrainingImages:
     """The `sslbench.core.TrainingImages` of a run. It holds no labels, so that none can be read by mistake.
 
     Args:
         images: the training images.
-        split: which of them are labelled and unlabelled.
+        split: which of them are unlabelled.
         device: of the images.
     """
 
     def __init__(self, images: DeviceImages, split: Split, device: torch.device) -> None:
-        self.labelled = torch.from_numpy(split.labelled).to(device)
         self.unlabelled = torch.from_numpy(split.unlabelled).to(device)
         self._images = images
 
@@ -35,14 +34,11 @@ class VisibleImages:
 
 
 @final
-class LabelledParts:
-    """The data by parts, with every label: the `sslbench.core.Examination` of a run.
+class DiagnosticData:
+    """The `sslbench.core.DiagnosticData` of a run: all its data by parts, with every label.
 
     Attributes:
-        targets: class indices of the training images, int64 ``[N]``.
-        valid: the validation set.
-        test: the test set.
-        visible: the training images as a method may see them between stages.
+        training: the training images as an algorithm may read them between stages, without labels.
 
     Args:
         images: the training images.
@@ -61,15 +57,16 @@ class LabelledParts:
         test: EvaluationSet,
     ) -> None:
         self.targets, self.valid, self.test = targets, valid, test
-        self.visible = VisibleImages(images, split, targets.device)
-        parts = {"labelled": self.visible.labelled, "unlabelled": self.visible.unlabelled}
+        self.training = TrainingImages(images, split, targets.device)
+        labelled = torch.from_numpy(split.labelled).to(targets.device)
+        parts = {"labelled": labelled, "unlabelled": self.training.unlabelled}
         self._parts = {
             name: EvaluationSet(images, index, targets[index], valid.num_classes)
             for name, index in parts.items()
         } | {"val": valid, "test": test}
 
     def mean(self, part: str, model: nn.Module, score: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """See `sslbench.core.Examination.mean`."""
+        """See `sslbench.core.DiagnosticData.mean`."""
         data = self._parts[part]
         batches = zip(*(torch.split(t, BATCH_SIZE) for t in (data.index, data.targets)), strict=True)
         with evaluating(model):

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sslbench.core import StepOutput
+from sslbench.core import MAIN, StepOutput
 from sslbench.errors import DivergedError
 
 
@@ -16,8 +16,8 @@ from sslbench.errors import DivergedError
 class StepMeter:
     """Means since it was last cleared, and the first step at which a term was not finite.
 
-    Its tensors keep their place, so that a recorded step finds them. The host counts the steps: `count` is to
-    be raised with every `add`, recorded or not.
+    The scalars of steps that have the same names share a tensor of sums, which keeps its place, so that a
+    captured step finds it. The last sum is the number of these steps.
 
     Args:
         device: where the scalars live.
@@ -26,27 +26,29 @@ class StepMeter:
 
     def __init__(self, device: torch.device, first_step: int = 0) -> None:
         self._device, self._first_step = device, first_step
-        self._names: tuple[str, ...] = ()
-        self._sums = torch.empty(0, device=device)
-        self._first_bad = torch.empty(0, device=device)
-        self.count = 0
+        self._one = torch.ones((), device=device)
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._first_bad: dict[tuple[str, ...], Tensor] = {}
 
     def add(self, output: StepOutput, step: Tensor) -> None:
         """Take in the output of a step before which its stage had finished `step`, ``[]``; never waits.
 
-        Terms come before the loss, so that the part that broke is named before the sum.
+        Terms and other losses come before the main loss, so that the part that broke is named before the sum.
         """
-        watched_terms = {**output.terms, **output.rivals, "loss": output.loss}
+        watched_terms = {**output.terms, **output.losses}
+        if MAIN in output.losses:
+            watched_terms["loss"] = watched_terms.pop(MAIN)
         scalars = {**watched_terms, **output.monitors}
         watched = len(watched_terms)  # a monitor may be 0 / 0, of a mask that let nothing through
-        if self._names != tuple(scalars):
-            self._names = tuple(scalars)
-            self._sums = torch.zeros(len(scalars), dtype=torch.float64, device=self._device)
-            self._first_bad = torch.full((watched,), torch.inf, device=self._device)
-        values = torch.stack([value.detach().float() for value in scalars.values()])
-        self._sums += values
+        names = tuple(scalars)
+        if names not in self._sums:
+            self._sums[names] = torch.zeros(len(names) + 1, dtype=torch.float64, device=self._device)
+            self._first_bad[names] = torch.full((watched,), torch.inf, device=self._device)
+        values = torch.stack([*(value.detach().float() for value in scalars.values()), self._one])
+        self._sums[names] += values
+        first_bad = self._first_bad[names]
         bad = torch.where(values[:watched].isfinite(), torch.inf, step + 1)
-        torch.minimum(self._first_bad, bad, out=self._first_bad)
+        torch.minimum(first_bad, bad, out=first_bad)
 
     def check(self) -> None:
         """Waits for the device.
@@ -54,46 +56,52 @@ class StepMeter:
         Raises:
             DivergedError: a term was NaN or infinite at some step since the meter was cleared.
         """
-        first_bad = self._first_bad.tolist()
-        step = min(first_bad, default=torch.inf)
-        if step < torch.inf:
-            of_the_run = self._first_step + int(step)
-            name = self._names[first_bad.index(step)]
+        bad = [
+            (step, name)
+            for names, steps in self._first_bad.items()
+            for name, step in zip(names, steps.tolist(), strict=False)
+            if step < torch.inf
+        ]
+        if bad:
+            step, name = min(bad, key=lambda entry: entry[0])  # the first of those of one step
             raise DivergedError(
-                f"'{name}' became NaN or infinite at step {of_the_run}: lower optimizer.lr or the weight of "
-                f"the unlabelled loss, or set precision=fp32"
+                f"'{name}' became NaN or infinite at step {self._first_step + int(step)}: lower optimizer.lr "
+                f"or the weight of the unlabelled loss, or set precision=fp32"
             )
 
     def means(self) -> dict[str, float]:
-        """The means, as ``train/<name>``. Waits for the device.
+        """The mean of each scalar over the steps that had it, as ``train/<name>``. Waits for the device.
 
         Raises:
             DivergedError: as `check` does.
         """
         self.check()
-        means = (self._sums / self.count).tolist()
-        return {f"train/{name}": mean for name, mean in zip(self._names, means, strict=True)}
+        sums: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for names, tensor in self._sums.items():
+            *values, count = tensor.tolist()
+            if count:
+                for name, value in zip(names, values, strict=True):
+                    sums[name] = sums.get(name, 0.0) + value
+                    counts[name] = counts.get(name, 0.0) + count
+        return {f"train/{name}": value / counts[name] for name, value in sums.items()}
 
     def clear(self) -> None:
         """Begin anew."""
-        self.count = 0
-        self._sums.zero_()
-        self._first_bad.fill_(torch.inf)
+        for sums in self._sums.values():
+            sums.zero_()
+        for first_bad in self._first_bad.values():
+            first_bad.fill_(torch.inf)
 
     def state_dict(self) -> dict[str, Any]:
         """All that was taken in."""
-        return {
-            "first_step": self._first_step,
-            "names": list(self._names),
-            "sums": self._sums,
-            "first_bad": self._first_bad,
-            "count": self.count,
-        }
+        sums = [(list(names), sums, self._first_bad[names]) for names, sums in self._sums.items()]
+        return {"first_step": self._first_step, "sums": sums}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._first_step, self.count = state["first_step"], state["count"]
-        self._names = tuple(state["names"])
-        self._sums, self._first_bad = (
-            state[key].to(self._device, copy=True) for key in ("sums", "first_bad")
-        )
+        """Continue where `state` was taken."""
+        self._first_step = state["first_step"]
+        self._sums, self._first_bad = {}, {}
+        for names, sums, first_bad in state["sums"]:
+            self._sums[tuple(names)] = sums.to(self._device, copy=True)
+            self._first_bad[tuple(names)] = first_bad.to(self._device, copy=True)

@@ -16,7 +16,7 @@ from sslbench.system.atomic_files import write_atomically, write_text_atomically
 if TYPE_CHECKING:
     from torch.profiler import profile
 
-#: Steps that are let go by (kernels are chosen, caches are filled), then profiled unseen, then profiled.
+#: Steps before the profiler starts (kernels are chosen, caches are filled), of its warm-up, and profiled.
 _SKIPPED, _WARM_UP, _PROFILED = 10, 5, 10
 _NEEDED = _SKIPPED + _WARM_UP + _PROFILED
 _PARTS = 10
@@ -24,23 +24,22 @@ _PARTS = 10
 
 @contextmanager
 def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[], None]]:
-    """Profile some of the steps that are done in this block, the sixteenth to the twenty-fifth.
+    """Profile the sixteenth to the twenty-fifth of the steps in this block.
 
-    Writes ``trace.json``, or says that there were too few steps. The trace is what chrome://tracing and
-    https://ui.perfetto.dev show; beside it ``parts.md`` has a table. What is computed stays the same; the
-    steps that are profiled take longer.
+    Writes ``trace.json``, which chrome://tracing and https://ui.perfetto.dev show, and a table, ``parts.md``;
+    or prints that there were too few steps. What is computed stays the same; the profiled steps take longer.
 
     Args:
         folder: where to write; None for no profile.
-        device: of the training, whose own time is what counts where it is a GPU.
+        device: of the training; on a GPU, its own time is what counts.
 
     Yields:
-        To be called after each step.
+        A function to call after each step.
     """
     if folder is None:
         yield lambda: None
         return
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells of every start, and of GPUs that are not there
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports every start, and absent GPUs
     from torch.profiler import ProfilerActivity, profile, schedule
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,13 @@ from sslbench.errors import UserError
 
 
 @dataclass
-class Score:
-    """What the evaluations of a stage have shown so far. Accuracies and calibration errors are in [0, 1].
+class StageResult:
+    """The evaluations of a stage so far. Accuracies and calibration errors are in [0, 1].
 
     The best step is the last with the highest validation accuracy: a tie gives no reason to prefer weights
-    that are trained less. Test numbers never choose. ``test_calibration`` holds the fields of `Calibration`
-    at the best step, in plain lists, as a checkpoint and JSON can hold them.
+    that are trained less. Test numbers never select. ``test_calibration`` holds the fields of `Calibration`
+    at the best step, in plain lists, as a checkpoint and JSON can hold them. ``train_seconds`` are those of
+    the whole run.
     """
 
     val_acc_best: float = -1.0
@@ -49,17 +51,17 @@ class TrainingState:
     """Everything that changes while a run trains; what a checkpoint holds.
 
     Attributes:
-        algorithm: the method; it has no state of its own.
+        algorithm: it has no state of its own.
         models: its modules.
         new_optimizer: makes the optimizer of some parameters.
         batches: where the images come from.
         step: steps finished, over all stages.
         stage: position of the stage in training.
         images_seen: images taken from the data, over all stages.
-        score: of the stage in training; its seconds are of the whole run.
+        result: of the stage in training.
         history: the log points so far, over all stages, each with ``step``.
-        networks: the modules as they are called in training: `models`, or their compiled forms.
-        optimizers: the stage's, the one of its trained modules first.
+        step_models: the modules that a step calls: `models`, or their compiled forms.
+        optimizers: those of the stage, by name.
         meter: of the steps since the last log point.
     """
 
@@ -70,21 +72,22 @@ class TrainingState:
     step: int = 0
     stage: int = 0
     images_seen: int = 0
-    score: Score = field(default_factory=Score)
+    result: StageResult = field(default_factory=StageResult)
     history: list[dict[str, float]] = field(default_factory=list)
-    networks: Mapping[str, nn.Module] = field(init=False)
-    optimizers: list[Optimizer] = field(init=False)
+    step_models: Mapping[str, nn.Module] = field(init=False)
+    optimizers: dict[str, Optimizer] = field(init=False)
     meter: StepMeter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.networks = self.models
+        self._stages = stages_of(self.algorithm)
+        self.step_models = self.models
         self._fresh_optimizers()
         self.meter = StepMeter(self.batches.device)
 
     @property
-    def plan(self) -> Stage:
+    def current_stage(self) -> Stage:
         """The stage in training."""
-        return stages_of(self.algorithm)[self.stage]
+        return self._stages[self.stage]
 
     @property
     def logged(self) -> tuple[int, float]:
@@ -93,39 +96,53 @@ class TrainingState:
         return int(point["step"]), point["time/train_seconds"]
 
     def compile(self) -> None:
-        """Compile the modules as training calls them, when it first does; evaluation stays as it is.
+        """Compile the modules that a step calls, at their first call; evaluation stays as it is.
 
         Random numbers are drawn as they are without: from torch's streams, in the same order.
         """
-        from torch._functorch import config as autograd
-
-        # Losses of rivals go back through one graph twice, which must outlive the first time.
-        autograd.donated_buffer = not any(stage.rivals for stage in stages_of(self.algorithm))
         options: dict[str, str | int | bool | Callable[..., Any]] = {"fallback_random": True}
-        self.networks = {
+        self.step_models = {
             name: cast("nn.Module", torch.compile(model, dynamic=False, options=options))
             for name, model in self.models.items()
         }
 
-    def parameters_of(self, *names: str) -> list[nn.Parameter]:
-        """The parameters of the modules `names`."""
+    @contextmanager
+    def several_backward_passes(self) -> Iterator[None]:
+        """Steps in this block may pass backwards through a compiled graph once for each optimizer."""
+        several = any(len(stage.optimizers) > 1 for stage in self._stages)
+        if self.step_models is self.models or not several:
+            yield
+            return
+        from torch._functorch import config
+
+        with config.patch(donated_buffer=False):  # by default, the first pass reuses the graph's memory
+            yield
+
+    def parameters_of(self, optimizer: str) -> list[nn.Parameter]:
+        """The parameters that the stage's `optimizer` updates."""
+        names = self.current_stage.optimizers[optimizer]
         return [parameter for name in names for parameter in self.models[name].parameters()]
 
     def _fresh_optimizers(self) -> None:
-        groups = [self.plan.trained, *((name,) for name in self.plan.rivals)]
-        self.optimizers = [self.new_optimizer(self.parameters_of(*names)) for names in groups]
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["initial_lr"] = group["lr"]
+        self.optimizers = {
+            name: self.new_optimizer(self.parameters_of(name)) for name in self.current_stage.optimizers
+        }
+        for group in self.param_groups:
+            group["initial_lr"] = group["lr"]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Those of all optimizers."""
+        return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
 
     def begin_stage(self, stage: int, images: TrainingImages) -> None:
-        """Go on to a later stage."""
+        """Continue with a later stage."""
         assert isinstance(self.algorithm, Staged), "an algorithm with one stage begins none"
         pool = self.algorithm.begin_stage(self.models, stage, images)
         self.stage = stage
-        self.batches.change(self.plan.views, pool)
+        self.batches.change(self.current_stage.views, pool)
         self._fresh_optimizers()
-        self.score = Score(train_seconds=self.score.train_seconds)
+        self.result = StageResult(train_seconds=self.result.train_seconds)
         self.meter = StepMeter(self.batches.device, self.step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,17 +152,17 @@ class TrainingState:
             "stage": self.stage,
             "images_seen": self.images_seen,
             "models": {name: model.state_dict() for name, model in self.models.items()},
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "batches": self.batches.state_dict(),
-            "score": vars(self.score),
+            "result": vars(self.result),
             "history": self.history,
             "meter": self.meter.state_dict(),
-            "chance": torch.get_rng_state(),
-            "chance_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
+            "rng_state": torch.get_rng_state(),
+            "rng_state_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], steps: int) -> None:
-        """Go on where `state` was taken, on a device of the same kind, in a run of `steps` steps.
+        """Continue where `state` was taken, on a device of the same kind, in a run of `steps` steps.
 
         Raises:
             UserError: it does not fit this run.
@@ -165,67 +182,55 @@ class TrainingState:
         for name, model in self.models.items():
             model.load_state_dict(state["models"][name])
         self._fresh_optimizers()
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+        for name, optimizer in self.optimizers.items():
             own = [group.get("capturable") for group in optimizer.param_groups]
-            optimizer.load_state_dict(saved)
+            optimizer.load_state_dict(state["optimizers"][name])
             for group, capturable in zip(optimizer.param_groups, own, strict=True):
-                group["lr"] = float(group["lr"])  # of recorded steps, it is a tensor
+                group["lr"] = float(group["lr"])  # of captured steps, it is a tensor
                 if capturable is not None:
                     group["capturable"] = capturable
-        self.batches.change(self.plan.views, None)
+        self.batches.change(self.current_stage.views, None)
         self.batches.load_state_dict(state["batches"])
-        self.score = Score(**state["score"])
+        self.result = StageResult(**state["result"])
         self.history = list(state["history"])
         self.meter.load_state_dict(state["meter"])
-        torch.set_rng_state(state["chance"])
-        if state["chance_cuda"] is not None and self.batches.device.type == "cuda":
-            torch.cuda.set_rng_state(state["chance_cuda"])
+        torch.set_rng_state(state["rng_state"])
+        if state["rng_state_cuda"] is not None and self.batches.device.type == "cuda":
+            torch.cuda.set_rng_state(state["rng_state_cuda"])
 
 
 def _check_plain(state: Mapping[str, Any], steps: int) -> None:
     """Check what is used as plain numbers; tensors are checked where they are loaded.
 
     Raises:
-        ValueError: naming what is not as it should be.
+        ValueError: something is of another type, or out of range.
         LookupError: something is absent.
     """
+    from pydantic import Field, TypeAdapter
 
-    def number(value: object) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+    def check(kind: Any, *values: object) -> None:
+        for value in values:
+            TypeAdapter(kind).validate_python(value, strict=True)
 
-    def numbers(value: object) -> bool:
-        return isinstance(value, dict) and all(isinstance(k, str) and number(v) for k, v in value.items())
-
-    def whole(value: object, most: int) -> bool:
-        return type(value) is int and 0 <= value <= most
-
-    score, history = Score(**state["score"]), state["history"]
-    plain = (score.val_acc_best, score.test_acc, score.test_ece, score.train_seconds)
-    right = {
-        "step": whole(state["step"], steps) and whole(score.step_best, steps),
-        "images_seen": whole(state["images_seen"], 2**63),
-        "meter": whole(state["meter"]["count"], steps) and whole(state["meter"]["first_step"], steps),
-        "score": all(map(number, plain)) and all(map(numbers, (score.metrics_best, score.metrics_last))),
-        "test_history": isinstance(score.test_history, list) and all(map(number, score.test_history)),
-        "history": isinstance(history, list)
-        and all(numbers(p) and whole(p["step"], steps) and "time/train_seconds" in p for p in history),
-    }
+    result, history = StageResult(**state["result"]), state["history"]
+    check(list[dict[str, float]], history)
+    check(dict[str, float], result.metrics_best, result.metrics_last)
+    check(list[float], result.test_history, [point["time/train_seconds"] for point in history])
+    check(float, result.val_acc_best, result.test_acc, result.test_ece, result.train_seconds)
+    places = [state["step"], result.step_best, state["meter"]["first_step"], *(p["step"] for p in history)]
+    check(list[Annotated[int, Field(ge=0, le=steps)]], places)
+    check(Annotated[int, Field(ge=0)], state["images_seen"])
     # The last evaluation is that of the last step, unless it is still to be done.
-    evaluated = bool(history) and history[-1].get("step") == steps if right["history"] else False
-    right["score"] &= not evaluated or bool(score.test_history)
-    for name, fits in right.items():
-        if not fits:
-            raise ValueError(name)
+    if history and history[-1]["step"] == steps and not result.test_history:
+        raise ValueError("test_history")
 
 
-def stage_ends(stages: Sequence[Stage], steps: int) -> list[int]:
-    """The step at which each stage ends, in proportion to the stages' shares; the last is `steps`.
+def stage_ends(stages: int, steps: int) -> list[int]:
+    """The step at which each of so many equally long stages ends; the last is `steps`.
 
     Raises:
         UserError: there are fewer steps than stages.
     """
-    total = sum(stage.share for stage in stages)
-    ends = [round(steps * sum(s.share for s in stages[: i + 1]) / total) for i in range(len(stages))]
-    if any(end <= start for start, end in zip([0, *ends], ends, strict=False)):
-        raise UserError(f"steps={steps} does not give each of the {len(stages)} stages a step: raise it")
-    return ends
+    if steps < stages:
+        raise UserError(f"steps={steps} does not give each of the {stages} stages a step: raise it")
+    return [round(steps * (stage + 1) / stages) for stage in range(stages)]

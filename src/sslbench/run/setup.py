@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
+from sslbench.algorithms.protocol_checks import check_modules
 from sslbench.config.build import blaming, build
 from sslbench.config.schema import Settings
 from sslbench.core import ImageSpec, Stage
@@ -148,6 +149,7 @@ def build_models(
     torch.manual_seed(stream_seed(settings.seed, "init"))
     with blaming("algorithm"):
         built = algorithm.build(Networks(settings, data))
+        check_modules(algorithm, built)
     models = {name: model.to(memory_format=torch.channels_last).to(device) for name, model in built.items()}
     for stage in stages_of(algorithm):
         _check_views_differ(settings, stage, models, data.transform)

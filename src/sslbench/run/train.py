@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
+from sslbench.algorithms.protocol_checks import check_algorithm
 from sslbench.config import saved, schema
 from sslbench.config.build import blaming, build, check_nodes
 from sslbench.config.checks import check_values
@@ -18,10 +19,10 @@ from sslbench.config.intervals import Interval
 from sslbench.config.schema import Settings
 from sslbench.data.batches import BatchSource, check_views
 from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device, pick_precision
-from sslbench.engine.examination import LabelledParts
-from sslbench.engine.loop import Plan, train
+from sslbench.engine.examination import DiagnosticData
+from sslbench.engine.loop import LoopOptions, train
 from sslbench.engine.schedules import Schedule
-from sslbench.engine.state import Score, TrainingState, stage_ends
+from sslbench.engine.state import StageResult, TrainingState, stage_ends
 from sslbench.errors import UserError
 from sslbench.run.setup import (
     Data,
@@ -41,6 +42,7 @@ from sslbench.system.memory import keep_freed_memory
 from sslbench.system.signals import terminable
 from sslbench.tracking import ConsoleTracker, Fanout, FileTracker, RunInfo, Tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
+from sslbench.tracking.tracker import check_tracker
 
 RESULT_SCHEMA = 1
 
@@ -66,13 +68,15 @@ def check(settings: Settings) -> Parts:
     schedule: Schedule = build(settings.schedule, "schedule")
     with blaming("schedule"):
         schedule(0, settings.steps)
-    stages = stages_of(algorithm)
-    stage_ends(stages, settings.steps)
+    stages = check_algorithm(algorithm)
+    stage_ends(len(stages), settings.steps)
     with blaming("algorithm"):
         for stage in stages:
             check_views(stage.views)
     build(settings.dataset["images"], "dataset.images")
-    return Parts(algorithm, schedule, build(settings.logger, "logger"))
+    logger: Tracker = build(settings.logger, "logger")
+    check_tracker(logger)
+    return Parts(algorithm, schedule, logger)
 
 
 def check_machine(settings: Settings) -> None:
@@ -151,7 +155,7 @@ def _train(
 ) -> dict[str, Any]:
     """From a prepared state to a written result."""
     device = state.batches.device
-    plan = Plan(
+    options = LoopOptions(
         steps=settings.steps,
         eval_every=settings.eval_every,
         log_every=settings.log_every,
@@ -164,9 +168,9 @@ def _train(
         graph=settings.graph,
         profile=directory / "profile" if settings.profile else None,
     )
-    examined = LabelledParts(data.train, data.targets, data.split, data.valid, data.test)
+    everything = DiagnosticData(data.train, data.targets, data.split, data.valid, data.test)
     tracker = Fanout([FileTracker(), ConsoleTracker(), parts.logger])
-    if found := plan.checkpoints.load():
+    if found := options.checkpoints.load():
         checkpoint, told = found
         if told:
             print(f"sslbench: {told}", file=sys.stderr, flush=True)
@@ -179,10 +183,10 @@ def _train(
         with status:
             tracker.start(_info(settings, directory, state))
             keep_freed_memory()
-            train(state, plan, parts.schedule, examined, tracker)
-            save_weights(directory / "model.safetensors", state.score.best_weights)
+            train(state, options, parts.schedule, everything, tracker)
+            save_weights(directory / "model.safetensors", state.result.best_weights)
             sync_file(directory / METRICS)  # before the result says that the curves are whole
-            result = _result(settings, data.split.digest, state.score, device, commit)
+            result = _result(settings, data.split.digest, state.result, device, commit)
             write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
     finally:
         tracker.close(status.outcome, result)
@@ -204,7 +208,7 @@ def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
 
 
 def _result(
-    settings: Settings, split_hash: str, score: Score, device: torch.device, commit: str | None
+    settings: Settings, split_hash: str, score: StageResult, device: torch.device, commit: str | None
 ) -> dict[str, Any]:
     """The stable interface of a run; accuracies and calibration errors are fractions."""
     return {

@@ -20,7 +20,7 @@ from sslbench.system.atomic_files import write_atomically
 from sslbench.system.safe_files import require_file
 
 #: Raised when a checkpoint of before cannot be gone on from.
-FORMAT = 1
+FORMAT = 2
 #: Checkpoints take no more than this share of the time, however slow the disk is.
 _SHARE = 0.01
 _DIGEST_BYTES = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sslbench.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,15 @@ class NullTracker:
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         """Do nothing."""
+
+
+def check_tracker(tracker: object) -> None:
+    """Refuse an object that lacks a method of `Tracker`.
+
+    Raises:
+        UserError: naming the class and the method.
+    """
+    for name, method in vars(Tracker).items():
+        if inspect.isfunction(method) and not name.startswith("_") and not hasattr(tracker, name):
+            arguments = ", ".join([*inspect.signature(method).parameters][1:])
+            raise UserError(f"logger: {type(tracker).__name__} has no method {name}({arguments}): write one")
