@@ -39,7 +39,7 @@ def algorithm(**changes: float) -> ICT:
 
 def fix_draws(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch, "randperm", lambda count, **_: torch.tensor(PARTNER))
-    patch.setattr(ict, "mixing_shares", lambda *_: torch.tensor(SHARE))
+    patch.setattr(ict, "mixup_coefficients", lambda *_: torch.tensor(SHARE))
 
 
 def logits_of(model: nn.Module, images: np.ndarray) -> np.ndarray:

@@ -114,7 +114,7 @@ def test_mixtures_stay_nearer_to_their_own_image(share: float, monkeypatch: pyte
     """Labelled images get unlabelled partners here."""
     shift = LABELLED
     monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count).roll(-shift))
-    monkeypatch.setattr(mixmatch, "mixing_shares", lambda count, *_: torch.full((count,), share))
+    monkeypatch.setattr(mixmatch, "mixup_coefficients", lambda count, *_: torch.full((count,), share))
     model, batch = Recorder(), example()
     step(model, batch)
     images = torch.cat([*batch.labelled, *batch.unlabelled])
@@ -176,7 +176,7 @@ def test_targets_are_constant_probabilities_and_predictions_are_logits(distance:
 
 def test_guess_is_the_sharpened_mean_of_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen with images that are not mixed; both views carry the same guess."""
-    monkeypatch.setattr(mixmatch, "mixing_shares", lambda count, *_: torch.ones(count))
+    monkeypatch.setattr(mixmatch, "mixup_coefficients", lambda count, *_: torch.ones(count))
     seen: list[Tensor] = []
 
     def spy(logits: Tensor, target: Tensor) -> Tensor:

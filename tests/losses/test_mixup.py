@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta, kstest
 from torch import Tensor
 
-from sslbench.losses.mixup import mix, mixing_shares, sharpen
+from sslbench.losses.mixup import mix, mixup_coefficients, sharpen
 
 CPU = torch.device("cpu")
 
@@ -29,9 +29,9 @@ def sharpened(probabilities: NDArray[np.float64], temperature: float) -> NDArray
 def test_mix_is_the_weighted_sum_of_each_pair(shape: tuple[int, ...]) -> None:
     generator = np.random.default_rng(1)
     one, other = generator.normal(size=(2, *shape))
-    share = np.array([0.0, 0.3, 0.8, 1.0])
-    mixed = mix(torch.from_numpy(one), torch.from_numpy(other), torch.from_numpy(share))
-    expected = np.stack([s * a + (1 - s) * b for s, a, b in zip(share, one, other, strict=True)])
+    coefficient = np.array([0.0, 0.3, 0.8, 1.0])
+    mixed = mix(torch.from_numpy(one), torch.from_numpy(other), torch.from_numpy(coefficient))
+    expected = np.stack([s * a + (1 - s) * b for s, a, b in zip(coefficient, one, other, strict=True)])
     assert mixed.shape == shape
     np.testing.assert_allclose(mixed.numpy(), expected, rtol=1e-12)
 
@@ -43,37 +43,37 @@ def test_mix_keeps_an_image_whole_and_its_type() -> None:
     assert mix(one.double(), other.double(), torch.rand(3)).dtype == torch.float64
 
 
-def test_mix_shares_the_gradient() -> None:
+def test_mix_splits_the_gradient() -> None:
     one, other = torch.rand(2, 3, 4, dtype=torch.float64)
-    share = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    coefficient = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
     one.requires_grad_()
     other.requires_grad_()
-    mix(one, other, share).sum().backward()
-    torch.testing.assert_close(one.grad, share[:, None].expand(3, 4))
-    torch.testing.assert_close(other.grad, (1 - share)[:, None].expand(3, 4))
+    mix(one, other, coefficient).sum().backward()
+    torch.testing.assert_close(one.grad, coefficient[:, None].expand(3, 4))
+    torch.testing.assert_close(other.grad, (1 - coefficient)[:, None].expand(3, 4))
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.75, 2.0])
-def test_shares_are_beta_distributed(alpha: float) -> None:
+def test_coefficients_are_beta_distributed(alpha: float) -> None:
     torch.manual_seed(2)
-    shares = mixing_shares(20_000, alpha, CPU)
-    assert kstest(shares.double().numpy(), beta(alpha, alpha).cdf).pvalue > 0.01
+    coefficients = mixup_coefficients(20_000, alpha, CPU)
+    assert kstest(coefficients.double().numpy(), beta(alpha, alpha).cdf).pvalue > 0.01
 
 
-def test_shares_are_beta_distributed_for_a_small_alpha() -> None:
-    """Of shares near 1, float32 rounds a tenth to 1 itself, so the lower half is tested."""
+def test_coefficients_are_beta_distributed_for_a_small_alpha() -> None:
+    """Of coefficients near 1, float32 rounds a tenth to 1 itself, so the lower half is tested."""
     torch.manual_seed(3)
-    shares = mixing_shares(20_000, 0.1, CPU).double().numpy()
-    lower = shares[shares < 0.5]
+    coefficients = mixup_coefficients(20_000, 0.1, CPU).double().numpy()
+    lower = coefficients[coefficients < 0.5]
     assert len(lower) == pytest.approx(10_000, abs=250)
     assert kstest(lower, lambda x: 2 * beta(0.1, 0.1).cdf(x)).pvalue > 0.01
 
 
-def test_shares_come_from_the_global_stream_one_a_sample() -> None:
+def test_coefficients_come_from_the_global_stream_one_a_sample() -> None:
     torch.manual_seed(4)
-    first, second = mixing_shares(7, 0.75, CPU), mixing_shares(7, 0.75, CPU)
+    first, second = mixup_coefficients(7, 0.75, CPU), mixup_coefficients(7, 0.75, CPU)
     torch.manual_seed(4)
-    assert torch.equal(mixing_shares(7, 0.75, CPU), first)
+    assert torch.equal(mixup_coefficients(7, 0.75, CPU), first)
     assert not torch.equal(first, second)
     assert first.shape == (7,)
     assert len(first.unique()) == 7

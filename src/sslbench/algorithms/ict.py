@@ -11,7 +11,7 @@ from torch import nn
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
 from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses.classification import cross_entropy
-from sslbench.losses.mixup import mix, mixing_shares
+from sslbench.losses.mixup import mix, mixup_coefficients
 from sslbench.models.batch_norm import frozen_batch_stats
 from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
 
@@ -65,9 +65,9 @@ class ICT:
             with frozen_batch_stats(teacher):
                 predicted = teacher(images).softmax(dim=1)
             partner = torch.randperm(len(images), device=images.device)
-            share = mixing_shares(len(images), self._alpha, images.device)
-            mixed = mix(images, images[partner], share)
-            target = mix(predicted, predicted[partner], share)
+            coefficient = mixup_coefficients(len(images), self._alpha, images.device)
+            mixed = mix(images, images[partner], coefficient)
+            target = mix(predicted, predicted[partner], coefficient)
         with frozen_batch_stats(student):
             logits = student(mixed)
         consistency = self._distance(logits, target).mean()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sslbench.algorithms.ramp_up import check_ramp_up, linear_ramp_up
 from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
-from sslbench.losses import ce
-from sslbench.losses.mixup import mix, mixing_shares, sharpen
+from sslbench.losses import ce, one_hot
+from sslbench.losses.mixup import mix, mixup_coefficients, sharpen
 from sslbench.models.batch_norm import frozen_batch_stats
 from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
 
@@ -86,16 +86,15 @@ class MixMatch:
         count = len(labelled)
         with torch.no_grad():
             guess = self._guess(student, batch.unlabelled)
-            classes = torch.arange(guess.shape[1], device=guess.device)
-            one_hot = (batch.targets[:, None] == classes).to(guess.dtype)
+            labels = one_hot(batch.targets, guess.shape[1])
             images = torch.cat([labelled, *batch.unlabelled])
-            targets = torch.cat([one_hot, *[guess] * len(batch.unlabelled)])
+            targets = torch.cat([labels, *[guess] * len(batch.unlabelled)])
             first = 0 if self._mix_labelled else count  # the first image that is mixed
             partner = first + torch.randperm(len(images) - first, device=images.device)
-            share = mixing_shares(len(partner), self._alpha, images.device)
-            share = torch.maximum(share, 1 - share)
-            mixed = torch.cat([images[:first], mix(images[first:], images[partner], share)])
-            targets = torch.cat([targets[:first], mix(targets[first:], targets[partner], share)])
+            coefficient = mixup_coefficients(len(partner), self._alpha, images.device)
+            coefficient = torch.maximum(coefficient, 1 - coefficient)
+            mixed = torch.cat([images[:first], mix(images[first:], images[partner], coefficient)])
+            targets = torch.cat([targets[:first], mix(targets[first:], targets[partner], coefficient)])
         with frozen_batch_stats(student):
             logits = student(mixed)
         supervised = ce(logits[:count], targets[:count]).mean()

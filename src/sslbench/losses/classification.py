@@ -1,17 +1,25 @@
-"""The supervised loss."""
+"""The supervised loss, and the form in which labels enter it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
+
+from sslbench.losses.distances import ce
+
+
+def one_hot(classes: Tensor, num_classes: int) -> Tensor:
+    """Class indices, int64 ``[B]``, to float32 rows with a 1 at the class and 0 elsewhere, ``[B, K]``.
+
+    Made by comparing indices, since the library's function waits for the device on CUDA.
+    """
+    return (classes[:, None] == torch.arange(num_classes, device=classes.device)).float()
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean negative log-likelihood of hard labels.
+    """Mean of `ce` with hard labels: their mean negative log-likelihood.
 
-    Written as a product with the one-hot targets: on CUDA the library's own has no deterministic backward
-    pass, and its one-hot function waits for the device.
+    The library's own loss has no deterministic backward pass on CUDA.
 
     Args:
         logits: ``[B, K]``.
@@ -20,5 +28,4 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         A scalar, in nats.
     """
-    one_hot = targets[:, None] == torch.arange(logits.shape[1], device=logits.device)
-    return -(log_softmax(logits, dim=1) * one_hot).sum(dim=1).mean()
+    return ce(logits, one_hot(targets, logits.shape[1])).mean()
