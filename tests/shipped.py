@@ -6,9 +6,9 @@ from sslbench.config import conf_dir
 
 ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
 
-#: An untrained network is sure of nothing: no image would reach the shipped thresholds. With so few images a
-#: class, the second round draws from a part of them.
+#: An untrained network reaches no shipped threshold. With few images of each class, the second round of label
+#: vectors draws from a part of the unlabelled images.
 OVERRIDES = {
-    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
+    "label_vectors": ["algorithm.num_per_class=20"],
     "pseudo_label": ["algorithm.threshold=0.0"],
 }
