@@ -26,3 +26,9 @@ def test_cross_entropy_is_ce_with_hard_targets() -> None:
     logits, targets = torch.randn(6, 3), torch.tensor([0, 2, 1, 1, 0, 2])
     assert torch.equal(cross_entropy(logits, targets), ce(logits, one_hot(targets, 3)).mean())
     assert cross_entropy(torch.tensor([[1e4, -1e4]]), torch.tensor([1])).item() == 2e4
+
+
+def test_half_precision_stays_half_precision() -> None:
+    logits, targets = torch.randn(6, 3).bfloat16(), torch.tensor([0, 2, 1, 1, 0, 2])
+    assert one_hot(targets, 3, torch.bfloat16).dtype == torch.bfloat16
+    assert cross_entropy(logits, targets).dtype == torch.bfloat16

@@ -86,7 +86,7 @@ class MixMatch:
         count = len(labelled)
         with torch.no_grad():
             guess = self._guess(student, batch.unlabelled)
-            labels = one_hot(batch.targets, guess.shape[1])
+            labels = one_hot(batch.targets, guess.shape[1], guess.dtype)
             images = torch.cat([labelled, *batch.unlabelled])
             targets = torch.cat([labels, *[guess] * len(batch.unlabelled)])
             first = 0 if self._mix_labelled else count  # the first image that is mixed

@@ -65,7 +65,7 @@ class PseudoLabel:
             predicted = logits.detach().softmax(dim=1)
         confidence, label = predicted.max(dim=1)
         confident = confidence >= self._threshold
-        hard = one_hot(label, predicted.shape[1])
+        hard = one_hot(label, predicted.shape[1], predicted.dtype)
         if self._soft_below:
             pseudo = ce(logits, torch.where(confident[:, None], hard, predicted)).mean()
         else:

@@ -8,12 +8,12 @@ from torch import Tensor
 from sslbench.losses.distances import ce
 
 
-def one_hot(classes: Tensor, num_classes: int) -> Tensor:
-    """Class indices, int64 ``[B]``, to float32 rows with a 1 at the class and 0 elsewhere, ``[B, K]``.
+def one_hot(classes: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Class indices, int64 ``[B]``, to rows of `dtype` with a 1 at the class and 0 elsewhere, ``[B, K]``.
 
     Made by comparing indices, since the library's function waits for the device on CUDA.
     """
-    return (classes[:, None] == torch.arange(num_classes, device=classes.device)).float()
+    return (classes[:, None] == torch.arange(num_classes, device=classes.device)).to(dtype)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -28,4 +28,4 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         A scalar, in nats.
     """
-    return ce(logits, one_hot(targets, logits.shape[1])).mean()
+    return ce(logits, one_hot(targets, logits.shape[1], logits.dtype)).mean()
