@@ -40,7 +40,7 @@ def adversarial_direction(
     the same noise. The search runs in float32 even under autocast: in bfloat16 ``x + xi d`` rounds back to x.
 
     Args:
-        model: images -> logits, a `SameNoise` if the network has dropout or noise. The caller sets its mode
+        model: images -> logits; for a model with dropout or noise, a `SameNoise`. The caller sets its mode
             and freezes its batch-norm statistics.
         images: ``[B, C, H, W]``.
         target: the prediction at `images` with the same noise, probabilities ``[B, K]``, detached.

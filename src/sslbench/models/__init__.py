@@ -1,10 +1,10 @@
-"""Networks: images ``[B, C, H, W]`` to logits ``[B, K]``.
+"""Models: images ``[B, C, H, W]`` to logits ``[B, K]``.
 
 Each function makes a `Classifier`: ``features(x)`` gives what its last linear layer, ``classifier``, reads.
 The first three arguments of each come from the data:
 
 - in_channels: image channels.
-- image_size: height and width in pixels; networks with pooling have a smallest size.
+- image_size: height and width in pixels; models with pooling need a smallest size.
 - num_classes: size of the label set, which is the number of logits.
 
 All of them raise `ValueError` if a hyperparameter is out of its range or the images are too small.

@@ -1,4 +1,4 @@
-"""The form that all networks of this package have: a body that makes features, and a linear classifier."""
+"""The form of all models in this package: a body that makes features, and a linear classifier."""
 
 from __future__ import annotations
 
