@@ -21,7 +21,7 @@ from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.errors import UserError
 from sslbench.models.label_vector_networks import ClassNetworks, LabelVectorNetworks
-from sslbench.models.targets import AssignedTargets
+from sslbench.models.targets import PseudoLabels
 from sslbench.run.train import run
 
 TEMPERATURE = 0.2
@@ -49,8 +49,8 @@ def networks_of(state: TrainingState, name: str = "round_1") -> LabelVectorNetwo
     return cast("LabelVectorNetworks", state.models[name])
 
 
-def labels_of(state: TrainingState) -> AssignedTargets:
-    return cast("AssignedTargets", state.models["labels"])
+def labels_of(state: TrainingState) -> PseudoLabels:
+    return cast("PseudoLabels", state.models["labels"])
 
 
 def steady_network(num_outputs: int) -> nn.Module:
@@ -179,8 +179,25 @@ def test_only_sure_images_are_labelled_and_few_a_class(networks: str) -> None:
         assert np.bincount(classes[chosen], minlength=CLASSES).tolist() == counts.clip(max=3).tolist()
     assert not torch.equal(*pools), "drawn at random"
     labels = labels_of(state)
-    assert torch.equal(labels.given.nonzero()[:, 0], pools[1])
+    assert torch.equal(labels.has_pseudo_label.nonzero()[:, 0], pools[1])
     np.testing.assert_array_equal(labels(pools[1]).numpy(), np.eye(CLASSES)[classes[chosen]])
+
+
+def test_without_a_threshold_the_most_similar_images_are_labelled() -> None:
+    data = SmallData()
+    algorithm = method(min_similarity=None, num_per_class=4)
+    state = data.state(algorithm)
+    pool = algorithm.begin_stage(state.models, 1, data.parts.training)
+    unlabelled = data.split.unlabelled
+    networks = networks_of(state).eval()
+    similarity = cosines(networks, data.images.clean(torch.from_numpy(unlabelled)))[0]
+    best, classes = similarity.max(axis=1), similarity.argmax(axis=1)
+    expected = [unlabelled[c][np.argsort(-best[c])[:4]] for c in (classes == k for k in range(CLASSES))]
+    assert max(np.bincount(classes, minlength=CLASSES)) > 4, "the limit is put to the test"
+    assert pool.tolist() == sorted(np.concatenate(expected))
+    np.testing.assert_array_equal(
+        labels_of(state)(pool).numpy(), np.eye(CLASSES)[classes[np.searchsorted(unlabelled, pool.numpy())]]
+    )
 
 
 def test_the_second_round_draws_from_those_images_alone() -> None:
@@ -188,13 +205,13 @@ def test_the_second_round_draws_from_those_images_alone() -> None:
     state = data.state(method())
     state.begin_stage(1, data.parts.training)
     drawn = torch.cat([state.batches.next().unlabelled_index for _ in range(20)])
-    assert set(drawn.tolist()) == set(labels_of(state).given.nonzero()[:, 0].tolist())
+    assert set(drawn.tolist()) == set(labels_of(state).has_pseudo_label.nonzero()[:, 0].tolist())
 
 
 def test_nobody_near_enough_is_said_in_one_line() -> None:
     data = SmallData()
     algorithm = method(min_similarity=1.0)
-    message = r"algorithm\.min_similarity=1\.0 \(the nearest has 0\.\d{3}\): lower it, or train longer"
+    message = r"min_similarity=1\.0 \(the nearest has 0\.\d{3}\): lower it, train longer .*similarity=null"
     with pytest.raises(UserError, match=message) as error:
         algorithm.begin_stage(data.state(algorithm).models, 1, data.parts.training)
     assert "\n" not in str(error.value)
@@ -284,12 +301,12 @@ def test_examination_of_the_given_labels(networks: str) -> None:
     assert set(algorithm.diagnose(state.models, 0, data.parts)) == informed
     state.begin_stage(1, data.parts.training)
     found = algorithm.diagnose(state.models, 1, data.parts)
-    assert set(found) == {*informed, "diagnostic/given_labels", "diagnostic/given_labels_acc"}
+    assert set(found) == {*informed, "diagnostic/pseudo_labels", "diagnostic/pseudo_labels_acc"}
     labels = labels_of(state)
-    pool = labels.given.nonzero()[:, 0]
+    pool = labels.has_pseudo_label.nonzero()[:, 0]
     right = labels(pool).argmax(dim=1) == data.targets[pool]
-    assert found["diagnostic/given_labels"] == len(pool) > 0
-    assert found["diagnostic/given_labels_acc"] == pytest.approx(right.double().mean().item())
+    assert found["diagnostic/pseudo_labels"] == len(pool) > 0
+    assert found["diagnostic/pseudo_labels_acc"] == pytest.approx(right.double().mean().item())
 
 
 @every_form
@@ -324,9 +341,9 @@ def test_the_faithful_form_runs_on_28x28_images(settings_of: Callable[..., Setti
         )
     )
     last = result["metrics_last"]
-    assert {"test/acc", "test/round_1_acc", "test/round_2_acc", "diagnostic/given_labels"} <= last.keys()
+    assert {"test/acc", "test/round_1_acc", "test/round_2_acc", "diagnostic/pseudo_labels"} <= last.keys()
     assert 0 <= last["diagnostic/label_informed_acc"] <= 1
-    assert last["diagnostic/given_labels"] > 0
+    assert last["diagnostic/pseudo_labels"] > 0
     assert result["test_acc_last"] == last["test/acc"] == last["test/round_2_acc"]
 
 

@@ -175,7 +175,7 @@ def test_targets_are_constant_probabilities_and_predictions_are_logits(distance:
     assert found.abs().max() > 0
 
 
-def test_guess_is_the_sharpened_mean_of_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pseudo_label_is_the_sharpened_mean_of_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen with images that are not mixed; both views carry the same guess."""
     monkeypatch.setattr(mixmatch, "mixup_coefficients", lambda count, *_: torch.ones(count))
     seen: list[Tensor] = []

@@ -16,7 +16,7 @@ from sslbench.core import Batch, Progress, Views
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.errors import UserError
-from sslbench.models.targets import AssignedTargets
+from sslbench.models.targets import PseudoLabels
 
 
 def method(**changes: Any) -> SelfTraining:
@@ -24,8 +24,8 @@ def method(**changes: Any) -> SelfTraining:
     return SelfTraining(**{**defaults, **changes})
 
 
-def labels_of(state: TrainingState) -> AssignedTargets:
-    return cast("AssignedTargets", state.models["labels"])
+def labels_of(state: TrainingState) -> PseudoLabels:
+    return cast("PseudoLabels", state.models["labels"])
 
 
 def clean_logits(data: SmallData, model: nn.Module, index: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ def log_likelihoods(model: nn.Module, images: Tensor) -> np.ndarray:
 @pytest.mark.parametrize("stage", [0, 1])
 def test_loss_is_the_cross_entropy(stage: int, with_labelled: bool) -> None:
     model, batch, given = example()
-    labels = AssignedTargets(20, 4)
+    labels = PseudoLabels(20, 4)
     labels.assign(torch.arange(20), torch.from_numpy(given))
     other = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).double()
     models = {"model_a": other if stage else model, "model_b": model if stage else other, "labels": labels}
@@ -124,7 +124,7 @@ def test_the_model_before_labels_those_of_which_it_is_sure(stage: int, soft: boo
     assert 0 < sure.sum() < len(unlabelled)
     assert np.array_equal(pool.numpy(), unlabelled[sure])
     labels = labels_of(state)
-    assert torch.equal(labels.given.nonzero()[:, 0], pool)
+    assert torch.equal(labels.has_pseudo_label.nonzero()[:, 0], pool)
     expected = probabilities[sure] if soft else np.eye(CLASSES)[probabilities[sure].argmax(axis=1)]
     np.testing.assert_allclose(labels(pool).numpy(), expected, rtol=1e-5)
 
@@ -134,7 +134,7 @@ def test_the_next_stage_draws_from_those_images_alone() -> None:
     state = data.state(method(threshold=0.5))
     state.begin_stage(1, data.parts.training)
     drawn = torch.cat([state.batches.next().unlabelled_index for _ in range(20)])
-    assert set(drawn.tolist()) == set(labels_of(state).given.nonzero()[:, 0].tolist())
+    assert set(drawn.tolist()) == set(labels_of(state).has_pseudo_label.nonzero()[:, 0].tolist())
 
 
 def test_a_later_round_labels_anew() -> None:
@@ -145,7 +145,7 @@ def test_a_later_round_labels_anew() -> None:
         set(algorithm.begin_stage(state.models, stage, data.parts.training).tolist()) for stage in (1, 2)
     ]
     assert pools[0] - pools[1]
-    assert set(labels_of(state).given.nonzero()[:, 0].tolist()) == pools[1]
+    assert set(labels_of(state).has_pseudo_label.nonzero()[:, 0].tolist()) == pools[1]
 
 
 def test_nobody_above_the_threshold_is_said_in_one_line() -> None:
@@ -206,11 +206,11 @@ def test_examination_tells_every_models_accuracy() -> None:
                 expected[f"{part}/model_{letter}_acc"] = accuracy
         if stage:
             labels = labels_of(state)
-            pool = labels.given.nonzero()[:, 0]
+            pool = labels.has_pseudo_label.nonzero()[:, 0]
             assert 0 < len(pool) < len(data.split.unlabelled)
-            expected["diagnostic/given_labels"] = len(pool)
+            expected["diagnostic/pseudo_labels"] = len(pool)
             right = labels(pool).argmax(dim=1) == data.targets[pool]
-            expected["diagnostic/given_labels_acc"] = right.double().mean().item()
+            expected["diagnostic/pseudo_labels_acc"] = right.double().mean().item()
         assert found == pytest.approx(expected)
 
 

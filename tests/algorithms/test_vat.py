@@ -10,6 +10,7 @@ from torch.autograd.functional import hessian
 from sslbench.algorithms.vat import VAT, adversarial_direction, unit_length
 from sslbench.core import Batch, Distance, Progress
 from sslbench.losses import js, kl, mse
+from sslbench.models.noise import GaussianNoise, SameNoise
 
 
 def smooth_model(seed: int) -> nn.Module:
@@ -93,12 +94,11 @@ def test_unit_length_of_tiny_and_zero_gradients() -> None:
     assert torch.equal(unit_length(torch.zeros(2, 3)), torch.zeros(2, 3))
 
 
-def example() -> Batch:
+def example(labelled: int = 6, unlabelled: int = 9) -> Batch:
     torch.manual_seed(4)
-    targets = torch.randint(0, 4, (6,))
-    return Batch(
-        (torch.randn(6, 1, 3, 4).double(),), targets, (torch.randn(9, 1, 3, 4).double(),), targets, targets
-    )
+    targets = torch.randint(0, 4, (labelled,))
+    images = [torch.randn(count, 1, 3, 4).double() for count in (labelled, unlabelled)]
+    return Batch((images[0],), targets, (images[1],), targets, targets)
 
 
 def vat(**changes: float) -> VAT:
@@ -127,6 +127,119 @@ def test_entropy_term_sends_its_own_gradient() -> None:
     first = next(model.parameters())
     (gradient,) = torch.autograd.grad(output.losses["main"] - output.terms["supervised"], first)
     assert gradient.abs().max() > 0
+
+
+class Watched(nn.Module):
+    """A smooth network with noise after its first layer; keeps the images and the noise of each pass."""
+
+    def __init__(self, noise: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.first = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh()).double()
+        self.last = nn.Linear(16, 4).double()
+        self.noise = noise
+        self.images: list[Tensor] = []
+        self.masks: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        noisy: Tensor = self.noise(hidden)
+        self.images.append(x.detach())
+        self.masks.append((noisy / hidden if isinstance(self.noise, nn.Dropout) else noisy - hidden).detach())
+        logits: Tensor = self.last(noisy)
+        return logits
+
+    def with_mask(self, mask: Tensor) -> nn.Module:
+        """The network at one row of `masks`, for one image."""
+        return nn.Sequential(self.first, Fixed(mask, isinstance(self.noise, nn.Dropout)), self.last)
+
+
+class Fixed(nn.Module):
+    def __init__(self, mask: Tensor, multiplies: bool) -> None:
+        super().__init__()
+        self.mask, self.multiplies = mask, multiplies
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.mask if self.multiplies else x + self.mask
+
+
+NOISE = {"dropout": lambda: nn.Dropout(0.5), "gaussian": lambda: GaussianNoise(2.0)}
+each_noise = pytest.mark.parametrize("noise", NOISE)
+
+
+def stepped(noise: str, steps: int = 1, **changes: float) -> Watched:
+    """After steps with batches of equal size, each of four passes: labelled, clean, search, perturbed."""
+    model, batch = Watched(NOISE[noise]()), example(9, 9)
+    for step in range(steps):
+        vat(**changes).step({"student": model}, batch, Progress(torch.tensor(float(step)), 10))
+    return model
+
+
+@each_noise
+def test_search_and_perturbed_pass_have_the_masks_of_the_clean_pass(noise: str) -> None:
+    masks = stepped(noise, steps=2).masks
+    assert len(masks) == 8
+    for clean in (1, 5):
+        for later in (clean + 1, clean + 2):
+            torch.testing.assert_close(masks[later], masks[clean], rtol=0, atol=1e-12)
+    drawn = [masks[place] for place in (0, 1, 4, 5)]  # labelled and clean passes of two steps
+    assert all(not torch.allclose(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
+    assert all(not torch.allclose(mask[0], mask[1]) for mask in drawn), "each image has its own"
+
+
+@each_noise
+def test_a_step_finds_the_top_eigenvector_of_the_hessian_at_the_masks_of_the_clean_pass(noise: str) -> None:
+    model = Watched(NOISE[noise]())
+    algorithm = VAT(kl, eps=0.5, xi=1e-3, iterations=50, weight=1.0, entropy_weight=0.0, ramp_up=0.0)
+    algorithm.step({"student": model}, example(), Progress(torch.tensor(0.0), 10))
+    clean, perturbed, masks = model.images[1], model.images[-1], model.masks[1]
+    for image, moved, mask in zip(clean, perturbed, masks, strict=True):
+        found = (moved - image).flatten() / 0.5
+        assert abs(found @ top_eigenvector(model.with_mask(mask), image, kl)).item() > 0.99
+
+
+@each_noise
+def test_no_perturbation_moves_no_prediction(noise: str) -> None:
+    """The distance and its gradient are zero at r = 0: only so is the distance a quadratic form there."""
+    same = SameNoise(Watched(NOISE[noise]()))
+    images = torch.randn(9, 1, 3, 4, dtype=torch.float64)
+    target = same(images).softmax(1).detach()
+    r = torch.zeros_like(images, requires_grad=True)
+    distance = kl(same(images + r), target)
+    torch.testing.assert_close(distance, torch.zeros_like(distance), rtol=0, atol=1e-12)
+    (gradient,) = torch.autograd.grad(distance.sum(), r)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12)
+
+
+@each_noise
+def test_where_the_search_ends_depends_on_the_masks_and_not_on_its_start(noise: str) -> None:
+    model, images = Watched(NOISE[noise]()), torch.randn(9, 1, 3, 4, dtype=torch.float64)
+
+    def directions(same: SameNoise) -> Tensor:
+        target = same(images).softmax(1).detach()
+        return torch.stack(
+            [
+                adversarial_direction(same, images, target, kl, xi=1e-3, iterations=50).flatten(1)
+                for _ in range(2)  # each from a random start of its own
+            ]
+        )
+
+    one, other = directions(SameNoise(model)), directions(SameNoise(model))
+    assert ((one[0] * one[1]).sum(1).abs() > 0.99).all()
+    assert (one[0] * other[0]).sum(1).abs().median() < 0.99
+
+
+def test_bfloat16_searches_with_the_masks_of_the_clean_pass() -> None:
+    torch.manual_seed(8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.Tanh(), nn.Dropout(0.3), nn.Linear(64, 10))
+    same, images = SameNoise(model), torch.randn(16, 3, 8, 8)
+    found = []
+    for enabled in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled, cache_enabled=False):
+            target = same(images).softmax(1).detach()
+            torch.manual_seed(9)
+            found.append(adversarial_direction(same, images, target, kl, xi=0.1, iterations=1))
+    assert (found[0] * found[1]).flatten(1).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize(

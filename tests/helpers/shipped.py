@@ -6,9 +6,5 @@ from sslbench.config.schema import conf_dir
 
 ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
 
-#: An untrained network is sure of nothing: no image would reach the shipped thresholds. With so few images a
-#: class, the second round draws from a part of them.
-OVERRIDES = {
-    "label_vectors": ["algorithm.min_similarity=-1.0", "algorithm.num_per_class=20"],
-    "pseudo_label": ["algorithm.threshold=0.0"],
-}
+#: An untrained network does not reach the shipped threshold.
+OVERRIDES = {"pseudo_label": ["algorithm.threshold=0.0"]}

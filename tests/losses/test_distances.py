@@ -56,7 +56,7 @@ def extremes(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def test_names_exported() -> None:
-    assert sslbench.losses.__all__ == ["ce", "entropy", "js", "kl", "l1", "mse"]
+    assert sslbench.losses.__all__ == ["ce", "cross_entropy", "entropy", "js", "kl", "l1", "mse", "one_hot"]
 
 
 @every_distance

@@ -144,7 +144,7 @@ def small_class_networks() -> nn.Module:
 KINDS = {"shared": shared_network, "per_class": small_class_networks}
 
 
-def tries(kind: str, restarts: int = 2) -> LabelVectorNetworks:
+def networks_of(kind: str, restarts: int = 2) -> LabelVectorNetworks:
     torch.manual_seed(2)
     vectors = codebook(CLASSES, LENGTH, 0.8, 0)
     return LabelVectorNetworks(KINDS[kind], restarts, vectors, temperature=0.1)
@@ -152,7 +152,7 @@ def tries(kind: str, restarts: int = 2) -> LabelVectorNetworks:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_similarities_are_cosines_with_each_classs_vector(kind: str) -> None:
-    networks, images = tries(kind), images_of(5, SIZE).float()
+    networks, images = networks_of(kind), images_of(5, SIZE).float()
     vectors = networks.vectors.double().numpy()
     expected = np.zeros((2, 5, CLASSES))
     for r, network in enumerate(networks.tries):
@@ -170,18 +170,18 @@ def test_similarities_are_cosines_with_each_classs_vector(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_are_the_chosen_trys_similarities_over_the_temperature(kind: str) -> None:
-    networks, images = tries(kind), images_of(5, SIZE).float()
+def test_logits_are_the_best_restarts_similarities_over_the_temperature(kind: str) -> None:
+    networks, images = networks_of(kind), images_of(5, SIZE).float()
     networks.loss.copy_(torch.tensor([[2.0] * CLASSES, [1.0] * CLASSES]))
     torch.testing.assert_close(networks(images), networks.similarities(images)[1] / 0.1)
 
 
-def test_follow_is_a_running_mean_of_each_class_in_each_try() -> None:
-    networks = tries("shared")
+def test_track_loss_is_a_running_mean_for_each_class_and_restart() -> None:
+    networks = networks_of("shared")
     expected = np.zeros((2, CLASSES))
     for classes, seed in (([0, 0, 2, 0], 3), ([2, 1], 4), ([1, 1, 1], 5)):
         losses = torch.rand(2, len(classes), generator=torch.Generator().manual_seed(seed))
-        networks.follow(losses.requires_grad_(), torch.eye(CLASSES)[classes], 0.9)
+        networks.track_loss(losses.requires_grad_(), torch.eye(CLASSES)[classes], 0.9)
         for k in set(classes):  # the others stay as they were
             mean = losses.detach().numpy()[:, np.array(classes) == k].mean(axis=1)
             expected[:, k] = 0.9 * expected[:, k] + 0.1 * mean
@@ -190,18 +190,18 @@ def test_follow_is_a_running_mean_of_each_class_in_each_try() -> None:
 
 
 @pytest.mark.parametrize(("kind", "best"), [("shared", [1, 1, 1]), ("per_class", [0, 1, 0])])
-def test_the_lowest_loss_is_chosen(kind: str, best: list[int]) -> None:
-    """By class where each has a network of its own; else on the mean, which the second try wins here."""
-    networks = tries(kind)
+def test_the_restart_with_the_lowest_loss_is_selected(kind: str, best: list[int]) -> None:
+    """For each class where each has its own network; else on the mean, which is lower in the second here."""
+    networks = networks_of(kind)
     networks.loss.copy_(torch.tensor([[1.0, 9.0, 1.0], [2.0, 2.0, 2.0]]))
     for shape in ((2, 5, CLASSES), (2, 5, CLASSES, LENGTH)):
         values = torch.rand(shape)
         expected = torch.stack([values[r][:, k] for k, r in enumerate(best)], dim=1)
-        assert torch.equal(networks.chosen(values), expected)
+        assert torch.equal(networks.select_best(values), expected)
 
 
 def test_a_checkpoint_holds_the_vectors_and_the_choice() -> None:
-    networks, other, images = tries("shared"), tries("shared"), images_of(3, SIZE).float()
+    networks, other, images = networks_of("shared"), networks_of("shared"), images_of(3, SIZE).float()
     networks.loss.copy_(torch.tensor([[2.0] * CLASSES, [1.0] * CLASSES]))
     networks.vectors.copy_(networks.vectors.flip(0))
     assert not torch.equal(other(images), networks(images))
@@ -209,6 +209,6 @@ def test_a_checkpoint_holds_the_vectors_and_the_choice() -> None:
     assert torch.equal(other(images), networks(images))
 
 
-def test_no_try_at_all_is_refused() -> None:
+def test_zero_restarts_are_refused() -> None:
     with pytest.raises(ValueError, match="restarts is 0: set it to 1 or more"):
-        tries("shared", restarts=0)
+        networks_of("shared", restarts=0)

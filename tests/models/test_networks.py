@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
 import sslbench.models
-from sslbench.models import CNN, MLP, ConvLarge, NoisyMLP, WideResNet
+from sslbench.models import CNN, MLP, Classifier, ConvLarge, NoisyMLP, WideResNet
 
+Constructor = Callable[..., Classifier]
 CONF = Path(__file__).parents[2] / "conf" / "model"
-SMALL: dict[type[nn.Module], dict[str, Any]] = {
+SMALL: dict[Constructor, dict[str, Any]] = {
     MLP: {"hidden": [16, 8]},
     CNN: {"width": 4},
     ConvLarge: {},
@@ -24,7 +26,7 @@ SMALL: dict[type[nn.Module], dict[str, Any]] = {
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 20, 24)]
 
 
-def build(model: type[nn.Module], shape: tuple[int, int, int] = (1, 28, 28), **options: Any) -> Any:
+def build(model: Constructor, shape: tuple[int, int, int] = (1, 28, 28), **options: Any) -> Any:
     return model(in_channels=shape[0], image_size=shape[1:], num_classes=5, **{**SMALL[model], **options})
 
 
@@ -40,10 +42,12 @@ def test_names_exported() -> None:
     assert sslbench.models.__all__ == [
         "CNN",
         "MLP",
+        "Classifier",
         "ConvGenerator",
         "ConvLarge",
         "MLPGenerator",
         "NoisyMLP",
+        "SameNoise",
         "WideResNet",
         "frozen_batch_stats",
     ]
@@ -53,7 +57,7 @@ def test_names_exported() -> None:
     ("kind", "shape"),
     [(kind, shape) for kind in SMALL for shape in SHAPES if not (kind is ConvLarge and shape[1] < 12)],
 )
-def test_shapes_and_gradients(kind: type[nn.Module], shape: tuple[int, int, int]) -> None:
+def test_shapes_and_gradients(kind: Constructor, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     model = build(kind, shape).eval()
     images = torch.randn(3, *shape)
@@ -63,6 +67,31 @@ def test_shapes_and_gradients(kind: type[nn.Module], shape: tuple[int, int, int]
     torch.testing.assert_close(logits, model.classifier(features))
     logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+#: Saved weights have these names: weights of finished runs must load in later versions.
+KEYS = {
+    MLP: "1.weight 2.* 5.weight 6.*",
+    CNN: "0.weight 2.* 4.weight 6.* 8.weight 10.* 12.weight 13.*",
+    ConvLarge: "0.weight 1.* 3.weight 4.* 6.weight 7.* 11.weight 12.* 14.weight 15.* 17.weight 18.*"
+    " 22.weight 23.* 25.weight 26.* 28.weight 29.*",
+    NoisyMLP: "2.bias 2.parametrizations.weight.original0 2.parametrizations.weight.original1"
+    " 5.bias 5.parametrizations.weight.original0 5.parametrizations.weight.original1",
+    WideResNet: "0.weight 1.activation.0.* 1.residual.0.weight 1.residual.1.* 1.residual.3.weight"
+    " 2.activation.0.* 2.residual.0.weight 2.residual.1.* 2.residual.3.weight"
+    " 2.shortcut.weight 3.activation.0.* 3.residual.0.weight 3.residual.1.* 3.residual.3.weight"
+    " 3.shortcut.weight 4.*",
+}
+_BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_names_of_saved_weights_stay(kind: Constructor) -> None:
+    expected = []
+    for key in KEYS[kind].split():
+        expected += [key.replace("*", name) for name in _BATCH_NORM] if key.endswith("*") else [key]
+    found = [key for key in build(kind).state_dict() if not key.startswith("classifier.")]
+    assert found == [f"body.{key}" for key in expected]
 
 
 def test_cnn_takes_96_pixels() -> None:
@@ -78,7 +107,7 @@ def test_cnn_takes_96_pixels() -> None:
         (CNN, {}, 232_794),
     ],
 )
-def test_parameter_counts(kind: type[nn.Module], options: dict[str, Any], expected: int) -> None:
+def test_parameter_counts(kind: Constructor, options: dict[str, Any], expected: int) -> None:
     assert parameters(kind(in_channels=3, image_size=(32, 32), num_classes=10, **options)) == expected
 
 
@@ -114,7 +143,7 @@ def test_wrn_initialisation() -> None:
 
 
 @pytest.mark.parametrize(("kind", "count"), [(MLP, 2), (CNN, 1), (ConvLarge, 2)])
-def test_dropout_reaches_its_layers(kind: type[nn.Module], count: int) -> None:
+def test_dropout_reaches_its_layers(kind: Constructor, count: int) -> None:
     model = build(kind, dropout=0.3)
     assert [layer.p for layer in of_type(model, nn.Dropout)] == count * [0.3]
     images = torch.randn(4, 1, 28, 28)
@@ -164,7 +193,7 @@ def test_no_adaptive_pooling() -> None:
         (MLP, {"shape": (0, 8, 8)}, "in_channels is 0"),
     ],
 )
-def test_bad_hyperparameters_are_named(kind: type[nn.Module], options: dict[str, Any], message: str) -> None:
+def test_bad_hyperparameters_are_named(kind: Constructor, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         build(kind, **options)
     assert "\n" not in str(error.value)
@@ -176,7 +205,7 @@ def test_a_single_class_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("kind", "size"), [(CNN, 8), (ConvLarge, 12), (WideResNet, 1)])
-def test_smallest_images_train(kind: type[nn.Module], size: int) -> None:
+def test_smallest_images_train(kind: Constructor, size: int) -> None:
     assert build(kind, (1, size, size))(torch.randn(2, 1, size, size)).shape == (2, 5)
 
 
@@ -189,8 +218,9 @@ def test_constructors_begin_with_what_the_data_says() -> None:
 def test_configs_list_every_hyperparameter(path: Path) -> None:
     config = OmegaConf.load(path)
     model = instantiate(config, in_channels=1, image_size=(28, 28), num_classes=10)
-    hyperparameters = list(inspect.signature(type(model)).parameters)[3:]
+    constructor = get_method(config._target_)
+    hyperparameters = list(inspect.signature(constructor).parameters)[3:]
     assert list(config) == ["_target_", *hyperparameters]
-    default = type(model)(in_channels=1, image_size=(28, 28), num_classes=10)
+    default = constructor(in_channels=1, image_size=(28, 28), num_classes=10)
     if path.stem != "wrn":
         assert str(model) == str(default)

@@ -21,29 +21,31 @@ from sslbench.core import (
     Views,
 )
 from sslbench.errors import UserError
+from sslbench.losses import one_hot
 from sslbench.models.label_vector_networks import ClassNetworks, LabelVectorNetworks, codebook
-from sslbench.models.targets import AssignedTargets
+from sslbench.models.targets import PseudoLabels
 
 NETWORKS = ("shared", "per_class")
 _ROUNDS = ("round_1", "round_2")
-_LOSS_DECAY = 0.98  # of the running loss by which a try is chosen: about the last 50 steps
+_LOSS_DECAY = 0.98  # of the running loss that selects a restart: about the last 50 steps
 
 
 @final
 class LabelVectors:
     """Two rounds of learning to point at label vectors; from no paper, see docs/design/label-vectors.md.
 
-    Round 1 learns from the labelled images. Every unlabelled image whose best cosine similarity reaches
-    `min_similarity` then gets that class, and round 2 trains fresh networks on up to `num_per_class` of them
-    a class, drawn at random, and on the labelled images. In each round several tries are trained side by
-    side, and the one with the lowest training loss predicts: the class of the greatest similarity.
+    Round 1 learns from the labelled images. It then predicts the class of every unlabelled image, the one
+    with the greatest cosine similarity. Up to `num_per_class` images of each predicted class get it as their
+    pseudo-label: the most similar ones, or, with a `min_similarity`, a random draw of those that reach it.
+    Round 2 trains fresh networks on these images and the labelled ones. Each round trains several restarts
+    side by side, and the one with the lowest training loss predicts.
 
     With `negatives`, the loss is the cross-entropy over the similarities of all classes, divided by the
     temperature. Without, it is ``1 - cosine`` with the true class's vector alone: then nothing pushes other
-    classes away. With ``networks=per_class`` there is one small network a class, compared with its own
-    vector, else one network of the group `model` for all classes, with `code_length` outputs.
+    classes away. With ``networks=per_class`` there is one small network for each class, which is compared
+    with its own vector. Otherwise one network of the group `model`, with `code_length` outputs, serves all.
 
-    The loss is the mean over the tries. They share no weights, so with an optimizer whose step does not
+    The loss is the mean over the restarts. They share no weights, so with an optimizer whose step does not
     depend on the gradient's scale (Adam's, but for epsilon) each is trained as it would be alone.
 
     Args:
@@ -51,11 +53,11 @@ class LabelVectors:
         negatives: whether other classes' vectors are pushed away.
         code_length: numbers in a label vector.
         max_cosine: largest similarity of two label vectors, above 0, at most 1.
-        codebook_seed: draws the label vectors, 0 to 2**32 - 1.
+        codebook_seed: of the draw of the label vectors, 0 to 2**32 - 1.
         temperature: of the similarities in the loss with negatives, and in the reported probabilities.
-        restarts: tries a round.
-        min_similarity: least similarity of an image that gets a label in round 2, in [-1, 1].
-        num_per_class: images a class that get one.
+        restarts: of each round.
+        min_similarity: least similarity of an image that gets a pseudo-label, in [-1, 1]; None for none.
+        num_per_class: images of each predicted class that get a pseudo-label, at most.
 
     Raises:
         ValueError: an argument is out of range.
@@ -75,7 +77,7 @@ class LabelVectors:
         codebook_seed: int,
         temperature: float,
         restarts: int,
-        min_similarity: float,
+        min_similarity: float | None,
         num_per_class: int,
     ) -> None:
         if networks not in NETWORKS:
@@ -86,7 +88,7 @@ class LabelVectors:
             raise ValueError(f"codebook_seed={codebook_seed} must be from 0 to 2**32 - 1")
         if temperature <= 0:
             raise ValueError(f"temperature={temperature} must be above 0")
-        if not -1 <= min_similarity <= 1:
+        if min_similarity is not None and not -1 <= min_similarity <= 1:
             raise ValueError(f"min_similarity={min_similarity} must be from -1 to 1")
         counts = {"code_length": code_length, "restarts": restarts, "num_per_class": num_per_class}
         for name, count in counts.items():
@@ -98,7 +100,7 @@ class LabelVectors:
         self._min_similarity, self._num_per_class = min_similarity, num_per_class
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """The tries of both rounds, and the labels between them."""
+        """The networks of both rounds, and the pseudo-labels between them."""
         spec = new_model.spec
         vectors = codebook(spec.num_classes, self._code_length, self._max_cosine, self._codebook_seed)
 
@@ -116,56 +118,61 @@ class LabelVectors:
         rounds = {
             name: LabelVectorNetworks(network, self._restarts, vectors, self._temperature) for name in _ROUNDS
         }
-        return {**rounds, "labels": AssignedTargets(new_model.num_train, spec.num_classes)}
+        return {**rounds, "labels": PseudoLabels(new_model.num_train, spec.num_classes)}
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
-        """Give labels to the images on which round 1 is surest."""
+        """Let round 1 give pseudo-labels."""
         similarity = images.predict(models["round_1"], images.unlabelled) * self._temperature
+        num_classes = similarity.shape[1]
         best, classes = similarity.max(dim=1)
-        drawn = []
-        for k in range(similarity.shape[1]):
-            near = torch.nonzero((classes == k) & (best >= self._min_similarity))[:, 0]
-            order = torch.randperm(len(near))[: self._num_per_class]
-            drawn.append(near[order.to(near.device)])
-        chosen = torch.cat(drawn).sort().values
-        if not len(chosen):
+        selected = torch.cat([self._select(best, classes == k) for k in range(num_classes)]).sort().values
+        if not len(selected):
             raise UserError(
                 f"no unlabelled image reached algorithm.min_similarity={self._min_similarity} (the nearest "
-                f"has {best.max():.3f}): lower it, or train longer with steps"
+                f"has {best.max():.3f}): lower it, train longer with steps, or leave it out with "
+                f"algorithm.min_similarity=null"
             )
-        index = images.unlabelled[chosen]
-        one_hot = classes[chosen, None] == torch.arange(similarity.shape[1], device=classes.device)
-        cast("AssignedTargets", models["labels"]).assign(index, one_hot)
+        index = images.unlabelled[selected]
+        cast("PseudoLabels", models["labels"]).assign(index, one_hot(classes[selected], num_classes))
         return index
 
-    def _losses(self, networks: LabelVectorNetworks, images: Tensor, one_hot: Tensor) -> Tensor:
-        """Of each image in each try, ``[R, B]``."""
+    def _select(self, similarity: Tensor, candidate: Tensor) -> Tensor:
+        """Positions of the candidates that get a pseudo-label, at most `num_per_class`."""
+        if self._min_similarity is None:
+            candidates = torch.nonzero(candidate)[:, 0]
+            order = similarity[candidates].argsort(descending=True)
+        else:
+            candidates = torch.nonzero(candidate & (similarity >= self._min_similarity))[:, 0]
+            order = torch.randperm(len(candidates)).to(candidates.device)
+        return candidates[order[: self._num_per_class]]
+
+    def _losses(self, networks: LabelVectorNetworks, images: Tensor, targets: Tensor) -> Tensor:
+        """Of each image in each restart, ``[R, B]``; `targets` are one-hot, ``[B, K]``."""
         similarities = networks.similarities(images)
         if self._negatives:
-            return -(log_softmax(similarities / self._temperature, dim=2) * one_hot).sum(dim=2)
-        return 1 - (similarities * one_hot).sum(dim=2)
+            return -(log_softmax(similarities / self._temperature, dim=2) * targets).sum(dim=2)
+        return 1 - (similarities * targets).sum(dim=2)
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         """See `Algorithm.step`."""
         networks = cast("LabelVectorNetworks", models[_ROUNDS[progress.stage]])
-        classes = torch.arange(len(networks.vectors), device=batch.targets.device)
-        one_hot = (batch.targets[:, None] == classes).float()
-        losses = self._losses(networks, batch.labelled[0], one_hot)
+        targets = one_hot(batch.targets, len(networks.vectors))
+        losses = self._losses(networks, batch.labelled[0], targets)
         terms = {"supervised": losses.mean()}
         if progress.stage:
-            given = models["labels"](batch.unlabelled_index)
-            pseudo = self._losses(networks, batch.unlabelled[0], given)
+            pseudo_labels = models["labels"](batch.unlabelled_index)
+            pseudo = self._losses(networks, batch.unlabelled[0], pseudo_labels)
             terms["pseudo"] = pseudo.mean()
-            losses, one_hot = torch.cat([losses, pseudo], dim=1), torch.cat([one_hot, given])
-        networks.follow(losses, one_hot, _LOSS_DECAY)
+            losses, targets = torch.cat([losses, pseudo], dim=1), torch.cat([targets, pseudo_labels])
+        networks.track_loss(losses, targets, _LOSS_DECAY)
         return plain_sum(terms)
 
     def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
-        """The given labels' accuracy, and what a score that knows the answer would say.
+        """Accuracy of the pseudo-labels, and the score that a reader of the true labels would compute.
 
         ``diagnostic/label_informed_acc`` compares the output of each class's network with the label vector of
-        the image's *true* class: an image counts as right when the true class's own network is the nearest.
-        It reads the answer off the label, and is here to show how far such a score lies from the truth.
+        the image's *true* class: an image counts as right if the true class's own network is the nearest.
+        That score reads the answer off the label. It is reported to show how far from the truth it lies.
         """
         metrics = {}
         networks = cast("LabelVectorNetworks", models[_ROUNDS[stage]])
@@ -177,19 +184,19 @@ class LabelVectors:
 
             metrics["diagnostic/label_informed_acc"] = data.mean("test", _Codes(networks), informed)
         if stage:
-            labels = cast("AssignedTargets", models["labels"])
-            metrics["diagnostic/given_labels"] = float(labels.given.sum())
-            metrics["diagnostic/given_labels_acc"] = labels.accuracy(data.targets)
+            labels = cast("PseudoLabels", models["labels"])
+            metrics["diagnostic/pseudo_labels"] = float(labels.has_pseudo_label.sum())
+            metrics["diagnostic/pseudo_labels_acc"] = labels.accuracy(data.targets)
         return metrics
 
 
 @final
 class _Codes(nn.Module):
-    """Images to what each class's network says, ``[B, K, L]``."""
+    """Images to the outputs of each class's network, ``[B, K, L]``."""
 
     def __init__(self, networks: LabelVectorNetworks) -> None:
         super().__init__()
         self._networks = networks
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._networks.chosen(self._networks.codes(x))
+        return self._networks.select_best(self._networks.codes(x))

@@ -11,7 +11,7 @@ from torch import nn
 from sslbench.algorithms.outputs import weighted_sum
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
 from sslbench.core import Batch, ModelFactory, Progress, StepOutput, Views
-from sslbench.losses import ce
+from sslbench.losses import ce, one_hot
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
 
@@ -66,7 +66,7 @@ class PseudoLabel:
             predicted = logits.detach().softmax(dim=1)
         confidence, label = predicted.max(dim=1)
         confident = confidence >= self._threshold
-        hard = (label[:, None] == torch.arange(predicted.shape[1], device=label.device)).to(predicted.dtype)
+        hard = one_hot(label, predicted.shape[1], predicted.dtype)
         if self._soft_below:
             pseudo = ce(logits, torch.where(confident[:, None], hard, predicted)).mean()
         else:

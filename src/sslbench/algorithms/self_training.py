@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import cast, final
 
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from sslbench.algorithms.outputs import plain_sum
 from sslbench.core import (
@@ -21,9 +20,9 @@ from sslbench.core import (
     Views,
 )
 from sslbench.errors import UserError
-from sslbench.losses import ce
+from sslbench.losses import ce, one_hot
 from sslbench.losses.classification import cross_entropy
-from sslbench.models.targets import AssignedTargets
+from sslbench.models.targets import PseudoLabels
 
 
 @final
@@ -68,7 +67,7 @@ class SelfTraining:
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """The models, each fresh, and the pseudo-labels that they make."""
         models = {name: new_model() for name in self._names}
-        return {**models, "labels": AssignedTargets(new_model.num_train, new_model.spec.num_classes)}
+        return {**models, "labels": PseudoLabels(new_model.num_train, new_model.spec.num_classes)}
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
         """Make pseudo-labels with the model before; the stage has the images above the threshold."""
@@ -82,7 +81,7 @@ class SelfTraining:
             )
         index = images.unlabelled[sure]
         targets = probabilities if self._soft else one_hot(classes, probabilities.shape[1])
-        cast("AssignedTargets", models["labels"]).assign(index, targets[sure])
+        cast("PseudoLabels", models["labels"]).assign(index, targets[sure])
         return index
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
@@ -104,9 +103,9 @@ class SelfTraining:
             for name in self._names[: stage + 1]
         }
         if stage:
-            labels = cast("AssignedTargets", models["labels"])
-            metrics["diagnostic/given_labels"] = float(labels.given.sum())
-            metrics["diagnostic/given_labels_acc"] = labels.accuracy(data.targets)
+            labels = cast("PseudoLabels", models["labels"])
+            metrics["diagnostic/pseudo_labels"] = float(labels.has_pseudo_label.sum())
+            metrics["diagnostic/pseudo_labels_acc"] = labels.accuracy(data.targets)
         return metrics
 
 

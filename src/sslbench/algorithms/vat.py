@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
 from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
-from sslbench.losses import entropy
-from sslbench.losses.classification import cross_entropy
-from sslbench.models.batch_norm import frozen_batch_stats
+from sslbench.losses import cross_entropy, entropy
+from sslbench.models import SameNoise, frozen_batch_stats
 
 
 def unit_length(direction: Tensor) -> Tensor:
@@ -37,14 +36,15 @@ def adversarial_direction(
     """The unit perturbation of each image that moves the prediction most, by power iteration.
 
     Near r = 0 the distance is a quadratic form in r, so that ``grad_r distance(x + xi d)`` is, to first
-    order, xi times its Hessian applied to d (arXiv:1704.03976, eqs. 9-12). It runs in float32 even
-    under autocast: in bfloat16 ``x + xi d`` rounds back to x.
+    order, xi times its Hessian applied to d (arXiv:1704.03976, eqs. 9-12). This holds only if all passes have
+    the same noise. The search runs in float32 even under autocast: in bfloat16 ``x + xi d`` rounds back to x.
 
     Args:
-        model: images -> logits; the caller sees to its mode and its batch-norm statistics.
+        model: images -> logits; for a model with dropout or noise, a `SameNoise`. The caller sets its mode
+            and freezes its batch-norm statistics.
         images: ``[B, C, H, W]``.
-        target: the prediction at `images`, probabilities ``[B, K]``, detached.
-        distance: between logits and target.
+        target: the prediction at `images` with the same noise, probabilities ``[B, K]``, detached.
+        distance: between logits and target, at its least where they agree.
         xi: length of the finite difference, in units of the images.
         iterations: of the power method, at least 1.
 
@@ -55,7 +55,7 @@ def adversarial_direction(
     rounded = torch.is_autocast_enabled(images.device.type)
     with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
         if rounded:
-            # Against a target of rounded logits, the gradient would point along the rounding.
+            # With a target from rounded logits, the gradient would point along the rounding.
             with torch.no_grad():
                 target = model(images).softmax(dim=1)
         for _ in range(iterations):
@@ -70,10 +70,15 @@ def adversarial_direction(
 class VAT:
     """Miyato et al. 2018, arXiv:1704.03976.
 
-    ``loss = CE(labelled) + weight * ramp(t) * mean distance(f(x + r), softmax f(x)) + entropy_weight *
-    mean H(f(x))`` over unlabelled x, with r of L2 norm `eps` in the adversarial direction. The clean pass
-    over unlabelled images feeds the batch-norm running statistics; the perturbed ones do not. All terms
-    are minimised in one update.
+    ``loss = CE(labelled) + weight * ramp(t) * mean distance(f(x + r), softmax f(x)) + entropy_weight * mean
+    H(f(x))`` over unlabelled x, with r of L2 norm `eps` in the adversarial direction. The search for that
+    direction and the perturbed pass have the dropout masks and the noise of the clean pass, as in the
+    authors' code (github.com/takerum/vat_tf); each step draws new ones. All terms are minimised in one
+    update.
+
+    Deviations from that code: the clean pass over unlabelled images updates the batch-norm running
+    statistics, where there only the labelled pass does; `xi` is 0.1 by default, where there it is 1e-6, which
+    float32 rounds away; the search runs in float32 whatever the precision; a `ramp_up` is possible.
 
     Args:
         distance: between student logits and target probabilities; KL in the paper.
@@ -119,18 +124,19 @@ class VAT:
         """See `Algorithm.step`."""
         student, images = models["student"], batch.unlabelled[0]
         supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
+        student_with_same_noise = SameNoise(student)
         with torch.set_grad_enabled(self._entropy_weight > 0 and torch.is_grad_enabled()):
-            clean = student(images)
+            clean = student_with_same_noise(images)
         target = clean.detach().softmax(dim=1)
         with frozen_batch_stats(student):
             direction = adversarial_direction(
-                student, images, target, self._distance, self._xi, self._iterations
+                student_with_same_noise, images, target, self._distance, self._xi, self._iterations
             )
-            moved = student(images + self._eps * direction)
-        adversarial = self._distance(moved, target).mean()
+            perturbed = student_with_same_noise(images + self._eps * direction)
+        consistency = self._distance(perturbed, target).mean()
         ramp = sigmoid_ramp_up(progress.fraction, self._ramp_up)
-        loss = supervised + self._weight * ramp * adversarial
-        terms = {"supervised": supervised, "consistency": adversarial}
+        loss = supervised + self._weight * ramp * consistency
+        terms = {"supervised": supervised, "consistency": consistency}
         uncertainty = entropy(clean).mean()
         if self._entropy_weight > 0:
             loss = loss + self._entropy_weight * ramp * uncertainty

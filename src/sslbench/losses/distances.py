@@ -21,10 +21,6 @@ def mse(logits: Tensor, target: Tensor) -> Tensor:
     The consistency loss of Laine & Aila 2017 (arXiv:1610.02242, Algorithm 1), which divides by the number of
     classes; other code sums over them and needs a weight that is smaller by that factor.
 
-    Args:
-        logits: of the student, ``[B, K]``.
-        target: probabilities, ``[B, K]``.
-
     Returns:
         Values in [0, 2/K], ``[B]``.
     """
@@ -33,10 +29,6 @@ def mse(logits: Tensor, target: Tensor) -> Tensor:
 
 def l1(logits: Tensor, target: Tensor) -> Tensor:
     """Mean over the classes of the absolute difference of probabilities.
-
-    Args:
-        logits: of the student, ``[B, K]``.
-        target: probabilities, ``[B, K]``.
 
     Returns:
         Values in [0, 2/K], ``[B]``: 2/K times the total variation distance.
@@ -50,10 +42,6 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
     The direction of Miyato et al. 2018 (arXiv:1704.03976, eq. 5). For a constant target its gradient is that
     of `ce`, and its value is lower by the entropy of the target.
 
-    Args:
-        logits: of the student, ``[B, K]``.
-        target: probabilities, ``[B, K]``.
-
     Returns:
         Values in nats, ``[B]``, at least 0 up to rounding and without upper bound.
     """
@@ -64,10 +52,6 @@ def js(logits: Tensor, target: Tensor) -> Tensor:
     """Jensen-Shannon divergence, ``(KL(p || m) + KL(q || m)) / 2`` with the mixture ``m = (p + q) / 2``.
 
     Symmetric and bounded, so one badly predicted image cannot dominate a batch as it can with `kl`.
-
-    Args:
-        logits: of the student, ``[B, K]``.
-        target: probabilities, ``[B, K]``.
 
     Returns:
         Values in nats, in [0, ln 2], ``[B]``.
@@ -84,9 +68,7 @@ def js(logits: Tensor, target: Tensor) -> Tensor:
 def ce(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy ``-sum(target * log student)``; at equality it is the entropy, not 0.
 
-    Args:
-        logits: of the student, ``[B, K]``.
-        target: probabilities, ``[B, K]``; one-hot rows give the usual classification loss.
+    One-hot targets give the usual classification loss.
 
     Returns:
         Values in nats, at least 0, ``[B]``.

@@ -15,14 +15,14 @@ from sslbench.models._checks import check_at_least
 
 @final
 class PixelRange(nn.Module):
-    """Any number to a network input between those of a black and of a white pixel.
+    """Maps any number to a network input between that of a black pixel and that of a white one.
 
     Args:
         black: the network input for black pixels, one number for each channel.
         white: likewise for white pixels.
 
     Raises:
-        ValueError: there are no such bounds.
+        ValueError: `black` is empty.
     """
 
     black: Tensor
@@ -36,22 +36,22 @@ class PixelRange(nn.Module):
         self.register_buffer("white", torch.tensor(white).view(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W]`` to the same shape, by way of a sigmoid."""
-        # In the bounds' type: a bfloat16 pass ends here, and it has too few numbers near 1 for pixels.
+        """``[B, C, H, W]`` to the same shape, through a sigmoid."""
+        # In the bounds' type: bfloat16 has too few numbers near 1 for pixels, so such a pass ends here.
         return torch.lerp(self.black, self.white, x.to(self.black.dtype).sigmoid())
 
     def pixels(self, images: Tensor) -> Tensor:
         """Network inputs ``[B, C, H, W]`` as uint8 pixels ``[B, C, H, W]``."""
-        shares = (images - self.black) / (self.white - self.black)
-        return (255 * shares).round().clamp(0, 255).to(torch.uint8)
+        intensity = (images - self.black) / (self.white - self.black)
+        return (255 * intensity).round().clamp(0, 255).to(torch.uint8)
 
 
 class Generator(Protocol):
-    """What an algorithm asks of a generator.
+    """A network that makes images from noise.
 
     Attributes:
-        noise_size: numbers in the noise.
-        range: of the images.
+        noise_size: numbers in the noise of an image.
+        range: the last layer, which keeps the images between black and white.
     """
 
     noise_size: int
@@ -113,7 +113,7 @@ class ConvGenerator(nn.Module):
     arXiv:1511.06434).
 
     Args:
-        spec: the shape of the images; sides that are no multiple of four are cut off a larger image.
+        spec: the shape of the images; if a side is no multiple of four, a larger image is made and cropped.
         black: the network input for black pixels, one number for each channel.
         white: likewise for white pixels.
         noise_size: numbers in the noise.

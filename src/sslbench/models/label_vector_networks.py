@@ -12,15 +12,15 @@ from torch.nn.functional import normalize
 
 from sslbench.models._checks import check_at_least, check_images
 
-_CANDIDATES = 20_000  # draws before a codebook is given up
+_CANDIDATES = 20_000  # draws after which the search for a codebook ends
 
 
 def codebook(num_classes: int, length: int, max_cosine: float, seed: int) -> Tensor:
     """Vectors of positive numbers and length 1, no two with a cosine similarity above `max_cosine`.
 
-    Candidates are squares of exponential draws, whose long tail makes positive vectors point apart; one is
-    taken when it keeps its distance from those taken before. A pure function of its arguments on every
-    machine (numpy's legacy generator, whose stream is promised never to change).
+    Candidates are squares of exponential draws, whose long tail makes positive vectors point apart; a
+    candidate is accepted if its similarities to all accepted before are small enough. The same arguments give
+    the same vectors on every machine: the stream of numpy's legacy generator never changes.
 
     Args:
         num_classes: vectors.
@@ -32,20 +32,20 @@ def codebook(num_classes: int, length: int, max_cosine: float, seed: int) -> Ten
         float32 ``[num_classes, length]``.
 
     Raises:
-        ValueError: so many vectors were not found.
+        ValueError: fewer than `num_classes` vectors were found.
     """
     draw = np.random.RandomState(seed)
-    taken = np.empty((0, length))
+    vectors = np.empty((0, length))
     for _ in range(_CANDIDATES):
         candidate = draw.standard_exponential(length) ** 2
         candidate /= np.linalg.norm(candidate)
-        if (taken @ candidate <= max_cosine - 1e-6).all():  # a hair less: float32 rounds
-            taken = np.vstack([taken, candidate])
-            if len(taken) == num_classes:
-                return torch.from_numpy(taken.astype(np.float32))
+        if (vectors @ candidate <= max_cosine - 1e-6).all():  # less by more than float32 rounds
+            vectors = np.vstack([vectors, candidate])
+            if len(vectors) == num_classes:
+                return torch.from_numpy(vectors.astype(np.float32))
     raise ValueError(
-        f"found {len(taken)} vectors of {length} positive numbers with pairwise cosine at most {max_cosine}, "
-        f"and {num_classes} classes need one each: raise code_length or max_cosine"
+        f"found {len(vectors)} vectors of {length} positive numbers with pairwise cosine at most "
+        f"{max_cosine}, and {num_classes} classes need one each: raise code_length or max_cosine"
     )
 
 
@@ -106,14 +106,15 @@ def _xavier_by_class(layer: nn.Conv2d, num_classes: int) -> None:
 
 @final
 class LabelVectorNetworks(nn.Module):
-    """Several tries at networks that point at label vectors; the one with the lowest loss predicts.
+    """Networks that point at label vectors, in several restarts; the one with the lowest loss predicts.
 
-    A try is either one network for all classes, whose output is compared with every vector, or one a class,
-    each compared with its own vector. The logits are the cosine similarities over a temperature.
+    A restart has either one network for all classes, whose output is compared with every vector, or one for
+    each class, which is compared with its own vector. The logits are the cosine similarities over a
+    temperature.
 
     Args:
-        new_network: makes the network or networks of a try: ``[B, L]`` or ``[B, K, L]``.
-        restarts: tries, trained side by side.
+        new_network: makes the network or networks of a restart: ``[B, L]`` or ``[B, K, L]``.
+        restarts: number of them, trained side by side.
         vectors: the codebook, ``[K, L]``.
         temperature: of the logits, above 0.
     """
@@ -126,38 +127,39 @@ class LabelVectorNetworks(nn.Module):
     ) -> None:
         super().__init__()
         check_at_least("restarts", restarts, 1)
+        # The restarts, under the name that saved weights have.
         self.tries = nn.ModuleList([new_network() for _ in range(restarts)])
         self.temperature = temperature
         self.register_buffer("vectors", vectors.clone())
         self.register_buffer("loss", torch.zeros(restarts, len(vectors)))
 
     def codes(self, x: Tensor) -> Tensor:
-        """What each class's network says of each image, at length 1: ``[R, B, K, L]``."""
+        """Output of each class's network for each image, at length 1: ``[R, B, K, L]``."""
         codes = torch.stack([network(x) for network in self.tries])
         if codes.dim() == 3:
             codes = codes[:, :, None].expand(-1, -1, len(self.vectors), -1)
         return normalize(codes.float(), dim=-1)
 
     def similarities(self, x: Tensor) -> Tensor:
-        """Cosine of each class's network and its own vector: ``[R, B, K]``."""
+        """Cosine of the output of each class's network and that class's vector: ``[R, B, K]``."""
         return (self.codes(x) * self.vectors).sum(dim=-1)
 
-    def follow(self, loss: Tensor, one_hot: Tensor, decay: float) -> None:
-        """Move the running mean of each try's training loss on each class.
+    def track_loss(self, loss: Tensor, one_hot: Tensor, decay: float) -> None:
+        """Update the running mean of each restart's training loss on each class.
 
         Args:
-            loss: of each image in each try, ``[R, B]``.
+            loss: of each image in each restart, ``[R, B]``.
             one_hot: the images' classes, ``[B, K]``.
             decay: of the running mean.
         """
-        count = one_hot.sum(dim=0)
+        count = one_hot.sum(dim=0)  # images of each class
         mean = (loss.detach()[:, :, None] * one_hot).sum(dim=1) / count.clamp(min=1)
         self.loss.lerp_(mean, (1 - decay) * (count > 0))
 
-    def chosen(self, values: Tensor) -> Tensor:
-        """Of values ``[R, B, K, ...]``, those of the try with the lowest running loss, ``[B, K, ...]``.
+    def select_best(self, values: Tensor) -> Tensor:
+        """The values of the restart with the lowest running loss: ``[R, B, K, ...]`` to ``[B, K, ...]``.
 
-        With one network a class, each class has its own choice.
+        With one network for each class, a restart is selected for each class.
         """
         overall = self.loss.mean(dim=1, keepdim=True).expand_as(self.loss)
         best = (self.loss if isinstance(self.tries[0], ClassNetworks) else overall).argmin(dim=0)
@@ -166,4 +168,4 @@ class LabelVectorNetworks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` to logits ``[B, K]``."""
-        return self.chosen(self.similarities(x)) / self.temperature
+        return self.select_best(self.similarities(x)) / self.temperature

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from sslbench.models._checks import check_at_least, check_images
+from sslbench.models.classifier import Classifier
 from sslbench.models.noise import GaussianNoise
 
 
-@final
-class NoisyMLP(nn.Module):
+def NoisyMLP(
+    in_channels: int,
+    image_size: tuple[int, int],
+    num_classes: int,
+    hidden: Sequence[int] = (1000, 500, 250, 250, 250),
+    input_noise: float = 0.3,
+    noise: float = 0.5,
+) -> Classifier:
     """Dense layers with weight normalisation, ReLU and Gaussian noise on every layer's input.
 
     The default is the network of Salimans et al. 2016 (arXiv:1606.03498, section 5.1, and its code). It
@@ -23,50 +29,23 @@ class NoisyMLP(nn.Module):
     hidden layer, which the code adds after it has matched them.
 
     Args:
-        in_channels: image channels.
-        image_size: height and width in pixels.
-        num_classes: size of the label set.
         hidden: width of each hidden layer, one at least.
         input_noise: standard deviation of the noise on the images, in their units.
         noise: standard deviation of the noise on each hidden layer.
-
-    Raises:
-        ValueError: a hyperparameter is out of its range.
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        image_size: tuple[int, int],
-        num_classes: int,
-        hidden: Sequence[int] = (1000, 500, 250, 250, 250),
-        input_noise: float = 0.3,
-        noise: float = 0.5,
-    ) -> None:
-        super().__init__()
-        check_images(in_channels, image_size, num_classes)
-        check_at_least("number of hidden layers", len(hidden), 1)
-        if input_noise < 0:
-            raise ValueError(f"input_noise is {input_noise}: set it to 0 or more")
-        layers: list[nn.Module] = [nn.Flatten()]
-        size = in_channels * image_size[0] * image_size[1]
-        for i, width in enumerate(hidden):
-            check_at_least(f"hidden[{i}]", width, 1)
-            layers += [
-                GaussianNoise(noise if i else input_noise),
-                weight_norm(nn.Linear(size, width)),
-                nn.ReLU(inplace=True),
-            ]
-            size = width
-        self.body = nn.Sequential(*layers, GaussianNoise(noise))
-        self.classifier = weight_norm(nn.Linear(size, num_classes))
-
-    def features(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to the last hidden layer, with its noise, ``[B, D]``."""
-        features: Tensor = self.body(x)
-        return features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to logits ``[B, K]``."""
-        logits: Tensor = self.classifier(self.features(x))
-        return logits
+    check_images(in_channels, image_size, num_classes)
+    check_at_least("number of hidden layers", len(hidden), 1)
+    if input_noise < 0:
+        raise ValueError(f"input_noise is {input_noise}: set it to 0 or more")
+    layers: list[nn.Module] = [nn.Flatten()]
+    size = in_channels * image_size[0] * image_size[1]
+    for i, width in enumerate(hidden):
+        check_at_least(f"hidden[{i}]", width, 1)
+        layers += [
+            GaussianNoise(noise if i else input_noise),
+            weight_norm(nn.Linear(size, width)),
+            nn.ReLU(inplace=True),
+        ]
+        size = width
+    body = nn.Sequential(*layers, GaussianNoise(noise))
+    return Classifier(body, weight_norm(nn.Linear(size, num_classes)))

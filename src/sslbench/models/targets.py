@@ -1,4 +1,4 @@
-"""Labels that a method gives to training images, kept where a checkpoint finds them."""
+"""Pseudo-labels of training images, in buffers, so that a checkpoint holds them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 
 @final
-class AssignedTargets(nn.Module):
-    """A target distribution for each image of the training set.
+class PseudoLabels(nn.Module):
+    """A target distribution for each image of the training set that has a pseudo-label.
 
     Args:
         num_train: images of the training set.
@@ -18,25 +18,25 @@ class AssignedTargets(nn.Module):
     """
 
     probabilities: Tensor
-    given: Tensor
+    has_pseudo_label: Tensor
 
     def __init__(self, num_train: int, num_classes: int) -> None:
         super().__init__()
         self.register_buffer("probabilities", torch.zeros(num_train, num_classes))
-        self.register_buffer("given", torch.zeros(num_train, dtype=torch.bool))
+        self.register_buffer("has_pseudo_label", torch.zeros(num_train, dtype=torch.bool))
 
     def assign(self, index: Tensor, probabilities: Tensor) -> None:
-        """Replace all targets by `probabilities` ``[n, K]`` for the images at `index` ``[n]``."""
+        """Forget all pseudo-labels; those at `index` ``[n]`` become `probabilities` ``[n, K]``."""
         self.probabilities.zero_()
-        self.given.zero_()
+        self.has_pseudo_label.zero_()
         self.probabilities[index] = probabilities.to(self.probabilities.dtype)
-        self.given[index] = True
+        self.has_pseudo_label[index] = True
 
     def accuracy(self, classes: Tensor) -> float:
-        """Share of the assigned targets whose most probable class is the true one, of `classes` ``[N]``."""
+        """Share of the pseudo-labels whose most probable class is the true one, in `classes` ``[N]``."""
         right = self.probabilities.argmax(dim=1) == classes
-        return float(right[self.given].double().mean())
+        return float(right[self.has_pseudo_label].double().mean())
 
     def forward(self, index: Tensor) -> Tensor:
-        """The targets of the images at `index` ``[B]``: ``[B, K]``."""
+        """The targets of the images at `index` ``[B]``: ``[B, K]``; zeros where there is no pseudo-label."""
         return self.probabilities[index]

@@ -7,12 +7,20 @@ from typing import final
 from torch import Tensor, nn
 
 from sslbench.models._checks import check_at_least, check_images
+from sslbench.models.classifier import Classifier, GlobalAveragePooling
 
 _SLOPE = 0.1
 
 
-@final
-class WideResNet(nn.Module):
+def WideResNet(
+    in_channels: int,
+    image_size: tuple[int, int],
+    num_classes: int,
+    depth: int = 28,
+    width: int = 2,
+    bn_momentum: float = 0.01,
+    bn_eps: float = 1e-3,
+) -> Classifier:
     """WRN-depth-width, in the variant of the realistic-evaluation benchmark.
 
     Zagoruyko & Komodakis 2016 (arXiv:1605.07146) as changed by Oliver et al. 2018 (arXiv:1804.09170): leaky
@@ -27,75 +35,48 @@ class WideResNet(nn.Module):
     37 % of their initial values after 1,000 steps.
 
     Args:
-        in_channels: image channels.
-        image_size: height and width in pixels; the network fits any.
-        num_classes: size of the label set.
         depth: number of convolutions on the longest path, 6n + 4 for n units in each of the three groups.
         width: the groups have 16, 32 and 64 times this many channels.
         bn_momentum: share of the running statistics that each batch replaces (torch's convention: 1 - decay).
         bn_eps: added to the variance.
-
-    Raises:
-        ValueError: a hyperparameter is out of its range.
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        image_size: tuple[int, int],
-        num_classes: int,
-        depth: int = 28,
-        width: int = 2,
-        bn_momentum: float = 0.01,
-        bn_eps: float = 1e-3,
-    ) -> None:
-        super().__init__()
-        check_images(in_channels, image_size, num_classes)
-        check_at_least("width", width, 1)
-        if depth < 10 or depth % 6 != 4:
-            raise ValueError(f"depth is {depth}: it must be 6n + 4, such as 10, 16, 22 or 28")
-        if not 0 < bn_momentum <= 1:
-            raise ValueError(f"bn_momentum is {bn_momentum}: set it above 0 and at most 1")
-        if bn_eps <= 0:
-            raise ValueError(f"bn_eps is {bn_eps}: set it above 0, such as 0.001")
-        units: list[nn.Module] = []
-        channels = 16
-        for group, group_channels in enumerate((16 * width, 32 * width, 64 * width)):
-            for position in range((depth - 4) // 6):
-                units.append(
-                    _Unit(
-                        channels,
-                        group_channels,
-                        stride=2 if group > 0 and position == 0 else 1,
-                        activate_shortcut=group == 0 and position == 0,
-                        bn_momentum=bn_momentum,
-                        bn_eps=bn_eps,
-                    )
+    check_images(in_channels, image_size, num_classes)
+    check_at_least("width", width, 1)
+    if depth < 10 or depth % 6 != 4:
+        raise ValueError(f"depth is {depth}: it must be 6n + 4, such as 10, 16, 22 or 28")
+    if not 0 < bn_momentum <= 1:
+        raise ValueError(f"bn_momentum is {bn_momentum}: set it above 0 and at most 1")
+    if bn_eps <= 0:
+        raise ValueError(f"bn_eps is {bn_eps}: set it above 0, such as 0.001")
+    units: list[nn.Module] = []
+    channels = 16
+    for group, group_channels in enumerate((16 * width, 32 * width, 64 * width)):
+        for position in range((depth - 4) // 6):
+            units.append(
+                _Unit(
+                    channels,
+                    group_channels,
+                    stride=2 if group > 0 and position == 0 else 1,
+                    activate_shortcut=group == 0 and position == 0,
+                    bn_momentum=bn_momentum,
+                    bn_eps=bn_eps,
                 )
-                channels = group_channels
-        self.body = nn.Sequential(
-            nn.Conv2d(in_channels, 16, 3, padding=1, bias=False),
-            *units,
-            nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum),
-            nn.LeakyReLU(_SLOPE, inplace=True),
-        )
-        self.classifier = nn.Linear(channels, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.xavier_normal_(self.classifier.weight)
-        nn.init.zeros_(self.classifier.bias)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to pooled features ``[B, 64 * width]``."""
-        # Not AdaptiveAvgPool2d: its backward pass is not deterministic on CUDA.
-        features: Tensor = self.body(x).mean((2, 3))
-        return features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to logits ``[B, K]``."""
-        logits: Tensor = self.classifier(self.features(x))
-        return logits
+            )
+            channels = group_channels
+    body = nn.Sequential(
+        nn.Conv2d(in_channels, 16, 3, padding=1, bias=False),
+        *units,
+        nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum),
+        nn.LeakyReLU(_SLOPE, inplace=True),
+        GlobalAveragePooling(),
+    )
+    classifier = nn.Linear(channels, num_classes)
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.xavier_normal_(classifier.weight)
+    nn.init.zeros_(classifier.bias)
+    return Classifier(body, classifier)
 
 
 @final
