@@ -125,12 +125,3 @@ def test_entropy_term_sends_its_own_gradient() -> None:
     first = next(model.parameters())
     (gradient,) = torch.autograd.grad(output.loss - output.terms["supervised"], first)
     assert gradient.abs().max() > 0
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("eps", 0.0), ("xi", -1.0), ("weight", -1.0), ("entropy_weight", -0.1), ("ramp_up", -1.0)],
-)
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=key):
-        vat(**{key: value})

@@ -42,8 +42,8 @@ class IndexStream:
         passes = [torch.randperm(len(self._pool), generator=self.generator) for _ in range(self._passes)]
         block = self._pool[torch.cat(passes)]
         if self._device.type == "cuda":
-            return block.pin_memory().to(self._device, non_blocking=True)  # or the GPU's queue would drain
-        return block
+            block = block.pin_memory()  # or the GPU's queue would drain
+        return block.to(self._device, non_blocking=True)
 
     def next(self) -> Tensor:
         """The next positions, int64 ``[batch_size]``, on the training device."""
