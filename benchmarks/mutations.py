@@ -1,15 +1,15 @@
 """How much the tests notice: small random changes of the source, each tried against the tests of its folder.
 
-cosmic-ray makes the changes: operators, comparisons, numbers, flags, loops that are left out. Nothing else of it is used,
-so that a sample with a fixed seed can be drawn, and only the matching tests are run. It is not among the project's
-dependencies:
+cosmic-ray makes the changes: operators, comparisons, numbers, flags, loops that are left out. By itself it
+tries all of them with all tests; here a sample with a fixed seed is drawn, and only the matching tests are
+run. It is not among the project's dependencies:
 
     pip install cosmic-ray
     python benchmarks/mutations.py algorithms losses --sample 100
 
-A change is noticed when a test fails, or when the tests take far longer than without it. Those that were not noticed
-are printed as diffs: many change nothing that counts (the text of a message, a bound that is never reached), and the
-score is to be read with that in mind. The tests run on copies of the tracked files; the checkout is not touched.
+A change is noticed when a test fails, or when the tests take far longer than without it. Those that were
+not noticed are printed as diffs: many change nothing that counts (the text of a message, a bound that is
+never reached). The tests run on copies of the checkout, which is not touched.
 """
 
 from __future__ import annotations

@@ -333,9 +333,10 @@ def stop_and_look(
         if step == stop:
             stop_run()
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Fanout, "advance", advance)
-        run(settings)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings)
     folder = settings.directory()
     assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
     assert not (folder / "result.json").exists()

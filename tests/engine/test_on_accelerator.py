@@ -1,4 +1,4 @@
-"""Every algorithm on a stand-in accelerator: nothing on two devices, no step that waits, and what a CPU gives."""
+"""Every algorithm on a stand-in accelerator: one device, no step that waits, the results of the CPU."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_views_are_cut_on_the_device(images: list[str], settings_of: MakeSetting
 def test_a_run_ends_as_on_the_cpu(
     name: str, settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through stages, evaluations and pictures; the one on the device is stopped and goes on from its checkpoint."""
+    """Through stages, evaluations and pictures; on the device, it is stopped on the way and started again."""
     words = [f"algorithm={name}", "model.dropout=0.1", "checkpoint_every=3", *OVERRIDES.get(name, [])]
     expected = run(settings_of(*words, f"run_dir={tmp_path / 'cpu'}"))
     monkeypatch.setattr("sslbench.run.train.pick_device", lambda _: DEVICE)
@@ -105,9 +105,10 @@ def test_a_run_ends_as_on_the_cpu(
         if step == 5:
             signal.raise_signal(signal.SIGTERM)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(JsonlTracker, "advance", stop)
-        run(settings)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings)
     result = run(settings)
 
     apart = ("train_seconds", "steps_per_second", "run_id", "overrides")

@@ -25,15 +25,16 @@ def _cut(text: str, place: int, odd: str = "", rest: bool = True) -> str:
 # The folders have values of their own: nothing may be written outside the test's folder.
 _PLACES = ("output_root", "run_dir", "hydra.sweep.dir", "hydra.run.dir")
 _KEYS = """
-seed split_seed num_labels num_valid steps eval_every log_every batch device batch.labelled batch.unlabelled
-precision threads labelled_in_unlabelled jobs_per_gpu algorithm.eps algorithm.distance algorithm.distance.weight
-algorithm model dataset model.hidden model.dropout model.width optimizer.lr schedule schedule.every
-dataset.typical dataset.typical.num_labels dataset.images dataset.images.crop loss.typical dataset.facts logger
-logger.tags logger.project logger.entity logger.mode retry_failed fail_fast hydra.job.name hydra.verbose
-hydra.mode hydra.sweeper.params hydra.sweeper.max_batch_size hydra.job.chdir hydra.output_subdir hydra stepss
-a.b.c algorithm.epss defaults settings _self_ choices overrides data_root model._target_ model._partial_
-model._args_ schedule._target_ dataset.path batch.labelled.deeper steps.x hydra.job_logging hydra.searchpath
-hydra.job.env_set.X hydra.callbacks hydra.sweep.subdir
+" seed split_seed num_labels num_valid steps eval_every log_every batch device batch.labelled
+batch.unlabelled precision threads labelled_in_unlabelled jobs_per_gpu algorithm.eps algorithm.distance
+algorithm.distance.weight algorithm model dataset model.hidden model.dropout model.width optimizer.lr
+schedule schedule.every dataset.typical dataset.typical.num_labels dataset.images dataset.images.crop
+loss.typical dataset.facts logger logger.tags logger.project logger.entity logger.mode retry_failed
+fail_fast hydra.job.name hydra.verbose hydra.mode hydra.sweeper.params hydra.sweeper.max_batch_size
+hydra.job.chdir hydra.output_subdir hydra stepss a.b.c algorithm.epss defaults settings _self_ choices
+overrides data_root model._target_ model._partial_ model._args_ schedule._target_ dataset.path
+batch.labelled.deeper steps.x hydra.job_logging hydra.searchpath hydra.job.env_set.X hydra.callbacks
+hydra.sweep.subdir
 """
 # No launcher that starts processes: what stands in for training is in this one.
 _GROUPS = {

@@ -1,19 +1,20 @@
 """A stand-in for an accelerator: it computes on the CPU, and keeps the rules of a device of its own.
 
-It shows what would go wrong on a GPU where there is none. As on CUDA, an operation on tensors of host and device
-is refused. While `watching`, everything is counted that would make the host wait for the device, or that copies
-between the two, each by the line of the package that it comes from:
+It shows what would go wrong on a GPU where there is none. As on CUDA, an operation on tensors of host and
+device is refused. While `watching`, each operation is counted that would make the host wait for the device,
+or that copies between the two, by the line of the package that it comes from:
 
     with watching() as seen:
         step()
     assert not seen
 
-It cannot show what only CUDA does: the branches on ``device.type == "cuda"``, streams, graphs, the order of sums.
-It has no generators of its own: give it those of the CPU. A run on it equals a run on the CPU bit for bit.
+It cannot show what only CUDA does: the branches on ``device.type == "cuda"``, streams, graphs, the order of
+sums. It has no generators of its own: give it those of the CPU. A run on it then equals one on the CPU bit
+for bit.
 
-The import registers the device as PyTorch's "PrivateUse1" backend. That can be done once a process, and has to be
-done before the first backward pass, when autograd starts its threads. Import this module at the top of a test
-module: pytest collects all of them before it runs a test.
+The import registers the device as PyTorch's "PrivateUse1" backend. That can be done once a process, and
+must be done before the first backward pass, when autograd starts its threads. Import this module at the top
+of a test module: pytest collects all of them before it runs a test.
 """
 
 from __future__ import annotations
@@ -39,18 +40,8 @@ _PACKAGE = f"{Path(sslbench.__file__).parent}/"
 #: Operations whose result, or its size, the host reads from the device.
 _WAITS = frozenset(
     [
-        "_local_scalar_dense",
-        "is_nonzero",
-        "nonzero",
-        "masked_select",
-        "equal",
-        "allclose",
-        "_unique2",
-        "unique_dim",
-        "unique_consecutive",
-        "bincount",
-        "repeat_interleave",
-        "_linalg_check_errors",
+        *("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "allclose", "bincount"),
+        *("_unique2", "unique_dim", "unique_consecutive", "repeat_interleave", "_linalg_check_errors"),
     ]
 )
 _COPIES = frozenset(("copy_", "_to_copy"))
@@ -191,7 +182,15 @@ def _register() -> torch.library.Library:
             return StandIn(operation(*args, **kwargs | {"device": CPU}))
 
         library.impl(factory, make, "PrivateUse1")
+    library.impl("_copy_from", _copy_from, "PrivateUse1")
     return library
+
+
+def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
+    """Where PyTorch copies out of sight of `StandIn`: in ``torch.tensor(..., device=...)``."""
+    _judge("copy_", (target, source), {})
+    _content(target).copy_(_content(source))
+    return target
 
 
 _library = _register()  # the operations are known as long as it lives

@@ -1,4 +1,4 @@
-"""What an offline W&B run has written, read by W&B's own reader, and a client that knows nothing of its user."""
+"""What an offline W&B run has written, read by W&B's own reader, and a client without a login."""
 
 from __future__ import annotations
 
