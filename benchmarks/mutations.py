@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from cosmic_ray.ast import ast_nodes, get_ast_from_source
+from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
@@ -74,14 +74,14 @@ def behaviour(source: str) -> str:
 
 def sample(folders: list[str], count: int, seed: int) -> list[Mutation]:
     """Up to `count` mutations of different places, each place as likely as any other."""
+    operators = {name: get_operator(name) for name in sorted(operator_names())}
+    operators = {name: operator() for name, operator in operators.items() if not operator.arguments()}
     places: dict[tuple[Path, tuple[int, int]], list[tuple[str, int]]] = {}
     for folder in folders:
         for path in sorted((ROOT / PACKAGE / folder).rglob("*.py")):
-            nodes = list(ast_nodes(get_ast_from_source(path.read_text())))
-            for name in sorted(operator_names()):
-                positions = [
-                    place[0] for node in nodes for place in get_operator(name)().mutation_positions(node)
-                ]
+            nodes = list(ast_nodes(get_ast(path.read_text())))
+            for name, operator in operators.items():
+                positions = [place[0] for node in nodes for place in operator.mutation_positions(node)]
                 for occurrence, start in enumerate(positions):
                     places.setdefault((path.relative_to(ROOT), start), []).append((name, occurrence))
     draw = random.Random(seed)
@@ -91,7 +91,7 @@ def sample(folders: list[str], count: int, seed: int) -> list[Mutation]:
             break
         name, occurrence = draw.choice(places[path, start])
         source = (ROOT / path).read_text()
-        mutated = mutate_code(source, get_operator(name)(), occurrence)
+        mutated = mutate_code(source, operators[name], occurrence)
         if mutated is not None and behaviour(mutated) != behaviour(source):
             found.append(Mutation(path, mutated))
     return found

@@ -22,13 +22,12 @@ def log_out(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     wandb.teardown()  # the client keeps the settings that it saw first
 
 
-def _inspect(folder: Path, *options: str) -> list[Any]:
+def _inspect(folder: Path, *options: str) -> str:
     """What ``wandb leet inspect`` prints, without the second that the import of its command takes."""
     [log] = folder.glob("*.wandb")
     command = [get_core_path(), "leet", "inspect", "--no-observability", *options, "--json"]
     command += ["--run-file", str(log), str(folder.parent)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [json.loads(line) for line in printed.splitlines()]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def offline_folder(run_dir: Path) -> Path:
@@ -39,8 +38,7 @@ def offline_folder(run_dir: Path) -> Path:
 
 def summary_of(run_dir: Path) -> dict[str, Any]:
     """The state, the configuration and the last numbers of the run in `run_dir`."""
-    seen: dict[str, Any]
-    [seen] = _inspect(offline_folder(run_dir), "--summary")
+    seen: dict[str, Any] = json.loads(_inspect(offline_folder(run_dir), "--summary"))
     return seen
 
 
@@ -51,7 +49,8 @@ def records_of(run_dir: Path, kind: str) -> list[dict[str, Any]]:
 
 def records_in(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Likewise, of one of several offline folders."""
-    return [record[kind] for record in _inspect(folder) if record["type"] == kind]
+    records = map(json.loads, _inspect(folder).splitlines())
+    return [record[kind] for record in records if record["type"] == kind]
 
 
 def points_of(run_dir: Path) -> list[dict[str, Any]]:
