@@ -24,7 +24,7 @@ run: $(READY)
 	$(BIN)/sslbench-report outputs/first_look --html outputs/first_look/report.html
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # What a run must survive, thoroughly; the table of what was tried goes into docs/reliability.md.
 faults: $(READY)

@@ -82,7 +82,7 @@ def test_any_list_of_overrides(
     times = composed = 0
 
     @settings(
-        max_examples=320 if thorough else 40,
+        max_examples=320 if thorough else 25,
         derandomize=not thorough,
         deadline=None,
         database=None,
