@@ -26,7 +26,7 @@ from sslbench.engine.state import TrainingState
 from sslbench.engine.step import Stepper, one_by_one
 from sslbench.run.train import run
 from sslbench.seeding import stream
-from sslbench.tracking.jsonl import JsonlTracker
+from sslbench.tracking import Fanout
 
 MakeSettings = Callable[..., Settings]
 
@@ -101,12 +101,12 @@ def test_a_run_ends_as_on_the_cpu(
     monkeypatch.setattr("sslbench.run.train.pick_device", lambda _: DEVICE)
     settings = settings_of(*words, f"run_dir={tmp_path / 'device'}")
 
-    def stop(self: JsonlTracker, step: int) -> None:
+    def stop(self: Fanout, step: int) -> None:
         if step == 5:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JsonlTracker, "advance", stop)
+        patch.setattr(Fanout, "advance", stop)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
     result = run(settings)
@@ -133,7 +133,7 @@ def contents(folder: Path) -> dict[str, Any]:
 def test_an_evaluation_waits_once_at_its_end(settings_of: MakeSettings) -> None:
     state, parts = state_of(settings_of("algorithm=supervised"), DEVICE)
     with watching() as seen:
-        evaluate(state.models[state.plan.predictors[0]], parts.test, batch_size=50)
+        evaluate(state.models["student"], parts.test, batch_size=50)
     assert all(" copies to the host at engine/evaluation.py" in event for event in seen)
     assert seen.total() == 2, "the logits and the targets"
 
