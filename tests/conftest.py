@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import open_dict
+from omegaconf import DictConfig, open_dict
 
 from helpers import fault_table
 from sslbench.cli import main as cli
@@ -74,6 +76,18 @@ def _process_as_it_was() -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
+@cache
+def _composed(folder: str, typed: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration and its choices. Many tests ask for the same one, and Hydra takes 0.1 s for each."""
+    register()
+    with initialize_config_dir(folder, version_base="1.3"):
+        composed = compose("config", overrides=list(typed), return_hydra_config=True)
+    choices = dict(composed.hydra.runtime.choices)
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed, choices
+
+
 @pytest.fixture
 def settings_of(tmp_path: Path) -> Callable[..., Settings]:
     """Composes the shipped configuration: a tiny network, few steps, no W&B, output under `tmp_path`.
@@ -94,13 +108,14 @@ def settings_of(tmp_path: Path) -> Callable[..., Settings]:
             "device=cpu",
             f"output_root={tmp_path / 'outputs'}",
         ]
-        register()
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            typed = [*tiny, *overrides] if small else list(overrides)
-            composed = compose("config", overrides=typed, return_hydra_config=True)
-        choices = composed.hydra.runtime.choices
-        with open_dict(composed):
-            del composed["hydra"]
+        typed = [*tiny, *overrides] if small else list(overrides)
+        # The folders of a test are its own: they are put in afterwards.
+        folders = [word for word in typed if word.startswith(("output_root=/", "run_dir=/"))]
+        composed, choices = _composed(str(conf_dir()), tuple(word for word in typed if word not in folders))
+        composed = copy.deepcopy(composed)
+        for word in folders:
+            key, _, place = word.partition("=")
+            composed[key] = place
         return from_config(composed, choices, list(overrides))
 
     return compose_settings

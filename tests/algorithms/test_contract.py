@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -18,7 +20,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.shipped import ALGORITHMS, OVERRIDES
 from sslbench.algorithms.protocol import AnyAlgorithm, Diagnosed, SampleImages, stages_of
@@ -30,6 +31,7 @@ from sslbench.data.batches import BatchSource
 from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
+from sslbench.errors import UserError
 from sslbench.run.setup import build_models, prepare_data
 from sslbench.run.train import run
 from sslbench.rundir.checkpoint import load_checkpoint
@@ -41,19 +43,16 @@ LR = 0.1
 MakeSettings = Callable[..., Settings]
 
 
-def count_stages() -> dict[str, int]:
-    """The stages of each algorithm, as it is shipped."""
+def shipped_nodes() -> dict[str, Any]:
+    """The configuration of each algorithm, as it is shipped."""
     register()
-    counts = {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for algorithm in ALGORITHMS:
-            composed = compose("config", overrides=[f"algorithm={algorithm}"])
-            node: Any = OmegaConf.to_container(composed.algorithm, resolve=True)
-            counts[algorithm] = len(stages_of(build(node, "algorithm")))
-    return counts
+        composed = {name: compose("config", overrides=[f"algorithm={name}"]) for name in ALGORITHMS}
+    return {name: OmegaConf.to_container(every.algorithm, resolve=True) for name, every in composed.items()}
 
 
-STAGES = count_stages()
+NODES = shipped_nodes()
+STAGES = {name: [stage.name for stage in stages_of(build(node, "algorithm"))] for name, node in NODES.items()}
 each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 each_stage = pytest.mark.parametrize(
     ("name", "stage"),
@@ -198,28 +197,6 @@ def test_batch_norm_sees_labelled_and_clean_unlabelled_passes_only(settings: Set
         assert any(matches), name
 
 
-class NoReadBack(TorchDispatchMode):
-    """Fails on operations that make the host wait for the device."""
-
-    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket._qualified_op_name.removeprefix("aten::")
-        assert name not in self.WAITS, f"{name} waits for the device"
-        if name.startswith("index"):
-            masks = [arg for group in args if isinstance(group, list) for arg in group if arg is not None]
-            assert all(mask.dtype != torch.bool for mask in masks), "a boolean mask waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
-@each_stage
-def test_a_step_never_waits_for_the_device(settings: Settings, stage: int) -> None:
-    midway = Midway(settings, stage)
-    midway.train()  # the optimizers' first step makes their state
-    with NoReadBack():
-        midway.train(midway.batches.next())
-
-
 @each_stage
 def test_bfloat16_passes_keep_their_gradients(settings: Settings, stage: int) -> None:
     midway = Midway(settings, stage)
@@ -268,19 +245,54 @@ def test_looking_at_a_method_changes_nothing(settings: Settings, stage: int) -> 
     assert all(model.training for model in midway.models.values())
 
 
-@each_algorithm
-def test_every_distance_composes(name: str, settings_of: MakeSettings) -> None:
-    for loss in ("mse", "l1", "kl", "js", "ce"):
-        midway = Midway(settings_of(f"algorithm={name}", f"loss={loss}", *OVERRIDES.get(name, [])))
-        assert all(loss.isfinite() for loss in midway.step().losses.values())
+#: Of each argument, the nearest values that are allowed and that are not.
+BOUNDS: dict[str, tuple[list[float], list[float]]] = {
+    "alpha": ([0.01], [0.0]),
+    "codebook_seed": ([0, 2**32 - 1], [-1, 2**32]),
+    "ema": ([0.0, 0.999], [-0.1, 1.0]),
+    "eps": ([0.01], [0.0]),
+    "max_cosine": ([0.01, 1.0], [0.0, 1.1]),
+    "min_similarity": ([-1.0, 1.0], [-1.1, 1.1]),
+    "rounds": ([1, 25], [0, 26]),
+    "temperature": ([0.01], [0.0]),
+    "threshold": ([0.0, 1.0], [-0.1, 1.1]),
+    "xi": ([1e-6], [0.0]),
+}
+#: Of other arguments, by their type: most weights may be zero, and most counts not.
+USUAL_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "int": ([1], [0]),
+    "float": ([0.0], [-0.1]),
+    "str": ([], ["no such"]),
+}
 
 
-def ask_at(stop: int) -> None:
-    """A request to end, during the step `stop`: the run ends after it, with a checkpoint."""
+def arguments() -> list[Any]:
+    """Each argument of each algorithm that is a number or a name, with its bounds."""
+    found = []
+    for name, node in NODES.items():
+        for key, parameter in inspect.signature(resolve_name(node["_target_"])).parameters.items():
+            if usual := USUAL_BOUNDS.get(parameter.annotation.removesuffix(" | None")):
+                found.append(pytest.param(name, key, *BOUNDS.get(key, usual), id=f"{name}-{key}"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "key", "allowed", "refused"), arguments())
+def test_values_out_of_range_are_refused_by_name(
+    name: str, key: str, allowed: list[Any], refused: list[Any]
+) -> None:
+    for value in allowed:
+        build(NODES[name], "algorithm", **{key: value})
+    for value in refused:
+        with pytest.raises(UserError, match=f"^algorithm: {key}={value}"):
+            build(NODES[name], "algorithm", **{key: value})
+
+
+def ask() -> None:
+    """A request to end, during a step: the run ends after it, with a checkpoint."""
     signal.raise_signal(signal.SIGTERM)
 
 
-def break_off(stop: int) -> None:
+def break_off() -> None:
     """As a kill does: all since the last checkpoint is lost."""
     raise KeyboardInterrupt
 
@@ -289,46 +301,59 @@ def break_off(stop: int) -> None:
     "every algorithm stopped in each of its steps, by SIGTERM or without warning, and started again",
     "equal bit for bit to a run that was not: weights, curves, result, pictures",
 )
-@pytest.mark.parametrize("stop_run", [ask_at, break_off])
 @each_algorithm
 def test_resumed_run_equals_an_uninterrupted_one(
     name: str,
-    stop_run: Callable[[int], None],
     settings_of: MakeSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tried: Callable[[int], None],
+    thorough: bool,
 ) -> None:
     chance = ("model.dropout=0.2", "schedule=exponential", "schedule.every=3", "deterministic=true")
     often = (*chance, "steps=9", "eval_every=4", "log_every=3", "checkpoint_every=2")
     words = (f"algorithm={name}", *often, *OVERRIDES.get(name, []))
-    whole, broken = (settings_of(*words, f"run_dir={tmp_path / folder}") for folder in ("whole", "broken"))
-    expected = run(whole)
-    lost = stop_run is break_off
-    for stop in range(2 if lost else 1, 10):
+    expected = run(settings_of(*words, f"run_dir={tmp_path / 'whole'}"))
+    plans = [[(3, ask), (7, break_off)]]  # where there are two stages, one stop in each
+    if thorough:
+        plans = [[(stop, ask) for stop in range(1, 10)], [(stop, break_off) for stop in range(2, 10)]]
+    for number, stops in enumerate(plans):
+        folder = tmp_path / f"broken_{number}"
+        broken = settings_of(*words, f"run_dir={folder}")
+        for stop, stop_run in stops:
+            stop_and_look(broken, stop, stop_run, monkeypatch)
+        assert_equal_runs(run(broken), expected, folder, tmp_path / "whole")
+    tried(sum(map(len, plans)))
 
-        def advance(self: Fanout, step: int, stop: int = stop) -> None:
-            if step == stop:
-                stop_run(stop)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(Fanout, "advance", advance)
-            with pytest.raises(KeyboardInterrupt):
-                run(broken)
-        status = json.loads((tmp_path / "broken" / "status.json").read_text())
-        assert status["status"] == "interrupted"
-        assert not (tmp_path / "broken" / "result.json").exists()
-        left = tmp_path / "broken" / "checkpoint" / "last.pt"
-        reached = load_checkpoint(left)["step"] if left.exists() else 0
-        assert reached == ((stop - 1) // 2 * 2 if lost else stop)
-    resumed = run(broken)
-    tried(stop)
+def stop_and_look(
+    settings: Settings, stop: int, stop_run: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Go on with the run, which is stopped in its step `stop`, and look at what it leaves."""
 
-    timing = ("train_seconds", "steps_per_second", "run_id", "overrides", "git_commit")
-    assert {k: v for k, v in resumed.items() if k not in timing} == {
-        k: v for k, v in expected.items() if k not in timing
+    def advance(self: Fanout, step: int) -> None:
+        if step == stop:
+            stop_run()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fanout, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings)
+    folder = settings.directory()
+    assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
+    assert not (folder / "result.json").exists()
+    left = folder / "checkpoint" / "last.pt"
+    reached = load_checkpoint(left)["step"] if left.exists() else 0
+    assert reached == (stop if stop_run is ask else (stop - 1) // 2 * 2)
+
+
+def assert_equal_runs(resumed: dict[str, Any], expected: dict[str, Any], broken: Path, whole: Path) -> None:
+    """All that two runs gave back and left in their folders is the same but for times."""
+    apart = ("train_seconds", "steps_per_second", "run_id", "overrides", "git_commit")
+    assert {k: v for k, v in resumed.items() if k not in apart} == {
+        k: v for k, v in expected.items() if k not in apart
     }
-    folders = [tmp_path / "whole", tmp_path / "broken"]
+    folders = [whole, broken]
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert weights[0] == weights[1]
     last = [load_checkpoint(folder / "checkpoint" / "last.pt") for folder in folders]

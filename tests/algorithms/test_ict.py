@@ -155,12 +155,3 @@ def test_teacher_follows_the_student() -> None:
         expected = decay * expected + (1 - decay) * student.detach()
     torch.testing.assert_close(teacher, expected, rtol=1e-6, atol=1e-6)
     assert method.predictors[0] == "teacher"
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("alpha", 0.0), ("alpha", -1.0), ("ema", 1.0), ("weight", -1.0), ("ramp_up", -1.0)],
-)
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{key}={value}"):
-        algorithm(**{key: value})

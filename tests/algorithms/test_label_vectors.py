@@ -355,23 +355,3 @@ def test_class_networks_have_a_length_of_their_own() -> None:
     assert factory.made == 0, "the group model has no part in it"
     with pytest.raises(ValueError, match="28x28 pixels: set code_length=25"):
         method(networks="per_class").build(factory)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("networks", "none"),
-        ("max_cosine", 0.0),
-        ("max_cosine", 1.1),
-        ("codebook_seed", -1),
-        ("temperature", 0.0),
-        ("code_length", 0),
-        ("restarts", 0),
-        ("num_per_class", 0),
-        ("min_similarity", 1.1),
-        ("min_similarity", -1.1),
-    ],
-)
-def test_values_out_of_range_are_refused_by_name(key: str, value: float | str) -> None:
-    with pytest.raises(ValueError, match=f"^{key}={value}"):
-        method(**{key: value})

@@ -146,9 +146,3 @@ def test_teacher_predicts_with_the_batchs_statistics_and_gets_no_gradient() -> N
 def test_the_teacher_picks_the_checkpoint() -> None:
     assert algorithm().predictors == ("teacher", "student")
     assert algorithm().trained == ("student",)
-
-
-@pytest.mark.parametrize(("key", "value"), [("ema", 1.0), ("ema", -0.1), ("weight", -1.0), ("ramp_up", -1.0)])
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{key}={value}"):
-        algorithm(**{key: value})

@@ -214,19 +214,3 @@ def test_evaluated_average_follows_the_student() -> None:
 
 def test_a_view_for_each_augmentation() -> None:
     assert algorithm(num_augmentations=3).views.unlabelled == ("weak",) * 3
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("temperature", 0.0),
-        ("num_augmentations", 0),
-        ("alpha", 0.0),
-        ("ema", 1.0),
-        ("weight", -1.0),
-        ("ramp_up", -1.0),
-    ],
-)
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{key}={value}"):
-        algorithm(**{key: value})

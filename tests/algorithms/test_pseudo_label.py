@@ -112,12 +112,3 @@ def test_soft_targets_have_a_gradient_that_goes_to_the_first_view_only() -> None
 def test_views_follow_soft_below() -> None:
     for soft_below, views in ((False, ("weak",)), (True, ("weak", "weak"))):
         assert PseudoLabel(0.95, soft_below, 1.0, 0.4).views.unlabelled == views
-
-
-@pytest.mark.parametrize(
-    ("key", "value"), [("threshold", -0.1), ("threshold", 1.1), ("weight", -1.0), ("ramp_up", -1.0)]
-)
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
-    arguments = {"threshold": 0.95, "weight": 1.0, "ramp_up": 0.4, key: value}
-    with pytest.raises(ValueError, match=f"{key}={value}"):
-        PseudoLabel(soft_below=False, **arguments)

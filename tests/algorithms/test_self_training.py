@@ -214,13 +214,5 @@ def test_examination_tells_every_models_accuracy() -> None:
         assert found == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("rounds", 0), ("rounds", 26), ("threshold", -0.1), ("threshold", 1.1)]
-)
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{key}={value}"):
-        method(**{key: value})
-
-
 def test_25_rounds_have_names() -> None:
     assert method(rounds=25).stages[-1].predictors[0] == "model_z"

@@ -303,18 +303,3 @@ def test_a_model_without_features_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match=message) as error, blaming("algorithm"):
         method().build(Factory(plain))
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("ema", 1.0),
-        ("weight", -1.0),
-        ("consistency_weight", -1.0),
-        ("ramp_up", -1.0),
-        ("generator_loss", "hinge"),
-    ],
-)
-def test_values_out_of_range_are_refused_by_name(key: str, value: float | str) -> None:
-    with pytest.raises(ValueError, match=f"^{key}={value}"):
-        method(**{key: value})

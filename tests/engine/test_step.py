@@ -36,7 +36,7 @@ def captured(tape: Tape, state: TrainingState, progress: Progress) -> NextStep:
     return CapturedSteps(state, progress, None, tape)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("sgd", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_captured_steps_have_the_losses_of_eager_ones(
     name: str, optimizer: str, settings_of: MakeSettings
@@ -54,13 +54,15 @@ def test_captured_steps_have_the_losses_of_eager_ones(
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it by a filter of its own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_compiled_models_have_the_losses_of_plain_ones(
-    name: str, settings_of: MakeSettings, thorough: bool
-) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "supervised" else pytest.mark.thorough)  # 15 s each
+        for name in ALGORITHMS
+    ],
+)
+def test_compiled_models_have_the_losses_of_plain_ones(name: str, settings_of: MakeSettings) -> None:
     """Also of dropout, whose random numbers are torch's own."""
-    if not thorough and name != "mean_teacher":
-        pytest.skip("takes a quarter of a minute each: only with --thorough")
     # A small rate, as rounding that is another grows from step to step, fastest between the models of a GAN.
     words = [f"algorithm={name}", "model.dropout=0.1", "optimizer.lr=0.0002"]
     settings = settings_of(*words, *OVERRIDES.get(name, []))

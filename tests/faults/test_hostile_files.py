@@ -113,7 +113,7 @@ def test_data_set(
     images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
     np.savez(whole, x_train=images, y_train=labels, x_test=images, y_test=labels)
     parts = {f"{key}.npy": _member(whole, key) for key in ("y_train", "x_test", "y_test")}
-    hostile = dict(list(npz_files(sentinel, "x_train").items())[:: 1 if thorough else 3])
+    hostile = dict(list(npz_files(sentinel, "x_train").items())[:: 1 if thorough else 6])
     for name, content in hostile.items():
         path.write_bytes(content)
         if content[:2] == b"PK" and name != "outside":  # all else is as it should be
@@ -146,7 +146,9 @@ def _train(sslbench: Callable[..., int], path: Path) -> int:
 @pytest.mark.fault(
     "a hostile split.npz or metrics.jsonl in a run that is to go on", "never read, and replaced"
 )
-def test_resumed_folder(trained: Settings, folder: Path, sentinel: Sentinel, tried: Tried) -> None:
+def test_resumed_folder(
+    trained: Settings, folder: Path, sentinel: Sentinel, tried: Tried, thorough: bool
+) -> None:
     settings = Settings(**{**vars(trained), "run_dir": str(folder)})
     (folder / "result.json").unlink()
     bomb = b"\x93NUMPY\1\0" + (118).to_bytes(2, "little")
@@ -161,15 +163,17 @@ def test_resumed_folder(trained: Settings, folder: Path, sentinel: Sentinel, tri
         "split.npz": {**npz_files(sentinel, "hash"), "bomb": zipped({"hash.npy": bomb + b"\0" * 10**8})},
         "metrics.jsonl": points,
     }
+    times = 0
     for file, contents in hostile.items():
         whole = (folder / file).read_bytes()
-        for name, content in contents.items():
+        for name, content in list(contents.items())[:: 1 if thorough else 5]:
             (folder / file).write_bytes(content)
             run(settings)
             assert (folder / file).read_bytes() == whole, name
             (folder / "result.json").unlink()
             sentinel.check()
-    tried(sum(map(len, hostile.values())))
+            times += 1
+    tried(times)
 
 
 @pytest.mark.fault("a hostile result.json, evaluated", REFUSED)

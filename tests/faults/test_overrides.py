@@ -82,7 +82,7 @@ def test_any_list_of_overrides(
     times = composed = 0
 
     @settings(
-        max_examples=320 if thorough else 40,
+        max_examples=320 if thorough else 25,
         derandomize=not thorough,
         deadline=None,
         database=None,
@@ -107,7 +107,7 @@ def test_any_list_of_overrides(
 
     end_well()
     assert list(tmp_path.iterdir()) == []
-    assert composed >= times // 50
+    assert composed >= times // 8, "most lists are refused before anything is composed"
     tried(times)
 
 

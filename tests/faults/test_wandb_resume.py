@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import sslbench
+from helpers.wandb_files import records_in
 from helpers.wandb_server import WandbServer, serving
 
 #: What the loop tells the tracker, without training: a log point every 10 steps, a picture every 50.
@@ -174,9 +175,6 @@ def test_offline(
         lives = sorted((folder / "wandb").glob("offline-run-*"))
         assert len(lives) == len(kills) + 1
         assert len({life.name.split("-", 3)[-1] for life in lives}) == 1
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(lives[-1])]
-        read = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-        records = [json.loads(line) for line in read.splitlines()]
-        points = [record["history"]["item"] for record in records if record["type"] == "history"]
+        points = [record["item"] for record in records_in(lives[-1], "history")]
         assert [(point["step"], point["train/loss"]) for point in points] == [(s, 1 / s) for s in STEPS]
     tried(sum(map(len, runs)))

@@ -22,7 +22,7 @@ WORDS = ["model=mlp", "model.hidden=[16]", "logger=none", "device=cpu", "threads
 
 @pytest.mark.fault("the reader of the output goes away (| head -1)", "the run goes on, and finishes")
 def test_nobody_reads(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "sslbench", *WORDS, "steps=40", "eval_every=2"]
+    words = [sys.executable, "-m", "sslbench", *WORDS, "steps=12", "eval_every=2"]
     line = f"set -o pipefail; {shlex.join(words)} | head -1"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

