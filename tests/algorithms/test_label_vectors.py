@@ -293,7 +293,7 @@ def test_label_informed_accuracy_is_the_sources_score() -> None:
 
 
 @each_kind
-def test_examination_of_the_given_labels(networks: str) -> None:
+def test_diagnostics_of_the_pseudo_labels(networks: str) -> None:
     data = SmallData()
     algorithm = method(networks=networks, min_similarity=0.3)
     state = data.state(algorithm)

@@ -23,7 +23,7 @@ from sslbench.config.schema import Settings, conf_dir
 from sslbench.core import Progress, StepOutput
 from sslbench.engine.evaluation import evaluate
 from sslbench.engine.state import TrainingState
-from sslbench.engine.step import Stepper, one_by_one
+from sslbench.engine.step import NextStep, eager_steps
 from sslbench.run.train import run
 from sslbench.seeding import stream
 from sslbench.tracking import Fanout
@@ -49,9 +49,9 @@ def variants() -> list[Any]:
     return found
 
 
-def watched(seen: Counter[str], state: TrainingState, progress: Progress) -> Stepper:
+def watched(seen: Counter[str], state: TrainingState, progress: Progress) -> NextStep:
     """Steps that note in `seen` what they wait for and copy."""
-    take = one_by_one(state, progress, None)
+    take = eager_steps(state, progress, None)
 
     def take_watched() -> None:
         with watching() as counted:
