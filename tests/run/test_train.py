@@ -20,7 +20,7 @@ from sslbench.config.saved import load
 from sslbench.config.schema import Settings
 from sslbench.errors import DivergedError, UserError
 from sslbench.run.evaluate import evaluate_run
-from sslbench.run.train import check, run, run_claimed
+from sslbench.run.train import check, run, run_locked
 from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
 from sslbench.tracking import read_metrics
 from sslbench.tracking.jsonl import JsonlTracker
@@ -325,7 +325,7 @@ def test_what_the_machine_cannot_do_is_told_before_the_data_are_loaded(
     monkeypatch.setattr("sslbench.run.train.prepare_data", lambda *_: pytest.fail("it loads the data"))
     settings = settings_of("graph=true")
     with pytest.raises(UserError, match="graph=true is for CUDA devices"):
-        run_claimed(settings, check(settings))
+        run_locked(settings, check(settings))
     with pytest.raises(UserError, match="graph=true is for CUDA devices"):
         run(settings)
     assert not settings.directory().exists(), "a single run is refused before its folder is made"

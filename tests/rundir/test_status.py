@@ -16,7 +16,7 @@ import pytest
 from sslbench.config import saved
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.rundir.lock import claimed, in_use
+from sslbench.rundir.lock import is_locked, run_lock
 from sslbench.rundir.result import finished_result, read_result, require_space
 from sslbench.rundir.status import Status, read_status
 
@@ -26,8 +26,8 @@ RUN = {"run_id": "vat-digits-20-s0-01234567", "seed": 0}
 HOLD = """
 import sys
 from pathlib import Path
-from sslbench.rundir.lock import claimed
-with claimed(Path(sys.argv[1])):
+from sslbench.rundir.lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -40,28 +40,28 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == "held\n"
-            with pytest.raises(UserError, match=r"run is in use: another process"), claimed(run):
+            with pytest.raises(UserError, match=r"run is in use: another process"), run_lock(run):
                 pass
-            assert in_use(run)
+            assert is_locked(run)
         finally:
             other.kill()
             other.wait()
-    with claimed(run):  # a killed process leaves its file behind, but no lock
+    with run_lock(run):  # a killed process leaves its file behind, but no lock
         pass
 
 
 def test_a_second_claim_of_the_same_process_is_refused(tmp_path: Path) -> None:
-    with claimed(tmp_path / "run"):
-        with pytest.raises(UserError, match=r"is in use"), claimed(tmp_path / "run"):
+    with run_lock(tmp_path / "run"):
+        with pytest.raises(UserError, match=r"is in use"), run_lock(tmp_path / "run"):
             pass
         assert (tmp_path / "run").is_dir()
-        with claimed(tmp_path / "other"):
+        with run_lock(tmp_path / "other"):
             pass
 
 
 def fail_in(folder: Path, *files: Path) -> None:
     """A run that writes `files` and breaks."""
-    with claimed(folder):
+    with run_lock(folder):
         assert folder.is_dir()
         for file in files:
             file.write_text("mine")
@@ -77,7 +77,7 @@ def test_folders_in_which_nothing_came_to_be_are_removed(tmp_path: Path) -> None
 def test_folders_that_were_there_or_hold_something_stay(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
-    with claimed(outputs / "run"):
+    with run_lock(outputs / "run"):
         pass
     assert outputs.is_dir()
     assert not (outputs / "run").exists()
@@ -87,7 +87,7 @@ def test_folders_that_were_there_or_hold_something_stay(tmp_path: Path) -> None:
     assert [path.name for path in (outputs / "sweep").iterdir()] == ["notes.txt"]
 
     (outputs / "empty").mkdir()
-    with claimed(outputs / "empty"):
+    with run_lock(outputs / "empty"):
         pass
     assert (outputs / "empty").is_dir()
 
@@ -96,7 +96,7 @@ def test_a_folder_with_content_is_kept_and_can_be_claimed_again(tmp_path: Path) 
     run = tmp_path / "outputs" / "run"
     with pytest.raises(RuntimeError, match="broken"):
         fail_in(run, run / "status.json")
-    with claimed(run):
+    with run_lock(run):
         assert (run / "status.json").read_text() == "mine"
     assert (run / "status.json").read_text() == "mine"
 
@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file" / "run", tmp_path / "file"):
         message = r"cannot be written \(.+\): choose another output_root or run_dir"
-        with pytest.raises(UserError, match=message), claimed(path):
+        with pytest.raises(UserError, match=message), run_lock(path):
             pass
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -240,15 +240,15 @@ def test_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_only_asks_is_waited_for(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert not in_use(run)
+    assert not is_locked(run)
     command = [sys.executable, "-c", HOLD, str(run)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         Timer(0.2, other.kill).start()
-        with claimed(run):
+        with run_lock(run):
             assert other.wait() != 0, "the other was gone before the folder was ours"
-    assert not in_use(run)
+    assert not is_locked(run)
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[1]", "\xff"])
@@ -274,7 +274,7 @@ def test_other_files_below_the_folder_are_let_alone(tmp_path: Path) -> None:
     for path in (ours, theirs):
         path.parent.mkdir()
         path.touch()
-    with claimed(tmp_path):
+    with run_lock(tmp_path):
         assert (ours.exists(), theirs.exists()) == (False, True)
 
 

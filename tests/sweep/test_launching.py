@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sslbench.rundir.lock import claimed
+from sslbench.rundir.lock import run_lock
 from sslbench.rundir.status import write_status
 from sslbench.sweep.launching import Launching, settle
 from sslbench.sweep.planned_run import Cell, State
@@ -46,7 +46,7 @@ class Launcher:
     def _job(self, name: str) -> Any:
         fate = self.plan[name].pop(0)
         if fate in ("lost", "engine"):
-            with claimed(Path(name)):
+            with run_lock(Path(name)):
                 write_status(Path(name), "running", {})
         if fate in ("lost", "unborn"):
             raise BrokenProcessPool("A worker was terminated. This could be caused by many things.")
@@ -182,6 +182,6 @@ def test_settling_leaves_alone_what_is_held(holding: ExitStack) -> None:
         Path(name).mkdir()
         write_status(Path(name), "running", {})
         cells.append(Cell((name,), Path(name), {"run_id": name, "steps": 1}, {}))
-    holding.enter_context(claimed(Path("held")))
+    holding.enter_context(run_lock(Path("held")))
     settle(cells)
     assert [cell.state()[0] for cell in cells] == [State.INTERRUPTED, State.RUNNING]

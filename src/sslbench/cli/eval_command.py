@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 #: Older versions summed up the calibration error in float32.
 _ECE_ROUNDING = 1e-4
@@ -34,7 +34,7 @@ def _show(arguments: argparse.Namespace) -> bool:
     for key, value in evaluated.items():
         note = "" if _is_same(key, recorded[key], value) else f"   but result.json says {recorded[key]!r}"
         print(f"{key:<14}{value!r}{note}")
-    device = printable(recorded["device"])
+    device = escape_control(recorded["device"])
     print("equal to result.json" if agrees else f"not equal to result.json, from {device}")
     return agrees
 
@@ -62,5 +62,5 @@ def main(argv: list[str] | None = None) -> None:
     try:
         agrees = _show(arguments)
     except UserError as error:
-        sys.exit(f"sslbench-eval: {printable(str(error))}")
+        sys.exit(f"sslbench-eval: {escape_control(str(error))}")
     sys.exit(0 if agrees else 1)

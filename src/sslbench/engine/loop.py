@@ -22,7 +22,7 @@ from sslbench.engine.step import CudaGraphs, Replayed, Stepper, one_by_one, set_
 from sslbench.errors import DivergedError
 from sslbench.rundir.checkpoint import Checkpoints
 from sslbench.rundir.weights import cpu_copy
-from sslbench.system.signals import Request, Stopped, held
+from sslbench.system.signals import PendingStop, StopRequested, signals_deferred
 from sslbench.tracking.tracker import Tracker
 
 
@@ -117,7 +117,7 @@ def train(
     ends = stage_ends(stages_of(state.algorithm), plan.steps)
     for model in state.models.values():
         model.train()
-    with held() as request, profiled(plan.profile, state.batches.device) as stepped:
+    with signals_deferred() as request, profiled(plan.profile, state.batches.device) as stepped:
         loop = _Loop(state, plan, schedule, data, tracker, clock, request, stepped)
         for stage in range(state.stage, len(ends)):
             if stage != state.stage:
@@ -137,7 +137,7 @@ class _Loop:
         data: LabelledParts,
         tracker: Tracker,
         clock: Callable[[], float],
-        request: Request,
+        request: PendingStop,
         stepped: Callable[[], None],
     ) -> None:
         self._state, self._plan, self._schedule = state, plan, schedule
@@ -205,7 +205,7 @@ class _Loop:
         if look_up:
             try:
                 metrics |= evaluate_all(state, self._data, state.step == end, self._request.check)
-            except Stopped:  # before anything has changed: it is evaluated when the run goes on
+            except StopRequested:  # before anything has changed: it is evaluated when the run goes on
                 self._save()
                 raise
         self._tracker.log(state.step, metrics)

@@ -31,14 +31,14 @@ from sslbench.run.setup import (
     prepare_process,
 )
 from sslbench.rundir.checkpoint import Checkpoints, Origin
-from sslbench.rundir.lock import claimed
+from sslbench.rundir.lock import run_lock
 from sslbench.rundir.result import finished_result, require_space
 from sslbench.rundir.status import FINISHED, Status, read_status, write_status
 from sslbench.rundir.weights import save_weights
 from sslbench.system.atomic_files import sync_file, write_text_atomically
 from sslbench.system.git import git_commit
 from sslbench.system.memory import keep_freed_memory
-from sslbench.system.signals import terminable
+from sslbench.system.signals import raise_on_signal
 from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
 
@@ -94,11 +94,11 @@ def run(settings: Settings) -> dict[str, Any]:
     # What can be refused at once comes before the data, which may have to be downloaded.
     parts = check(settings)
     check_machine(settings)
-    with terminable(), claimed(settings.directory()):
-        return run_claimed(settings, parts)
+    with raise_on_signal(), run_lock(settings.directory()):
+        return run_locked(settings, parts)
 
 
-def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
+def run_locked(settings: Settings, parts: Parts) -> dict[str, Any]:
     """`run`, once the folder is claimed by this process.
 
     Args:

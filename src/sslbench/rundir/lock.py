@@ -14,20 +14,20 @@ from sslbench.rundir.result import exists
 _LOCK = ".lock"
 #: Folders in a run's folder in which it writes files of its own.
 _PLACES = ("checkpoint", "pictures", "wandb")
-#: `in_use` takes the lock for an instant, which must not make `claimed` fail.
+#: `is_locked` takes the lock for an instant, which must not make `run_lock` fail.
 _PATIENCE_SECONDS = 1.0
 
 
-class InUseError(UserError):
+class FolderLockedError(UserError):
     """Another process trains in the folder."""
 
 
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
+def run_lock(directory: Path) -> Iterator[None]:
     """Hold `directory` for this process alone; a folder in which nothing came to be is removed.
 
     Raises:
-        InUseError: another process trains in it.
+        FolderLockedError: another process trains in it.
         UserError: the folder cannot be made or written.
     """
     made = [folder for folder in (directory, *directory.parents) if not exists(folder)]
@@ -38,7 +38,7 @@ def claimed(directory: Path) -> Iterator[None]:
             with suppress(FileNotFoundError):  # who held it has just removed the empty folder
                 lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
     except Timeout as error:
-        raise InUseError(f"{directory} is in use: another process is training this run") from error
+        raise FolderLockedError(f"{directory} is in use: another process is training this run") from error
     except OSError as error:
         raise UserError(
             f"{directory} cannot be written ({error.strerror}): choose another output_root or run_dir"
@@ -59,8 +59,8 @@ def claimed(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def in_use(directory: Path) -> bool:
-    """Whether a process holds the folder. Asking takes the lock for a moment, for which `claimed` waits."""
+def is_locked(directory: Path) -> bool:
+    """Whether a process holds the folder. Asking takes the lock for a moment, for which `run_lock` waits."""
     if not exists(directory / _LOCK):
         return False
     lock = FileLock(directory / _LOCK, timeout=0)

@@ -43,7 +43,7 @@ def read_status(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def in_words(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error in one line."""
     told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return " ".join(told.split())
@@ -85,4 +85,4 @@ class Status:
             self.outcome = "interrupted" if isinstance(error, OSError | SystemExit) else "failed"
             # A disk may be so full that not even this fits; the error itself is on its way up.
             with suppress(OSError):
-                self._write(error=in_words(error), traceback="".join(format_exception(error)))
+                self._write(error=describe(error), traceback="".join(format_exception(error)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 
 def relative(path: Path) -> str:
     """`path` as seen from the working directory, with forward slashes, on one line."""
     try:
-        return printable(Path(os.path.relpath(path)).as_posix())
+        return escape_control(Path(os.path.relpath(path)).as_posix())
     except FileNotFoundError:  # the working directory is gone
-        return printable(path.as_posix())
+        return escape_control(path.as_posix())

@@ -15,7 +15,7 @@ from sslbench.report.compare.groups import Group, Task
 from sslbench.report.read.fields import read_text
 from sslbench.system.paths import relative
 from sslbench.system.safe_files import parse_yaml
-from sslbench.system.text import printable, short
+from sslbench.system.text import ellipsize, escape_control
 
 _CONFIG = "config.yaml"
 #: Settings and groups that have a column of their own.
@@ -139,8 +139,8 @@ def _differing(settings: Mapping[int, _Settings]) -> dict[int, dict[str, str]]:
 def _value(value: Any) -> str:
     """As it would be typed, if it were typed."""
     if isinstance(value, str):
-        return short(printable(value), _LONGEST)
-    return short(printable(json.dumps(value, ensure_ascii=False).replace('"', "")), _LONGEST)
+        return ellipsize(escape_control(value), _LONGEST)
+    return ellipsize(escape_control(json.dumps(value, ensure_ascii=False).replace('"', "")), _LONGEST)
 
 
 def _tail(key: str) -> str:

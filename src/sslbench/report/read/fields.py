@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sslbench.errors import UserError
 from sslbench.system import safe_files
 from sslbench.system.paths import relative
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 # Names of their own, so that the annotations of a dataclass say which range a number must lie in.
 Count = int
@@ -135,7 +135,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 def _converted(entry: Field[Any], value: Any) -> Any:
     if str(entry.type).startswith("str") and value is not None:
-        return printable(value)
+        return escape_control(value)
     if isinstance(value, list):
         return tuple(value)
     if str(entry.type).startswith("Calibration") and value is not None:
@@ -167,7 +167,7 @@ def read_fields(kind: Callable[..., T], found: Mapping[str, Any], where: str, **
         expected, valid = _KINDS[str(entry.type)]
         if not valid(value):
             raise UserError(
-                f"{where}: '{entry.name}' must be {expected}, not {printable(reprlib.repr(value))}"
+                f"{where}: '{entry.name}' must be {expected}, not {escape_control(reprlib.repr(value))}"
             )
         values[entry.name] = _converted(entry, value)
     return kind(**values)

@@ -13,7 +13,7 @@ from sslbench.report.read.fields import Count, read_fields, read_object, read_te
 from sslbench.report.read.results import RESULT, require_schema
 from sslbench.system.paths import relative
 from sslbench.system.safe_files import parse_json
-from sslbench.system.text import printable, short
+from sslbench.system.text import ellipsize, escape_control
 
 STATUS = "status.json"
 CELLS = "cells.jsonl"
@@ -148,7 +148,7 @@ def _is_newer(path: Path, than: Path) -> bool:
 
 def _line(text: str) -> str:
     lines = text.strip().splitlines()
-    return short(printable(lines[0]), _ERROR_LENGTH) if lines else ""
+    return ellipsize(escape_control(lines[0]), _ERROR_LENGTH) if lines else ""
 
 
 def identity_in_result(path: Path) -> Identity | None:

@@ -18,7 +18,7 @@ from sslbench.report.read.fields import (
     read_object,
 )
 from sslbench.system.paths import relative
-from sslbench.system.text import printable, short
+from sslbench.system.text import ellipsize, escape_control
 
 SCHEMA = 1
 RESULT = "result.json"
@@ -132,5 +132,5 @@ def require_schema(schema: object, where: str) -> None:
         UserError: `schema` is not 1.
     """
     if schema != SCHEMA or isinstance(schema, bool):
-        shown = printable(short(reprlib.repr(schema), 40))
+        shown = escape_control(ellipsize(reprlib.repr(schema), 40))
         raise UserError(f"{where} has schema {shown}, this version reads schema {SCHEMA}")
