@@ -22,10 +22,10 @@ def _is_same(key: str, recorded: float, evaluated: float) -> bool:
 
 def _show(arguments: argparse.Namespace) -> bool:
     """Evaluate, print, and say whether the numbers are those of ``result.json``."""
-    from sslbench.run.evaluate import NEEDED, evaluate_run
+    from sslbench.run.evaluate import evaluate_run
     from sslbench.rundir.result import read_result
 
-    recorded = read_result(arguments.run_dir, NEEDED)
+    recorded = read_result(arguments.run_dir)
     evaluated = evaluate_run(arguments.run_dir, arguments.device, arguments.data_root, arguments.trust)
     agrees = all(_is_same(key, recorded[key], value) for key, value in evaluated.items())
     if arguments.json:

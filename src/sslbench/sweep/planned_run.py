@@ -12,8 +12,9 @@ from typing import Any
 
 from sslbench.config.schema import SEEDS, Settings
 from sslbench.errors import UserError
-from sslbench.rundir.result import RESULT, read_result
-from sslbench.rundir.status import STATUS, read_status
+from sslbench.rundir.records import RESULT, STATUS
+from sslbench.rundir.result import read_result
+from sslbench.rundir.status import read_status
 from sslbench.system.atomic_files import write_text_atomically
 from sslbench.system.safe_files import read_text
 from sslbench.system.text import escape_control

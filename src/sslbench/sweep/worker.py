@@ -19,8 +19,9 @@ from typing import Any
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
+from sslbench.rundir.records import STATUS
 from sslbench.rundir.result import read_result
-from sslbench.rundir.status import STATUS, describe, read_status, write_status
+from sslbench.rundir.status import describe, read_status, write_status
 from sslbench.sweep.driver import driver, end_with
 from sslbench.sweep.gpus import VISIBLE, Gpu, gpu_slot, visible_gpus
 from sslbench.sweep.planned_run import modified

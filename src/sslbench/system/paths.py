@@ -1,4 +1,4 @@
-"""Folders, as the report shows them."""
+"""Paths: whether something is there, and how they are shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 from sslbench.system.text import escape_control
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; False too where the name is too long or the folder is closed."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises there
 
 
 def relative(path: Path) -> str:

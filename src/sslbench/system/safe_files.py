@@ -18,6 +18,7 @@ from yaml.nodes import Node
 from sslbench.errors import UserError
 
 _LARGEST_FILE = 2**28  # bytes; a file of a run has some thousand
+_LARGEST_OBJECT = 2**23  # bytes; Python takes 25 times as many for what is in them
 _LARGEST_YAML = 2**18  # characters; the composer takes time and memory in plenty
 _DEEPEST = 40  # of nested YAML
 _PLAIN = (str, int, float, bool, type(None))
@@ -65,6 +66,19 @@ def read_text(path: Path, shown: str | None = None, largest: int = _LARGEST_FILE
         raise UserError(f"cannot read {shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{shown} is not UTF-8 text ({error})") from error
+
+
+def read_json(path: Path, shown: str | None = None) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        path: of the file.
+        shown: how messages name it; by default as it is.
+
+    Raises:
+        UserError: it cannot be read, is no ordinary file, is larger than 8 MiB, or holds no JSON object.
+    """
+    return parse_json(read_text(path, shown, _LARGEST_OBJECT), shown or str(path))
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sslbench.report.figures.curve_panels import draw_curve, finish_axes
 from sslbench.report.figures.drawing import legend_columns, look, panel_axes, to_svg
 from sslbench.report.figures.heat_map import _axes
 from sslbench.report.figures.palette import Palette, best_variants, labels, style
-from sslbench.report.read.fields import Calibration
+from sslbench.rundir.records import Calibration
 from sslbench.system.text import ellipsize
 
 

@@ -12,9 +12,8 @@ from sslbench.config.saved import flat
 from sslbench.config.schema import GROUPS, SEEDS, identity_of
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group, Task
-from sslbench.report.read.fields import read_text
 from sslbench.system.paths import relative
-from sslbench.system.safe_files import parse_yaml
+from sslbench.system.safe_files import parse_yaml, read_text
 from sslbench.system.text import ellipsize, escape_control
 
 _CONFIG = "config.yaml"
@@ -84,7 +83,7 @@ def _read(group: Group, warnings: list[str]) -> _Settings | None:
     for folder in [*(run.folder for run in group.runs), *(run.folder for run in group.missing)]:
         path = folder / _CONFIG
         try:
-            found = parse_yaml(read_text(path), relative(path))
+            found = parse_yaml(read_text(path, relative(path)), relative(path))
             if not _is_whole(found):
                 raise UserError(f"{relative(path)} is not a run's configuration")
         except UserError as error:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sslbench.report.compare.groups import Group
-from sslbench.report.read.results import RunResult
+from sslbench.rundir.records import RunResult
 from sslbench.system.text import escape_control
 
 # Left out of commands: seeds, which are listed together, the folders of one person's machine, and how a

@@ -12,9 +12,9 @@ import pandas as pd
 
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.groups import Group, spread
-from sslbench.report.read.missing import Identity
 from sslbench.report.write.columns import format_interval, summary_table, texts, without_shared
 from sslbench.report.write.notes import ON_BOOTSTRAP, on_rows
+from sslbench.rundir.records import RunSummary
 from sslbench.system.paths import relative
 from sslbench.system.text import ellipsize
 
@@ -65,7 +65,7 @@ def _group_row(group: Group, comparison: Comparison) -> dict[str, Any]:
     row: dict[str, Any] = {"row": group.number, "rank": comparison.ranks.get(group.number)}
     row |= {
         entry.name: getattr(head, entry.name)
-        for entry in fields(Identity)
+        for entry in fields(RunSummary)
         if entry.name not in ("run_id", "name", "seed", "split_seed")
     }
     row |= {
