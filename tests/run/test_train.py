@@ -31,7 +31,7 @@ RESULT_FIELDS = {
     "schema", "run_id", "algorithm", "dataset", "model", "loss", "num_labels", "seed", "split_seed",
     "split_hash", "steps", "val_acc_best", "step_best", "test_acc", "test_acc_last", "test_acc_median20",
     "test_ece", "test_calibration", "metrics_best", "metrics_last", "train_seconds", "steps_per_second",
-    "device", "torch", "git_commit",
+    "device", "torch", "sslbench_version", "git_commit",
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_a_run_writes_all_that_it_promises(settings_of: MakeSettings) -> None:
     written = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     assert written == {
         ".lock", "config.yaml", "split.npz", "metrics.jsonl", "checkpoint/last.pt", "model.safetensors",
-        "result.json", "status.json",
+        "model.json", "result.json", "status.json",
     }  # fmt: skip
     assert json.loads((directory / "result.json").read_text()) == result
     assert result.keys() >= RESULT_FIELDS

@@ -138,7 +138,7 @@ def test_no_room_is_an_error_of_the_system_and_leaves_nothing(
 import resource, signal, sys
 from pathlib import Path
 import torch
-from sslbench.engine.{module} import {writer}
+from sslbench.rundir.{module} import {writer}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

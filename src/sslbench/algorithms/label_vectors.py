@@ -106,7 +106,7 @@ class LabelVectors:
         rounds = {
             name: LabelVectorNetworks(network, self._restarts, vectors, self._temperature) for name in _ROUNDS
         }
-        return {**rounds, "labels": AssignedTargets(new_model.num_train, spec.num_classes)}
+        return {**rounds, "labels": AssignedTargets(spec.num_train, spec.num_classes)}
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
         """Give labels to the images on which round 1 is surest."""

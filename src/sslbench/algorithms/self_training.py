@@ -64,7 +64,7 @@ class SelfTraining:
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """The models, each fresh, and the labels that they give."""
         models = {name: new_model() for name in self._names}
-        return {**models, "labels": AssignedTargets(new_model.num_train, new_model.spec.num_classes)}
+        return {**models, "labels": AssignedTargets(new_model.spec.num_train, new_model.spec.num_classes)}
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
         """Let the model before label the unlabelled images; those above the threshold are the stage's."""

@@ -101,7 +101,8 @@ class SGAN:
             raise TypeError(
                 "sgan needs a model with `features` and `classifier`, as those in sslbench.models"
             )
-        generator = self._new_generator(spec=new_model.spec, black=new_model.black, white=new_model.white)
+        spec = new_model.spec
+        generator = self._new_generator(spec=spec, black=spec.black, white=spec.white)
         return {
             "discriminator": discriminator,
             "average": frozen_copy(discriminator),

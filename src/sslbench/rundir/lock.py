@@ -60,7 +60,7 @@ def run_lock(directory: Path) -> Iterator[None]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process has locked the folder. This takes the lock for an instant; `run_lock` allows for it."""
+    """Whether a process has locked the folder. Asking takes the lock for an instant, see `run_lock`."""
     if not exists(directory / _LOCK):
         return False
     lock = FileLock(directory / _LOCK, timeout=0)

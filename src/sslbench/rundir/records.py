@@ -34,9 +34,12 @@ CONFIG = "config.yaml"
 RESULT = "result.json"
 STATUS = "status.json"
 WEIGHTS = "model.safetensors"
+#: With `WEIGHTS`, what prediction needs: a `SavedModel`. `WHITENING` has its fitted tensors, if any.
+MODEL = "model.json"
+WHITENING = "whitening.safetensors"
 #: The plan of a sweep, in the folder of the sweep: a `PlanEntry` a line.
 PLAN = "cells.jsonl"
-#: Of `RESULT` and `PLAN`.
+#: Of `RESULT`, `MODEL` and `PLAN`.
 SCHEMA = 1
 
 _OWN = "own"
@@ -49,6 +52,8 @@ Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 #: Seconds and rates; sums and squares of much larger numbers would overflow.
 Amount = Annotated[Number, Field(ge=0, le=1e12)]
+
+Size = Annotated[Whole, Field(ge=1, le=2**31)]
 
 T = TypeVar("T")
 
@@ -193,6 +198,35 @@ class RunResult(RunSummary):
         record = {name: value for name, value in asdict(self).items() if name != "folder"}
         content: dict[str, Any] = json.loads(json.dumps({"schema": SCHEMA, **record}))
         return content
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """What prediction with the weights of a run needs beside its configuration: the content of `MODEL`.
+
+    Attributes:
+        sslbench_version: of the package that wrote it.
+        predictor: the module of the algorithm that `WEIGHTS` belong to.
+        channels: of an image.
+        height: of an image, in pixels.
+        width: of an image, in pixels.
+        num_train: training images; some algorithms have a buffer for each.
+        class_names: of the outputs, in their order.
+        mean: what is subtracted from pixel / 255, for each channel, or one for all.
+        std: what that is divided by, likewise.
+        preprocess: ``none``, or ``gcn_zca``: whitening with `WHITENING`, in place of mean and std.
+    """
+
+    sslbench_version: Text
+    predictor: Text
+    channels: Size
+    height: Size
+    width: Size
+    num_train: Size
+    class_names: Annotated[tuple[Text, ...], Field(min_length=2)]
+    mean: tuple[Number, ...]
+    std: tuple[Number, ...]
+    preprocess: Text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from sslbench.system.text import escape_control
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file or folder; False too where the name is too long or the folder is closed."""
+    """Whether there is such a file or folder; False where the name is too long or a folder is closed."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises there
 
 
