@@ -8,23 +8,12 @@ from typing import Any
 
 import pytest
 
+from helpers.results import RESULT, SUMMARY
 from sslbench.errors import UserError
 from sslbench.rundir.records import Calibration, PlanEntry, RunResult, RunSummary, load_result, parse
 
 Write = Callable[..., Path]
 
-SUMMARY = {
-    "run_id": "vat-kl-mnist-100-s3-4f3a", "name": "vat-kl-mnist-100-s3", "group": "vat-kl-mnist-100-4f3a",
-    "algorithm": "vat", "dataset": "mnist", "model": "mlp", "loss": "kl", "num_labels": 100,
-    "num_valid": 1000, "seed": 3, "split_seed": 0, "steps": 2000,
-}  # fmt: skip
-#: As version 0.1.0 (schema 1) wrote them: without a version and a hash of the data.
-RESULT = {
-    "schema": 1, **SUMMARY, "split_hash": 64 * "e", "overrides": ["algorithm=vat", "loss=kl", "seed=3"],
-    "val_acc_best": 0.915, "step_best": 1500, "test_acc": 0.91, "test_acc_last": 0.908,
-    "test_acc_median20": 0.909, "test_ece": 0.034, "train_seconds": 12.5, "steps_per_second": 160.0,
-    "device": "cpu", "precision": "fp32", "torch": "2.11.0", "git_commit": 40 * "a",
-}  # fmt: skip
 BINS = {"counts": [0, 3], "confidence": [None, 0.9], "accuracy": [None, 1]}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from helpers.results import write_result
 from sslbench.rundir.lock import run_lock
 from sslbench.rundir.status import write_status
 from sslbench.sweep.launching import Launching, settle
@@ -59,7 +60,7 @@ class Launcher:
             return Job(ElsewhereError("another process is training it"))
         if fate == "refused":
             return Job(CellError("a disk that nobody can write to"))
-        (Path(name) / "result.json").write_text(f'{{"run_id": "{name}"}}')
+        write_result(Path(name), name)
         return SimpleNamespace(return_value=0.5)
 
 
