@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,7 @@ def test_what_is_written_is_read_again(write: Write) -> None:
         sslbench_version="0.2.0",
         dataset_sha256=64 * "0",
         metrics_best={"val/acc": 0.915},
+        metrics_last={"diagnostic/share": math.nan, "diagnostic/gap": math.inf},
         test_calibration=Calibration((0, 3), (None, 0.9), (None, 1.0)),
     )
     content = result.content()
@@ -113,7 +115,7 @@ def test_what_is_written_is_read_again(write: Write) -> None:
         "metrics_best": {"val/acc": 0.915}, "metrics_last": {}, "test_calibration": BINS,
     }  # fmt: skip
     path = write(**content)
-    assert load_result(path) == RunResult(**{**vars(result), "folder": path.parent})
+    assert load_result(path) == RunResult(**{**vars(result), "folder": path.parent, "metrics_last": {}})
 
 
 def test_an_algorithm_may_build_its_own_model() -> None:

@@ -7,6 +7,7 @@ record costs nothing, in a sweep of thousands.
 from __future__ import annotations
 
 import json
+import math
 import os
 import reprlib
 from collections.abc import Mapping
@@ -194,8 +195,10 @@ class RunResult(RunSummary):
     git_commit: Text | None
 
     def content(self) -> dict[str, Any]:
-        """What `RESULT` holds, as JSON has it."""
+        """What `RESULT` holds, in the types of JSON; metrics that are not finite are left out."""
         record = {name: value for name, value in asdict(self).items() if name != "folder"}
+        for name in ("metrics_best", "metrics_last"):
+            record[name] = {key: value for key, value in record[name].items() if math.isfinite(value)}
         content: dict[str, Any] = json.loads(json.dumps({"schema": SCHEMA, **record}))
         return content
 
