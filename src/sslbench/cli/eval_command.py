@@ -1,4 +1,4 @@
-"""``sslbench-eval``: a finished run again, from its own saved configuration and weights."""
+"""``sslbench-eval``: evaluates a finished run again from the files in its folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _is_same(key: str, recorded: float, evaluated: float) -> bool:
 
 
 def _show(arguments: argparse.Namespace) -> bool:
-    """Evaluate, print, and say whether the numbers are those of ``result.json``."""
+    """Evaluate and print; returns whether the numbers are those of ``result.json``."""
     from sslbench.run.evaluate import evaluate_run
     from sslbench.rundir.result import read_result
 
@@ -40,7 +40,14 @@ def _show(arguments: argparse.Namespace) -> bool:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command."""
+    """Run ``sslbench-eval``.
+
+    Args:
+        argv: the arguments; None for those of the process.
+
+    Raises:
+        SystemExit: with code 1 and a message on stderr for what the user can mend, or if the numbers differ.
+    """
     parser = argparse.ArgumentParser(
         prog="sslbench-eval",
         description="Evaluate a finished run again with its own saved configuration and weights, and compare "

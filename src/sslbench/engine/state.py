@@ -16,6 +16,7 @@ from sslbench.core import Stage, TrainingImages
 from sslbench.data.batches import BatchSource
 from sslbench.engine.meter import StepMeter
 from sslbench.errors import UserError
+from sslbench.rundir.records import Calibration
 
 
 @dataclass
@@ -216,6 +217,8 @@ def _check_plain(state: Mapping[str, Any], steps: int) -> None:
     for name, fits in right.items():
         if not fits:
             raise ValueError(name)
+    if score.test_calibration:  # its bins are checked where they are made
+        Calibration(**{name: tuple(values) for name, values in score.test_calibration.items()})
 
 
 def stage_ends(stages: Sequence[Stage], steps: int) -> list[int]:
