@@ -23,7 +23,7 @@ from sslbench.run.evaluate import evaluate_run
 from sslbench.run.predictor import load_predictor, selected_module
 from sslbench.run.setup import build_models, prepare_data
 from sslbench.run.train import run
-from sslbench.rundir.records import load_result
+from sslbench.rundir.parsing import load_result
 from sslbench.rundir.weights import load_weights
 
 CPU = torch.device("cpu")

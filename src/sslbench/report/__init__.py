@@ -12,7 +12,8 @@ from sslbench.report.read.find import Found, find_runs
 from sslbench.report.read.missing import MissingRun
 from sslbench.report.write.commands import commands
 from sslbench.report.write.markdown import render_markdown
-from sslbench.rundir.records import RunResult, load_result
+from sslbench.rundir.parsing import load_result
+from sslbench.rundir.records import RunResult
 
 __all__ = [
     "Comparison",

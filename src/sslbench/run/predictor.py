@@ -21,16 +21,8 @@ from sslbench.data.views import FittedTransform, ImageTransform
 from sslbench.data.zca import GcnZca
 from sslbench.errors import UserError
 from sslbench.run.setup import Data, new_models
-from sslbench.rundir.records import (
-    CONFIG,
-    MODEL,
-    SCHEMA,
-    WEIGHTS,
-    WHITENING,
-    SavedModel,
-    parse,
-    require_schema,
-)
+from sslbench.rundir.parsing import parse, require_schema
+from sslbench.rundir.records import CONFIG, MODEL, SCHEMA, WEIGHTS, WHITENING, SavedModel
 from sslbench.rundir.weights import load_tensors, load_weights, save_weights
 from sslbench.system.atomic_files import write_text_atomically
 from sslbench.system.safe_files import read_json

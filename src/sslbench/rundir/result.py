@@ -9,7 +9,8 @@ from typing import Any
 from sslbench.config import saved
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.rundir.records import CONFIG, RESULT, load_result
+from sslbench.rundir.parsing import load_result
+from sslbench.rundir.records import CONFIG, RESULT
 from sslbench.system.paths import exists
 
 

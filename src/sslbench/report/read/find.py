@@ -9,16 +9,8 @@ from pathlib import Path
 
 from sslbench.errors import UserError
 from sslbench.report.read.missing import MissingRun, load_status, read_plan
-from sslbench.rundir.records import (
-    PLAN,
-    RESULT,
-    STATUS,
-    PlanEntry,
-    RunResult,
-    RunSummary,
-    load_result,
-    parse,
-)
+from sslbench.rundir.parsing import load_result, parse
+from sslbench.rundir.records import PLAN, RESULT, STATUS, PlanEntry, RunResult, RunSummary
 from sslbench.system.paths import relative
 from sslbench.system.safe_files import read_json
 

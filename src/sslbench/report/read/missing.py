@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sslbench.errors import UserError
-from sslbench.rundir.records import RESULT, STATUS, PlanEntry, RunState, RunSummary, parse, require_schema
+from sslbench.rundir.parsing import parse, require_schema
+from sslbench.rundir.records import RESULT, STATUS, PlanEntry, RunState, RunSummary
 from sslbench.system.paths import relative
 from sslbench.system.safe_files import parse_json, read_json, read_text
 from sslbench.system.text import ellipsize, escape_control

@@ -11,7 +11,8 @@ import pytest
 
 from helpers.results import RESULT, SUMMARY
 from sslbench.errors import UserError
-from sslbench.rundir.records import Calibration, PlanEntry, RunResult, RunSummary, load_result, parse
+from sslbench.rundir.parsing import load_result, parse
+from sslbench.rundir.records import Calibration, PlanEntry, RunResult, RunSummary
 
 Write = Callable[..., Path]
 
@@ -66,7 +67,6 @@ def test_loss_and_commit_may_be_null(write: Write) -> None:
         ("train_seconds", 1e300),
         ("metrics_best", {"test/acc": "high"}),
         ("test_calibration", []),
-        ("test_calibration", {"counts": [1], "confidence": [0.5]}),
         ("test_calibration", {"counts": [1], "confidence": [0.5], "accuracy": [None]}),
         ("test_calibration", {"counts": [0], "confidence": [None], "accuracy": [None]}),
         ("test_calibration", {"counts": [1], "confidence": [1.5], "accuracy": [0.5]}),
@@ -82,6 +82,9 @@ def test_missing_field(write: Write) -> None:
     path = write()
     path.write_text(json.dumps({key: value for key, value in RESULT.items() if key != "test_ece"}))
     with pytest.raises(UserError, match=r"result\.json lacks the field 'test_ece'$"):
+        load_result(path)
+    path = write(test_calibration={"counts": [1], "confidence": [0.5]})
+    with pytest.raises(UserError, match=r"lacks the field 'test_calibration\.accuracy'$"):
         load_result(path)
 
 
