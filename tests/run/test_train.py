@@ -215,7 +215,7 @@ def test_a_run_does_not_go_on_on_another_kind_of_device(
     path = settings.directory() / "checkpoint" / "last.pt"
     state = load_checkpoint(path)
     save_checkpoint(path, {**state, "origin": {**state["origin"], "device": "cuda"}})
-    with pytest.raises(UserError, match="set device=cuda to go on"):
+    with pytest.raises(UserError, match="set device=cuda to continue"):
         run(settings)
 
 

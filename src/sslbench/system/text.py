@@ -1,4 +1,4 @@
-"""Text from people and files, made fit to be shown."""
+"""Text from people and files, for terminals and tables."""
 
 from __future__ import annotations
 
