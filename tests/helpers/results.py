@@ -11,7 +11,7 @@ SUMMARY: dict[str, Any] = {
     "algorithm": "vat", "dataset": "mnist", "model": "mlp", "loss": "kl", "num_labels": 100,
     "num_valid": 1000, "seed": 3, "split_seed": 0, "steps": 2000,
 }  # fmt: skip
-#: As version 0.1.0 wrote them: schema 1, without the version and the hash of the data.
+#: As written at commit ba4aa75: schema 1, without the version and the hash of the data.
 RESULT: dict[str, Any] = {
     "schema": 1, **SUMMARY, "split_hash": 64 * "e", "overrides": ["algorithm=vat", "loss=kl", "seed=3"],
     "val_acc_best": 0.915, "step_best": 1500, "test_acc": 0.91, "test_acc_last": 0.908,

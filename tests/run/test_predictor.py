@@ -28,7 +28,7 @@ from sslbench.rundir.weights import load_weights
 
 CPU = torch.device("cpu")
 MakeSettings = Callable[..., Settings]
-#: A run of version 0.1.0 (commit ba4aa75), which wrote no ``model.json``.
+#: A run of commit ba4aa75, which wrote no ``model.json``.
 OLD_RUN = Path(__file__).parent / "old_run"
 
 
@@ -118,7 +118,7 @@ def test_evaluation_fits_nothing_and_moves_no_training_images(
     assert evaluated == {key: getattr(result, key) for key in ("val_acc_best", "test_acc", "test_ece")}
 
 
-def test_a_run_of_version_0_1_is_evaluated(tmp_path: Path) -> None:
+def test_a_run_without_a_saved_model_is_evaluated(tmp_path: Path) -> None:
     directory = shutil.copytree(OLD_RUN, tmp_path / "old_run")
     evaluated, result = evaluate_run(directory, "cpu"), load_result(directory / "result.json")
     for key, value in evaluated.items():  # of another processor, the last digits may differ

@@ -86,7 +86,7 @@ def _from_folder(settings: Settings, directory: Path, device: torch.device, trus
 
 
 def _from_data(settings: Settings, directory: Path, device: torch.device) -> _Prepared:
-    """For runs of version 0.1.0 without ``model.json``: the data give again what it holds."""
+    """For older runs without ``model.json``: the data give again what it holds."""
     data = prepare_data(settings, device)
     algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     model = build_models(settings, algorithm, data, device)[selected_module(algorithm)]

@@ -104,7 +104,7 @@ def load_predictor(directory: Path, device: torch.device, trust: bool = False) -
 
     Raises:
         UserError: a file is absent or damaged, the files do not fit each other, or the configuration names
-            what is not trusted. Runs of version 0.1.0 have no ``model.json``.
+            what is not trusted. Older runs have no ``model.json``.
     """
     settings = trusted_settings(directory, trust)
     path = directory / MODEL
