@@ -172,7 +172,9 @@ def ordinary(settings: Settings, workers: int) -> Way:
     data = prepare_data(replace(settings, dataset={**settings.dataset, "path": str(few)}), device)
     state = _state(settings, data, device, ordinary=True)
     arrays: ImageArrays = build(settings.dataset, "dataset")
-    following = loader_batches(arrays, data.transform, state.current_stage.views, settings, workers, device)
+    following = loader_batches(
+        arrays, data.transform.images, state.current_stage.views, settings, workers, device
+    )
     progress = Progress(torch.zeros((), device=device), settings.steps)
     return Way(
         state,

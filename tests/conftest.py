@@ -17,6 +17,7 @@ from omegaconf import DictConfig, open_dict
 from helpers import fault_table
 from sslbench.cli import main as cli
 from sslbench.config.schema import Settings, conf_dir, from_config, register
+from sslbench.run.setup import process_restored
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,12 +69,10 @@ def _signals_as_in_a_terminal() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _process_as_it_was() -> Iterator[None]:
-    """A run within this process flushes denormal numbers, which hypothesis holds against the next test."""
-    yield
-    torch.set_flush_denormal(False)
-    if torch.are_deterministic_algorithms_enabled():  # to set it imports torch's compiler
-        torch.use_deterministic_algorithms(False)
+def _process_restored() -> Iterator[None]:
+    """For tests that train without `run`: hypothesis refuses a process that flushes denormal numbers."""
+    with process_restored():
+        yield
 
 
 @cache

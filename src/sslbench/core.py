@@ -16,7 +16,7 @@ MAIN = "main"
 
 
 @dataclass(frozen=True)
-class ImageSpec:
+class DataSpec:
     """What a model must know of the data: it is read off the arrays, never written in a config.
 
     Attributes:
@@ -24,28 +24,28 @@ class ImageSpec:
         height: pixels.
         width: pixels.
         num_classes: size of the label set, at least 2.
+        num_train: images of the training set; `Batch.unlabelled_index` is below it.
+        black: the model's input for pixels of value 0, one number for each channel.
+        white: likewise for pixels of value 255. With whitening, inputs have no such bounds: both are empty.
     """
 
     channels: int
     height: int
     width: int
     num_classes: int
+    num_train: int = 0
+    black: tuple[float, ...] = ()
+    white: tuple[float, ...] = ()
 
 
 class ModelFactory(Protocol):
     """Makes fresh models for the data at hand, initialised from the run's ``init`` random stream.
 
     Attributes:
-        spec: the data's shape.
-        num_train: images of the training set; `Batch.unlabelled_index` is below it.
-        black: the model's input for pixels of value 0, one number for each channel.
-        white: likewise for pixels of value 255. With whitening, inputs have no such bounds: both are empty.
+        spec: of the data.
     """
 
-    spec: ImageSpec
-    num_train: int
-    black: tuple[float, ...]
-    white: tuple[float, ...]
+    spec: DataSpec
 
     def __call__(self, num_outputs: int | None = None) -> nn.Module:
         """A model with `num_outputs` outputs; by default, one for each class."""

@@ -28,7 +28,7 @@ from sslbench.config.build import build
 from sslbench.config.schema import Settings, conf_dir, register
 from sslbench.core import Batch, Progress, StepOutput
 from sslbench.data.batches import BatchSource
-from sslbench.engine.examination import DiagnosticData
+from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.errors import UserError

@@ -15,7 +15,7 @@ from helpers.small_data import CLASSES, Networks, SmallData, same, weights, with
 from sslbench.algorithms.label_vectors import LabelVectors
 from sslbench.algorithms.protocol import Diagnosed, Staged
 from sslbench.config.schema import Settings
-from sslbench.core import Batch, ImageSpec, Progress
+from sslbench.core import Batch, DataSpec, Progress
 from sslbench.engine.loop import evaluate_all
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
@@ -348,7 +348,7 @@ def test_the_faithful_form_runs_on_28x28_images(settings_of: Callable[..., Setti
 
 
 def test_class_networks_have_a_length_of_their_own() -> None:
-    factory = Networks(ImageSpec(1, 28, 28, CLASSES))
+    factory = Networks(DataSpec(1, 28, 28, CLASSES, num_train=90))
     algorithm = method(networks="per_class", code_length=25)
     tries = cast("LabelVectorNetworks", algorithm.build(factory)["round_1"]).tries
     assert [type(network) for network in tries] == 2 * [ClassNetworks]

@@ -16,14 +16,14 @@ from helpers.small_data import SmallData, weights
 from sslbench.algorithms.protocol import SampleImages, stages_of
 from sslbench.algorithms.sgan import SGAN
 from sslbench.config.build import blaming
-from sslbench.core import Average, Batch, FeatureModel, ImageSpec, Progress, StepOutput
+from sslbench.core import Average, Batch, DataSpec, FeatureModel, Progress, StepOutput
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 from sslbench.errors import UserError
 from sslbench.models import CNN, MLP, ConvGenerator, ConvLarge, MLPGenerator, NoisyMLP, WideResNet
 from sslbench.models.generator import PixelRange
 
-SPEC = ImageSpec(1, 3, 4, 4)
+SPEC = DataSpec(1, 3, 4, 4, 20, (-1.0,), (1.0,))
 BOTH = pytest.mark.parametrize("generator_loss", ["feature_matching", "plain"])
 
 
@@ -51,7 +51,7 @@ class LinearGenerator(nn.Module):
 
     noise_size = 5
 
-    def __init__(self, spec: ImageSpec, black: tuple[float, ...], white: tuple[float, ...]) -> None:
+    def __init__(self, spec: DataSpec, black: tuple[float, ...], white: tuple[float, ...]) -> None:
         super().__init__()
         self.range = PixelRange(black, white)
         self.body = nn.Linear(5, spec.height * spec.width)
@@ -65,8 +65,7 @@ class LinearGenerator(nn.Module):
 class Factory:
     """A `sslbench.core.ModelFactory`."""
 
-    spec, num_train = SPEC, 20
-    black, white = (-1.0,), (1.0,)
+    spec = SPEC
 
     def __init__(self, make: Callable[[], nn.Module] = Discriminator) -> None:
         self._make = make
@@ -253,8 +252,7 @@ def test_generated_images_leave_batch_norm_statistics_alone() -> None:
 def test_pictures_are_the_same_at_two_looks_and_change_nothing(kind: type[nn.Module], channels: int) -> None:
     torch.manual_seed(0)
     algorithm, factory = method(partial(kind, noise_size=5)), Factory()
-    factory.spec = ImageSpec(channels, 6, 8, 4)
-    factory.black, factory.white = (-1.0,) * channels, (1.0,) * channels
+    factory.spec = DataSpec(channels, 6, 8, 4, 20, (-1.0,) * channels, (1.0,) * channels)
     models = algorithm.build(factory)
     models["generator"](torch.rand(50, 5))  # moves the batch-norm statistics
     state, buffers = torch.get_rng_state(), copy.deepcopy(dict(models["generator"].named_buffers()))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sslbench.core import ImageSpec
+from sslbench.core import DataSpec
 from sslbench.data.arrays import ImageArrays
 from sslbench.errors import UserError
 
@@ -25,7 +25,14 @@ def arrays(**changes: Any) -> ImageArrays:
 
 
 def test_good_arrays_tell_their_spec() -> None:
-    assert arrays().spec == ImageSpec(channels=3, height=4, width=5, num_classes=3)
+    assert arrays().spec == DataSpec(channels=3, height=4, width=5, num_classes=3, num_train=6)
+
+
+def test_classes_have_names_or_numbers() -> None:
+    assert arrays().class_names == ("0", "1", "2")
+    assert arrays(class_names=["cat", "dog", "cow"]).class_names == ("cat", "dog", "cow")
+    with pytest.raises(UserError, match="dataset 'mine': class_names has 2 names for 3 classes"):
+        arrays(class_names=("cat", "dog"))
 
 
 def test_arrays_become_contiguous_and_writable_without_changing() -> None:

@@ -10,10 +10,11 @@ from torch import nn
 from helpers.small_training import MOMENTUM, Rig, Slope, Stairs, first_weight, halving
 from sslbench.config.intervals import Interval
 from sslbench.engine import loop
-from sslbench.engine.evaluation import Calibration, Evaluation, EvaluationSet
+from sslbench.engine.evaluation import Evaluation, EvaluationSet
 from sslbench.engine.state import StageResult
 from sslbench.errors import DivergedError
 from sslbench.rundir.checkpoint import Checkpoints, load_checkpoint
+from sslbench.rundir.records import Calibration
 
 NO_GAP = Calibration((1,), (0.5,), (0.5,))
 

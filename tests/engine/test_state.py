@@ -147,6 +147,8 @@ def test_checkpoint_of_a_stage_with_a_pool(tmp_path: Path) -> None:
         lambda saved: saved.update(history=[{"step": 1000, "time/train_seconds": 1.0}]),
         lambda saved: saved["result"].update(test_history=["x"]),
         lambda saved: saved["result"].update(test_acc="x"),
+        lambda saved: saved["result"].update(test_calibration={"counts": [1], "confidence": [0.5]}),
+        lambda saved: saved["result"].update(test_calibration=7),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path, change: Callable[..., object]) -> None:

@@ -19,7 +19,7 @@ from sslbench.engine import step as engine_step
 from sslbench.engine.step import training_step
 from sslbench.errors import DivergedError
 from sslbench.rundir.checkpoint import load_checkpoint
-from sslbench.system.signals import terminable
+from sslbench.system.signals import raise_on_signal
 
 NEVER = Interval(seconds=1000)
 STEPS = 9
@@ -86,7 +86,7 @@ def test_asked_at_every_event_and_gone_on(
 
     for event in range(1, 1 - events.left):
         broken = rig(f"asked at {event}", AskedAt(event))
-        with pytest.raises(KeyboardInterrupt) as interrupt, terminable():
+        with pytest.raises(KeyboardInterrupt) as interrupt, raise_on_signal():
             broken.train(**settings, checkpoint_every=NEVER)
         assert interrupt.value.args == (signal.SIGTERM,)
         saved = load_checkpoint(broken.checkpoint)
@@ -110,7 +110,7 @@ def test_asked_twice_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.fail("the second one is not waited for")
 
     watched(rig, twice, monkeypatch)
-    with pytest.raises(KeyboardInterrupt) as interrupt, terminable():
+    with pytest.raises(KeyboardInterrupt) as interrupt, raise_on_signal():
         rig.train()
     assert interrupt.value.args == (signal.SIGINT,)
     assert not rig.checkpoint.exists()
@@ -119,7 +119,7 @@ def test_asked_twice_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_diverged_state_is_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path, Slope(bad_step=5))
     watched(rig, AskedAt(5), monkeypatch)
-    with pytest.raises((DivergedError, KeyboardInterrupt)) as error, terminable():
+    with pytest.raises((DivergedError, KeyboardInterrupt)) as error, raise_on_signal():
         rig.train(steps=20, eval_every=20, log_every=20, checkpoint_every=NEVER)
     assert isinstance(error.value, DivergedError)
     assert "step 5" in str(error.value)
@@ -130,7 +130,7 @@ def test_asked_when_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """In the last pass of the last evaluation: the training is finished, and the request still holds."""
     rig = Rig(tmp_path)
     watched(rig, AskedAt(2 + 2), monkeypatch)
-    with pytest.raises(KeyboardInterrupt), terminable():
+    with pytest.raises(KeyboardInterrupt), raise_on_signal():
         rig.train(steps=2)
     saved = load_checkpoint(rig.checkpoint)
     assert (saved["step"], len(saved["history"])) == (2, 1)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
@@ -35,7 +34,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         del composed["hydra"]
     settings = schema.from_config(composed, choices, typed)
     run(settings)
-    torch.set_flush_denormal(False)
     return settings
 
 

@@ -106,7 +106,7 @@ def test_damaged(
         stopped.go_on(copy)
         [line] = capsys.readouterr().err.splitlines()
         assert "last.pt is damaged" in line
-        assert line.endswith("going on from the one before, of step 4")
+        assert line.endswith("continuing from the one before, of step 4")
         assert forked.outcome(copy) == stopped.expected
     tried(times)
 

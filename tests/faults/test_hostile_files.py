@@ -203,6 +203,43 @@ def test_evaluated_result(folder: Path, refused: Callable[..., str], tried: Trie
     tried(len(hostile) + len(odd_files(path)))
 
 
+@pytest.mark.fault("a hostile model.json or whitening.safetensors, evaluated", REFUSED)
+def test_saved_model(folder: Path, sentinel: Sentinel, refused: Callable[..., str], tried: Tried) -> None:
+    path, whitening = folder / "model.json", folder / "whitening.safetensors"
+    whole = path.read_bytes()
+    fields: list[dict[str, object]] = [
+        {"predictor": "../../etc/passwd\x1b[31m"},
+        {"predictor": "__class__"},
+        {"class_names": ["a"] * 100_000},
+        {"class_names": "\ud800"},
+        {"channels": 10**400},
+        {"height": True},
+        {"width": 2**31},
+        {"num_train": -1},
+        {"mean": [float("nan")]},
+        {"std": [[1]]},
+        {"preprocess": "gcn_zca"},
+        {"schema": 2},
+    ]
+    hostile = [changed(path, **each).encode() for each in fields] + list(NOT_JSON.values())
+    for content in hostile:
+        path.write_bytes(content)
+        refused("--device", "cpu")
+    remove(path)
+    odd = {name: make for name, make in odd_files(path).items() if "link" not in name}
+    for make in odd.values():
+        make()
+        refused()
+        remove(path)
+    path.write_bytes(whole)
+    path.write_text(changed(path, preprocess="gcn_zca"))
+    tensors = [*sentinel.pickles().values(), *torch_files({"mean": sentinel.calls()["exec"]}).values(), b""]
+    for content in tensors:
+        whitening.write_bytes(content)
+        assert "whitening.safetensors" in refused()
+    tried(len(hostile) + len(odd) + len(tensors))
+
+
 @pytest.mark.fault("a run folder of another machine, without its data", "nothing is downloaded or written")
 def test_a_configuration_does_not_say_where_to_write(folder: Path, refused: Callable[..., str]) -> None:
     path, elsewhere = folder / "config.yaml", folder / "elsewhere"

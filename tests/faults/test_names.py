@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.odd_names import CONTROL, NAMES
+from helpers.results import write_result
 from sslbench.config.file_names import check_folder, file_name
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
@@ -173,7 +173,7 @@ def test_a_sweep_over_own_choices(
 
     def trained(settings: Settings, sweep: Path) -> dict[str, float]:
         settings.directory().mkdir(parents=True)
-        (settings.directory() / "result.json").write_text(json.dumps({"run_id": settings.run_id}))
+        write_result(settings.directory(), settings.run_id)
         return {"val_acc_best": 0.5}
 
     monkeypatch.setattr("sslbench.sweep.worker.train_cell", trained)

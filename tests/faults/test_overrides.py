@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 import sslbench.run.train
 from helpers.override_grammar import lists
+from helpers.results import write_result
 from sslbench.cli import main as cli
 from sslbench.config.schema import Settings
 
@@ -34,7 +34,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def cell(checked: Settings, sweep: Path) -> dict[str, Any]:
         checked.directory().mkdir(parents=True, exist_ok=True)
-        (checked.directory() / "result.json").write_text(json.dumps({"run_id": checked.run_id}))
+        write_result(checked.directory(), checked.run_id)
         return single(checked)
 
     monkeypatch.setattr("sslbench.run.train.run", single)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
-from sslbench.core import ImageSpec, Progress
+from sslbench.core import DataSpec, Progress
 from sslbench.data.batches import BatchSource
 from sslbench.data.splits import Split
 from sslbench.data.views import DeviceImages, ImageTransform
+from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.evaluation import EvaluationSet
-from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
 
@@ -26,10 +26,8 @@ COUNT = 90
 class Networks:
     """A `sslbench.core.ModelFactory` of models with one linear layer, or of those that `make` makes."""
 
-    black, white = (-1.0,), (1.0,)
-
-    def __init__(self, spec: ImageSpec, make: Callable[[int], nn.Module] | None = None) -> None:
-        self.spec, self.num_train, self.made = spec, COUNT, 0
+    def __init__(self, spec: DataSpec, make: Callable[[int], nn.Module] | None = None) -> None:
+        self.spec, self.made = spec, 0
         self._make = make
 
     def __call__(self, num_outputs: int | None = None) -> nn.Module:
@@ -54,7 +52,7 @@ class SmallData:
         self.images = DeviceImages(pixels, ImageTransform([0.5], [0.5], ["noise"], noise=0.5), CPU)
         self.targets = torch.arange(COUNT) % CLASSES if targets is None else targets
         self.split = Split(*np.split(np.arange(60), [9, 30]))
-        self.spec = ImageSpec(1, size, size, CLASSES)
+        self.spec = DataSpec(1, size, size, CLASSES, COUNT, (-1.0,), (1.0,))
         sets = [
             EvaluationSet(self.images, index, self.targets[index], CLASSES)
             for index in (torch.from_numpy(self.split.valid), torch.arange(60, COUNT))

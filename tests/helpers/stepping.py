@@ -14,7 +14,7 @@ from sslbench.config.build import build
 from sslbench.config.schema import Settings
 from sslbench.core import Progress
 from sslbench.data.batches import BatchSource
-from sslbench.engine.examination import DiagnosticData
+from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import NextStep, set_rates
 from sslbench.run.setup import build_models, prepare_data, prepare_process

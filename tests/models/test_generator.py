@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslbench.core import ImageSpec
+from sslbench.core import DataSpec
 from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.models import ConvGenerator, MLPGenerator
 from sslbench.models.generator import PixelRange
@@ -26,7 +26,7 @@ def build(
 ) -> Any:
     torch.manual_seed(0)
     black, white = (transform or ImageTransform([0.5], [0.5], [])).range(shape[0])
-    return kind(ImageSpec(*shape, num_classes=10), black, white, **{**SMALL[kind], **options})
+    return kind(DataSpec(*shape, num_classes=10), black, white, **{**SMALL[kind], **options})
 
 
 @every_kind

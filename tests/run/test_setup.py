@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from sslbench.algorithms.protocol import AnyAlgorithm
 from sslbench.config.build import build
 from sslbench.config.schema import Settings
+from sslbench.core import DataSpec
 from sslbench.data import zca
 from sslbench.errors import UserError
+from sslbench.run.evaluate import evaluate_run
 from sslbench.run.setup import (
     Networks,
     build_models,
@@ -22,6 +25,7 @@ from sslbench.run.setup import (
     prepare_data,
     prepare_process,
 )
+from sslbench.run.train import run
 from sslbench.seeding import stream_seed
 
 CPU = torch.device("cpu")
@@ -212,20 +216,22 @@ def test_views_that_differ_or_need_not(settings_of: MakeSettings, overrides: lis
 def test_network_fits_the_data(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of(*npz_overrides(save_npz(tmp_path / "images.npz", smooth_images(100, seed=0))))
     data = prepare_data(settings, CPU)
-    networks = Networks(settings, data)
+    networks = Networks(settings.model, data.spec)
     images = data.train.clean(torch.arange(4))
     assert networks()(images).shape == (4, 3)
     assert networks(7)(images).shape == (4, 7)
     assert differ(networks().state_dict(), networks().state_dict()), "each is drawn anew"
 
 
-def test_networks_are_told_what_the_data_are(settings_of: MakeSettings, tmp_path: Path) -> None:
+def test_models_are_built_for_the_data(settings_of: MakeSettings, tmp_path: Path) -> None:
     path = save_npz(tmp_path / "images.npz", smooth_images(100, seed=0))
     scale = ["dataset.images.mean=[0.5,0.5,0.25]", "dataset.images.std=[0.5,0.25,0.25]"]
     settings = settings_of(*npz_overrides(path), *scale)
-    networks = Networks(settings, prepare_data(settings, CPU))
-    assert (networks.spec.channels, networks.spec.num_classes, networks.num_train) == (3, 3, 100)
-    assert (networks.black, networks.white) == ((-1.0, -2.0, -1.0), (1.0, 2.0, 3.0))
+    spec = prepare_data(settings, CPU).spec
+    assert spec == DataSpec(
+        channels=3, height=8, width=8, num_classes=3, num_train=100,
+        black=(-1.0, -2.0, -1.0), white=(1.0, 2.0, 3.0),
+    )  # fmt: skip
 
 
 def tensors_in(state: Any) -> Iterator[Tensor]:
@@ -260,3 +266,25 @@ def test_threads(settings_of: MakeSettings) -> None:
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cudnn.benchmark
+
+
+def test_a_run_leaves_the_process_as_it_was(settings_of: MakeSettings) -> None:
+    def process() -> tuple[object, ...]:
+        denormal = torch.tensor(1e-310, dtype=torch.float64).mul(1).item()
+        backends = torch.backends
+        tf32 = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, backends.cudnn.benchmark
+        return denormal, *tf32, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+
+    settings = settings_of("algorithm=supervised", "threads=2", "deterministic=true")
+    before = process()
+    assert before[0] == 1e-310
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
+    try:
+        changed = process()
+        run(settings)
+        assert process() == changed
+        evaluate_run(settings.directory(), "cpu")
+        assert process() == changed
+    finally:
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = bool(before[3]), bool(before[2])
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ

@@ -20,7 +20,7 @@ from sslbench.config.saved import load
 from sslbench.config.schema import Settings
 from sslbench.errors import DivergedError, UserError
 from sslbench.run.evaluate import evaluate_run
-from sslbench.run.train import check, run, run_claimed
+from sslbench.run.train import check, run, run_locked
 from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
 from sslbench.tracking import Fanout, FileTracker, read_metrics
 
@@ -30,7 +30,7 @@ RESULT_FIELDS = {
     "schema", "run_id", "algorithm", "dataset", "model", "loss", "num_labels", "seed", "split_seed",
     "split_hash", "steps", "val_acc_best", "step_best", "test_acc", "test_acc_last", "test_acc_median20",
     "test_ece", "test_calibration", "metrics_best", "metrics_last", "train_seconds", "steps_per_second",
-    "device", "torch", "git_commit",
+    "device", "torch", "sslbench_version", "git_commit",
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_a_run_writes_all_that_it_promises(settings_of: MakeSettings) -> None:
     written = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     assert written == {
         ".lock", "config.yaml", "split.npz", "metrics.jsonl", "checkpoint/last.pt", "model.safetensors",
-        "result.json", "status.json",
+        "model.json", "result.json", "status.json",
     }  # fmt: skip
     assert json.loads((directory / "result.json").read_text()) == result
     assert result.keys() >= RESULT_FIELDS
@@ -214,7 +214,7 @@ def test_a_run_does_not_go_on_on_another_kind_of_device(
     path = settings.directory() / "checkpoint" / "last.pt"
     state = load_checkpoint(path)
     save_checkpoint(path, {**state, "origin": {**state["origin"], "device": "cuda"}})
-    with pytest.raises(UserError, match="set device=cuda to go on"):
+    with pytest.raises(UserError, match="set device=cuda to continue"):
         run(settings)
 
 
@@ -316,7 +316,7 @@ def test_what_the_machine_cannot_do_is_told_before_the_data_are_loaded(
     monkeypatch.setattr("sslbench.run.train.prepare_data", lambda *_: pytest.fail("it loads the data"))
     settings = settings_of("graph=true")
     with pytest.raises(UserError, match="graph=true is for CUDA devices"):
-        run_claimed(settings, check(settings))
+        run_locked(settings, check(settings))
     with pytest.raises(UserError, match="graph=true is for CUDA devices"):
         run(settings)
     assert not settings.directory().exists(), "a single run is refused before its folder is made"

@@ -196,7 +196,7 @@ def test_the_one_before_helps_out(kept: Checkpoints, path: Path) -> None:
     assert loaded is not None
     assert loaded[0]["step"] == 1
     assert "last.pt is damaged" in loaded[1]
-    assert loaded[1].endswith("going on from the one before, of step 1")
+    assert loaded[1].endswith("continuing from the one before, of step 1")
     # The damaged one must not take the place of the sound one.
     checkpoints.save({"step": 2})
     assert [load_checkpoint(path.with_name(f"{name}.pt"))["step"] for name in ("previous", "last")] == [1, 2]
@@ -222,7 +222,7 @@ def test_nothing_left_to_go_on_from(kept: Checkpoints, path: Path) -> None:
             "is of another run (mlp-s0-12345678, not mlp-s1-87654321)",
         ),
         (Origin("mlp-s0-12345678", "1175", "cpu"), "the data have changed since"),
-        (Origin("mlp-s0-12345678", "5711", "cuda"), "was made on cpu: set device=cpu to go on"),
+        (Origin("mlp-s0-12345678", "5711", "cuda"), "was made on cpu: set device=cpu to continue"),
     ],
 )
 def test_of_something_else(kept: Checkpoints, path: Path, origin: Origin, told: str) -> None:
@@ -238,7 +238,7 @@ def test_of_another_version(kept: Checkpoints, path: Path, form: object, origin:
     save_checkpoint(path, {"step": 3, "format": form, "origin": origin})
     step, told = found(path) or (0, "")
     assert step == 1
-    assert "last.pt was written by another version of sslbench; going on from the one before" in told
+    assert "last.pt was written by another version of sslbench; continuing from the one before" in told
 
 
 def test_steps_between_checkpoints(path: Path) -> None:

@@ -76,5 +76,5 @@ def test_absent_weights(tmp_path: Path) -> None:
 def test_damaged_weights(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"model\.safetensors does not hold the weights"):
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
         load_weights(path, network())

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sslbench.rundir.lock import claimed
+from helpers.results import write_result
+from sslbench.rundir.lock import run_lock
 from sslbench.rundir.status import write_status
 from sslbench.sweep.launching import Launching, settle
 from sslbench.sweep.planned_run import Cell, State
@@ -46,7 +47,7 @@ class Launcher:
     def _job(self, name: str) -> Any:
         fate = self.plan[name].pop(0)
         if fate in ("lost", "engine"):
-            with claimed(Path(name)):
+            with run_lock(Path(name)):
                 write_status(Path(name), "running", {})
         if fate in ("lost", "unborn"):
             raise BrokenProcessPool("A worker was terminated. This could be caused by many things.")
@@ -59,7 +60,7 @@ class Launcher:
             return Job(ElsewhereError("another process is training it"))
         if fate == "refused":
             return Job(CellError("a disk that nobody can write to"))
-        (Path(name) / "result.json").write_text(f'{{"run_id": "{name}"}}')
+        write_result(Path(name), name)
         return SimpleNamespace(return_value=0.5)
 
 
@@ -182,6 +183,6 @@ def test_settling_leaves_alone_what_is_held(holding: ExitStack) -> None:
         Path(name).mkdir()
         write_status(Path(name), "running", {})
         cells.append(Cell((name,), Path(name), {"run_id": name, "steps": 1}, {}))
-    holding.enter_context(claimed(Path("held")))
+    holding.enter_context(run_lock(Path("held")))
     settle(cells)
     assert [cell.state()[0] for cell in cells] == [State.INTERRUPTED, State.RUNNING]

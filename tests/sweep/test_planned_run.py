@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.results import result_text, write_result
 from sslbench.errors import UserError
 from sslbench.sweep.planned_run import Cell, State, without_repeats, write_cells
 
@@ -36,8 +37,9 @@ def test_state_by_status(tmp_path: Path, status: str | None, expected: tuple[Sta
 @pytest.mark.parametrize(
     ("result", "finished"),
     [
-        ('{"run_id": "vat-digits-20-s0-01234567"}', True),
-        ('{"run_id": "vat-digits-20-s0-89abcdef"}', False),
+        (result_text("vat-digits-20-s0-01234567"), True),
+        (result_text("vat-digits-20-s0-89abcdef"), False),
+        ('{"run_id": "vat-digits-20-s0-01234567"}', False),
         ('{"run_id": "vat-digits', False),
         ("[]", False),
     ],
@@ -65,7 +67,7 @@ def test_a_note_tells_what_the_folder_does_not(tmp_path: Path) -> None:
     assert cell.stamp() != before
     assert cell.state() == (State.FAILED, "a disk\\x1b[31m that is full")
     assert cell.in_folder() == (State.RUNNING, "")
-    (tmp_path / "result.json").write_text('{"run_id": "vat-digits-20-s0-01234567"}')
+    write_result(tmp_path, "vat-digits-20-s0-01234567")
     assert cell.state() == (State.FINISHED, "")
 
 

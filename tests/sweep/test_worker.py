@@ -17,7 +17,7 @@ import pytest
 from helpers.small_sweeps import BROKEN, read
 from sslbench.config import saved
 from sslbench.config.schema import Settings
-from sslbench.rundir.lock import claimed, in_use
+from sslbench.rundir.lock import is_locked, run_lock
 from sslbench.sweep import worker
 from sslbench.sweep.driver import DRIVER
 from sslbench.sweep.gpus import Gpu, gpu_slot
@@ -150,7 +150,7 @@ def test_stopped_with_the_sweep(settings_of: MakeSettings, tmp_path: Path) -> No
 
 def test_a_cell_in_use_is_left_to_who_has_it(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of("threads=1")
-    with claimed(settings.directory()), pytest.raises(ElsewhereError):
+    with run_lock(settings.directory()), pytest.raises(ElsewhereError):
         train_cell(settings, tmp_path)
     assert not settings.directory().exists(), "nothing was written into a folder that is not ours"
 
@@ -158,9 +158,9 @@ def test_a_cell_in_use_is_left_to_who_has_it(settings_of: MakeSettings, tmp_path
 def test_a_cell_that_is_taken_while_its_process_starts(
     settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "in_use", lambda folder: False)
+    monkeypatch.setattr(worker, "is_locked", lambda folder: False)
     settings = settings_of("threads=1")
-    with claimed(settings.directory()), pytest.raises(ElsewhereError, match="another process is training"):
+    with run_lock(settings.directory()), pytest.raises(ElsewhereError, match="another process is training"):
         train_cell(settings, tmp_path)
 
 
@@ -292,4 +292,4 @@ def test_a_cell_does_not_outlive_its_parent(settings_of: MakeSettings, tmp_path:
         wait_for(lambda: trains(settings))
         parent.kill()
     wait_for(lambda: status_of(settings)["status"] == "interrupted")
-    wait_for(lambda: not in_use(settings.directory()))
+    wait_for(lambda: not is_locked(settings.directory()))

@@ -8,15 +8,22 @@ from collections.abc import Callable
 
 import pytest
 
-from sslbench.system.signals import REQUESTS, Request, Stopped, exit_code, held, terminable
+from sslbench.system.signals import (
+    STOP_SIGNALS,
+    PendingStop,
+    StopRequested,
+    exit_code,
+    raise_on_signal,
+    signals_deferred,
+)
 
 
-@pytest.mark.parametrize("request_", [signal.SIGINT, *REQUESTS])
+@pytest.mark.parametrize("request_", [signal.SIGINT, *STOP_SIGNALS])
 def test_a_request_is_an_interrupt(request_: signal.Signals) -> None:
     previous = signal.signal(request_, signal.SIG_DFL)  # these tests may themselves run under nohup
     told = []
     try:
-        with pytest.raises(KeyboardInterrupt) as interrupt, terminable(lambda: told.append(1)):
+        with pytest.raises(KeyboardInterrupt) as interrupt, raise_on_signal(lambda: told.append(1)):
             signal.raise_signal(request_)
         assert told == [1]
         assert exit_code(interrupt.value) == 128 + request_
@@ -30,16 +37,16 @@ def test_a_second_request_is_not_waited_for() -> None:
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second one ends the waiting")
 
-    with pytest.raises(KeyboardInterrupt), terminable(patient):
+    with pytest.raises(KeyboardInterrupt), raise_on_signal(patient):
         signal.raise_signal(signal.SIGTERM)
 
 
 def test_once_and_for_good() -> None:
     script = (
         "import signal\n"
-        "from sslbench.system.signals import terminable\n"
+        "from sslbench.system.signals import raise_on_signal\n"
         "try:\n"
-        "    with terminable(once=True):\n"
+        "    with raise_on_signal(first_only=True):\n"
         "        signal.raise_signal(signal.SIGTERM)\n"
         "except KeyboardInterrupt:\n"
         "    signal.raise_signal(signal.SIGINT)\n"
@@ -54,7 +61,7 @@ def test_once_and_for_good() -> None:
 def test_what_is_ignored_stays_ignored(ignored: signal.Signals) -> None:
     previous = signal.signal(ignored, signal.SIG_IGN)
     try:
-        with terminable(), held():
+        with raise_on_signal(), signals_deferred():
             signal.raise_signal(ignored)
         assert signal.getsignal(ignored) == signal.SIG_IGN
     finally:
@@ -65,7 +72,7 @@ def test_only_the_main_thread_sets_handlers() -> None:
     found = []
 
     def work() -> None:
-        with terminable():
+        with raise_on_signal():
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
@@ -78,10 +85,10 @@ def test_a_plain_interrupt_is_that_of_the_keyboard() -> None:
     assert exit_code(KeyboardInterrupt()) == 130
 
 
-def interrupted(block: Callable[[Request], object]) -> KeyboardInterrupt:
-    """What comes out of `block`, held within `terminable`."""
+def interrupted(block: Callable[[PendingStop], object]) -> KeyboardInterrupt:
+    """What comes out of `block`, held within `raise_on_signal`."""
     try:
-        with terminable(), held() as request:
+        with raise_on_signal(), signals_deferred() as request:
             block(request)
     except KeyboardInterrupt as interrupt:
         return interrupt
@@ -91,7 +98,7 @@ def interrupted(block: Callable[[Request], object]) -> KeyboardInterrupt:
 def test_held_until_the_end_of_the_block() -> None:
     noted = []
 
-    def block(request: Request) -> None:
+    def block(request: PendingStop) -> None:
         request.check()
         signal.raise_signal(signal.SIGTERM)
         noted.append(bool(request))
@@ -101,16 +108,16 @@ def test_held_until_the_end_of_the_block() -> None:
 
 
 def test_looked_for_within_the_block() -> None:
-    def block(request: Request) -> None:
+    def block(request: PendingStop) -> None:
         signal.raise_signal(signal.SIGINT)
         request.check()
         pytest.fail("not reached")
 
-    assert type(interrupted(block)) is not Stopped, "that of the handlers around it"
+    assert type(interrupted(block)) is not StopRequested, "that of the handlers around it"
 
 
 def test_an_error_goes_before_a_request() -> None:
-    def block(request: Request) -> None:
+    def block(request: PendingStop) -> None:
         signal.raise_signal(signal.SIGTERM)
         raise OSError("full")
 
@@ -120,7 +127,7 @@ def test_an_error_goes_before_a_request() -> None:
 
 def test_held_leaves_the_handlers_as_they_were() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with held():
+    with signals_deferred():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -128,8 +135,8 @@ def test_held_leaves_the_handlers_as_they_were() -> None:
 def test_without_handlers_around_it_a_request_kills_as_ever() -> None:
     script = (
         "import signal\n"
-        "from sslbench.system.signals import held\n"
-        "with held():\n"
+        "from sslbench.system.signals import signals_deferred\n"
+        "with signals_deferred():\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    print('finished', flush=True)\n"
         "print('not reached', flush=True)\n"
@@ -141,9 +148,9 @@ def test_without_handlers_around_it_a_request_kills_as_ever() -> None:
 def test_a_process_that_heeds_one_request_is_not_hurried_by_a_second() -> None:
     script = (
         "import signal\n"
-        "from sslbench.system.signals import exit_code, held, terminable\n"
+        "from sslbench.system.signals import exit_code, signals_deferred, raise_on_signal\n"
         "try:\n"
-        "    with terminable(once=True), held() as request:\n"
+        "    with raise_on_signal(first_only=True), signals_deferred() as request:\n"
         "        signal.raise_signal(signal.SIGINT)\n"
         "        signal.raise_signal(signal.SIGTERM)\n"
         "        print('finished', request.number, flush=True)\n"

@@ -118,7 +118,7 @@ class LabelVectors:
         rounds = {
             name: LabelVectorNetworks(network, self._restarts, vectors, self._temperature) for name in _ROUNDS
         }
-        return {**rounds, "labels": PseudoLabels(new_model.num_train, spec.num_classes)}
+        return {**rounds, "labels": PseudoLabels(spec.num_train, spec.num_classes)}
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
         """Let round 1 give pseudo-labels."""

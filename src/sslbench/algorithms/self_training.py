@@ -67,7 +67,7 @@ class SelfTraining:
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
         """The models, each fresh, and the pseudo-labels that they make."""
         models = {name: new_model() for name in self._names}
-        return {**models, "labels": PseudoLabels(new_model.num_train, new_model.spec.num_classes)}
+        return {**models, "labels": PseudoLabels(new_model.spec.num_train, new_model.spec.num_classes)}
 
     def begin_stage(self, models: Mapping[str, nn.Module], stage: int, images: TrainingImages) -> Tensor:
         """Make pseudo-labels with the model before; the stage has the images above the threshold."""

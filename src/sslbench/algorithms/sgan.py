@@ -106,7 +106,8 @@ class SGAN:
                 f"sgan needs a model with `features` and `classifier`, as those of sslbench.models are; "
                 f"{type(discriminator).__name__} lacks one of them"
             )
-        generator = self._new_generator(spec=new_model.spec, black=new_model.black, white=new_model.white)
+        spec = new_model.spec
+        generator = self._new_generator(spec=spec, black=spec.black, white=spec.white)
         return {
             "discriminator": discriminator,
             "average": frozen_copy(discriminator),

@@ -1,4 +1,4 @@
-"""``sslbench-eval``: a finished run again, from its own saved configuration and weights."""
+"""``sslbench-eval``: evaluates a finished run again from the files in its folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 #: Older versions summed up the calibration error in float32.
 _ECE_ROUNDING = 1e-4
@@ -21,11 +21,11 @@ def _is_same(key: str, recorded: float, evaluated: float) -> bool:
 
 
 def _show(arguments: argparse.Namespace) -> bool:
-    """Evaluate, print, and say whether the numbers are those of ``result.json``."""
-    from sslbench.run.evaluate import NEEDED, evaluate_run
+    """Evaluate and print; returns whether the numbers are those of ``result.json``."""
+    from sslbench.run.evaluate import evaluate_run
     from sslbench.rundir.result import read_result
 
-    recorded = read_result(arguments.run_dir, NEEDED)
+    recorded = read_result(arguments.run_dir)
     evaluated = evaluate_run(arguments.run_dir, arguments.device, arguments.data_root, arguments.trust)
     agrees = all(_is_same(key, recorded[key], value) for key, value in evaluated.items())
     if arguments.json:
@@ -34,13 +34,20 @@ def _show(arguments: argparse.Namespace) -> bool:
     for key, value in evaluated.items():
         note = "" if _is_same(key, recorded[key], value) else f"   but result.json says {recorded[key]!r}"
         print(f"{key:<14}{value!r}{note}")
-    device = printable(recorded["device"])
+    device = escape_control(recorded["device"])
     print("equal to result.json" if agrees else f"not equal to result.json, from {device}")
     return agrees
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command."""
+    """Run ``sslbench-eval``.
+
+    Args:
+        argv: the arguments; None for those of the process.
+
+    Raises:
+        SystemExit: with code 1 and a message on stderr for what the user can mend, or if the numbers differ.
+    """
     parser = argparse.ArgumentParser(
         prog="sslbench-eval",
         description="Evaluate a finished run again with its own saved configuration and weights, and compare "
@@ -62,5 +69,5 @@ def main(argv: list[str] | None = None) -> None:
     try:
         agrees = _show(arguments)
     except UserError as error:
-        sys.exit(f"sslbench-eval: {printable(str(error))}")
+        sys.exit(f"sslbench-eval: {escape_control(str(error))}")
     sys.exit(0 if agrees else 1)

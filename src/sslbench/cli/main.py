@@ -28,7 +28,7 @@ from sslbench.config.hydra_errors import in_one_line
 from sslbench.errors import SweepError, UserError
 from sslbench.sweep.task import task
 from sslbench.system.signals import exit_code
-from sslbench.system.text import printable, short
+from sslbench.system.text import ellipsize, escape_control
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _LONGEST = 2000  # characters of what is told; what was typed may have more
@@ -49,7 +49,7 @@ def _task(composed: DictConfig) -> float:
 
 def _say(message: str) -> None:
     with suppress(OSError):  # of a terminal that is gone
-        print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)
+        print(f"sslbench: {ellipsize(escape_control(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
 def _flags() -> Namespace:

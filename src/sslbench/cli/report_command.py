@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sslbench.errors import UserError
 from sslbench.system.atomic_files import write_atomically
 from sslbench.system.paths import relative
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 if TYPE_CHECKING:
     from sslbench.report.compare.comparison import Comparison
@@ -92,7 +92,7 @@ def _command(args: argparse.Namespace) -> str:
     for option in _INPUTS:
         if path := getattr(args, option):
             words += [f"--{option}", relative(path)]
-    return printable(shlex.join(words))
+    return escape_control(shlex.join(words))
 
 
 def _check_paths(args: argparse.Namespace) -> None:
@@ -138,7 +138,9 @@ def _figure(args: argparse.Namespace, comparison: Comparison, curves: Curves) ->
     from sslbench.report.figures.figure_file import render_figure
 
     file_format = Path(os.path.realpath(args.figure)).suffix.lower().removeprefix(".")
-    return render_figure(comparison.groups, curves.of, title=printable(args.title), file_format=file_format)
+    return render_figure(
+        comparison.groups, curves.of, title=escape_control(args.title), file_format=file_format
+    )
 
 
 def _rendered(args: argparse.Namespace, comparison: Comparison) -> tuple[dict[Path, bytes], list[str]]:
@@ -148,7 +150,7 @@ def _rendered(args: argparse.Namespace, comparison: Comparison) -> tuple[dict[Pa
 
     note = _read_note(args.note) if args.note else ""
     published = read_published(args.beside) if args.beside else []
-    title, command = printable(args.title), _command(args)
+    title, command = escape_control(args.title), _command(args)
     files: dict[Path, bytes] = {}
     if args.figure or args.html:
         from sslbench.report.compare.curves import gather_curves
@@ -190,7 +192,7 @@ def _report(args: argparse.Namespace) -> None:
     for path, content in files.items():
         _write(path, content)
     for line in warnings:
-        print(f"sslbench-report: warning: {printable(line)}", file=sys.stderr)
+        print(f"sslbench-report: warning: {escape_control(line)}", file=sys.stderr)
     if sys.stdout is None:  # closed by whoever called
         return
     try:
@@ -229,7 +231,7 @@ def main(argv: list[str] | None = None) -> None:
         _silence()
         sys.exit(1)
     except UserError as error:
-        print(f"sslbench-report: {printable(str(error))}", file=sys.stderr)
+        print(f"sslbench-report: {escape_control(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

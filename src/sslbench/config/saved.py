@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sslbench.config.schema import GROUPS, Settings, nested
 from sslbench.errors import UserError
 from sslbench.system.safe_files import parse_yaml, read_text
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 
 def save(settings: Settings) -> str:
@@ -64,8 +64,8 @@ def difference(ours: Settings, theirs: Settings) -> str | None:
     mine, other = dict(flat(ours.identity())), dict(flat(theirs.identity()))
     for key in sorted({*mine, *other}):
         if mine.get(key) != other.get(key):
-            there, here = (printable(str(values.get(key))) for values in (other, mine))
-            return f"{printable(key)} is {there} there and {here} here"
+            there, here = (escape_control(str(values.get(key))) for values in (other, mine))
+            return f"{escape_control(key)} is {there} there and {here} here"
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sslbench.config.schema import GROUPS, Settings, conf_dir
 from sslbench.errors import UserError
 from sslbench.system.safe_files import parse_yaml
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 
 def require_shipped(settings: Settings, source: Path, remedy: str) -> None:
@@ -40,10 +40,10 @@ def _require_shipped(value: Any, key: str, source: Path, remedy: str) -> None:
         shipped, target = _shipped().get(key, {}), value["_target_"]
         known = isinstance(target, str) and target in shipped
         if not known or value.get("_partial_", False) is not shipped[target]:
-            told = printable(str(target)[:80])
+            told = escape_control(str(target)[:80])
             raise UserError(
-                f"{source}: {printable(key)}._target_={told} does not come with sslbench, and could run any "
-                f"code; {remedy}"
+                f"{source}: {escape_control(key)}._target_={told} does not come with sslbench, and could run "
+                f"any code; {remedy}"
             )
     for name, inner in value.items():
         _require_shipped(inner, f"{key}.{name}", source, remedy)

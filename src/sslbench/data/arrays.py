@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sslbench.errors import UserError
 
 if TYPE_CHECKING:
-    from sslbench.core import ImageSpec
+    from sslbench.core import DataSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class ImageArrays:
         y_test: their class indices, int64 ``[M]``.
         num_classes: size of the label set, at least 2.
         name: what results and messages call the data set.
+        class_names: of the classes in their order; by default their numbers.
 
     Raises:
         UserError: an array is not as described above; the message names the array and the remedy.
@@ -38,6 +39,7 @@ class ImageArrays:
     y_test: NDArray[np.int64]
     num_classes: int
     name: str
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check all arrays; see the class."""
@@ -52,6 +54,8 @@ class ImageArrays:
                         " give one label for each image"
                     )
             _check_classes(self.y_train, self.y_test, self.num_classes)
+            if (count := len(self.class_names)) not in (0, self.num_classes):
+                raise UserError(f"class_names has {count} names for {self.num_classes} classes")
             if self.x_train.shape[1:] != self.x_test.shape[1:]:
                 raise UserError(
                     f"x_train holds images of shape {_shape(self.x_train.shape[1:])} but x_test of"
@@ -62,14 +66,16 @@ class ImageArrays:
         # torch.from_numpy refuses negative strides and warns of read-only memory; copies only where needed
         for field in ("x_train", "y_train", "x_test", "y_test"):
             object.__setattr__(self, field, np.require(getattr(self, field), requirements=["C", "W"]))
+        numbers = tuple(map(str, range(self.num_classes)))
+        object.__setattr__(self, "class_names", tuple(self.class_names) or numbers)
 
     @property
-    def spec(self) -> ImageSpec:
-        """What a model must know of the data."""
-        from sslbench.core import ImageSpec  # imports torch, which reading a file does not need
+    def spec(self) -> DataSpec:
+        """What a model must know of the data, but for the inputs of black and white pixels."""
+        from sslbench.core import DataSpec  # imports torch, which reading a file does not need
 
-        _, height, width, channels = self.x_train.shape
-        return ImageSpec(channels=channels, height=height, width=width, num_classes=self.num_classes)
+        num_train, height, width, channels = self.x_train.shape
+        return DataSpec(channels, height, width, self.num_classes, num_train)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -87,10 +87,12 @@ def fashion_mnist(root: str, download: bool = True) -> ImageArrays:
     """
     from torchvision.datasets import FashionMNIST
 
-    return _mnist("fashion_mnist", FashionMNIST, root, download)
+    return _mnist("fashion_mnist", FashionMNIST, root, download, tuple(FashionMNIST.classes))
 
 
-def _mnist(name: str, dataset: type[MNIST], root: str, download: bool) -> ImageArrays:
+def _mnist(
+    name: str, dataset: type[MNIST], root: str, download: bool, class_names: tuple[str, ...] = ()
+) -> ImageArrays:
     base = Path(root).expanduser()
     folder = base / dataset.__name__ / "raw"
     packed = [(folder / file, md5) for file, md5 in dataset.resources]
@@ -104,6 +106,7 @@ def _mnist(name: str, dataset: type[MNIST], root: str, download: bool) -> ImageA
         y_test=content["t10k-labels"].astype(np.int64),
         num_classes=10,
         name=name,
+        class_names=class_names,
     )
 
 
@@ -194,6 +197,7 @@ def cifar10(root: str, download: bool = True) -> ImageArrays:
         y_test=np.array(test.targets, dtype=np.int64),
         num_classes=10,
         name="cifar10",
+        class_names=tuple(train.classes),
     )
 
 

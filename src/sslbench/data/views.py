@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from sslbench.data.zca import GcnZca
 
 AUGMENTATIONS = ("crop", "flip", "noise")
 PREPROCESSING = ("none", "gcn_zca")
@@ -172,3 +175,36 @@ class DeviceImages:
             )
             images = images.add(noise.permute(0, 3, 1, 2), alpha=transform.noise)
         return images
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FittedTransform:
+    """How the uint8 images of a run become model inputs, with what was fitted on its training images.
+
+    Attributes:
+        images: normalisation and augmentation.
+        whitening: fitted on the training images; None where `images` asks for none.
+        device: where the inputs live.
+    """
+
+    images: ImageTransform
+    whitening: GcnZca | None
+    device: torch.device
+
+    def store(self, images: NDArray[np.uint8], padded: bool = False) -> DeviceImages:
+        """The images on the device.
+
+        Args:
+            images: uint8 ``[N, H, W, C]``.
+            padded: whether weak views are taken of them.
+
+        Raises:
+            ValueError: they do not fit the transform; see `DeviceImages`.
+        """
+        whitened = self.whitening.apply(images) if self.whitening else images
+        return DeviceImages(whitened, self.images, self.device, padded)
+
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        """Images, uint8 ``[N, H, W, C]``, as evaluation sees them: float32 ``[N, C, H, W]``."""
+        return self.store(images).clean(torch.arange(len(images), device=self.device))

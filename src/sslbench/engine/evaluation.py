@@ -11,35 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sslbench.data.views import DeviceImages
+from sslbench.rundir.records import Calibration
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599
 #: Fixed, so that a saved model evaluated again gives the same numbers.
 BATCH_SIZE = 500
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a reliability diagram shows: 15 equal bins of the top probability (arXiv:1706.04599).
-
-    Attributes:
-        counts: images in each bin, from the lowest probabilities to the highest.
-        confidence: mean top probability of each bin, in [0, 1]; None for an empty bin.
-        accuracy: share of each bin's images classified correctly, in [0, 1]; None for an empty bin.
-    """
-
-    counts: tuple[int, ...]
-    confidence: tuple[float | None, ...]
-    accuracy: tuple[float | None, ...]
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: the mean of ``|accuracy - confidence|`` over images (eq. 3)."""
-        gaps = [
-            count * abs(right - confident)
-            for count, confident, right in zip(self.counts, self.confidence, self.accuracy, strict=True)
-            if confident is not None and right is not None
-        ]
-        return sum(gaps) / sum(self.counts)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 
 from sslbench.algorithms.protocol import Diagnosed, SampleImages, stages_of
 from sslbench.core import Progress
+from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.evaluation import Evaluation, evaluate
-from sslbench.engine.examination import DiagnosticData
 from sslbench.engine.profiling import profiled
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import TrainingState, stage_ends
@@ -22,7 +22,7 @@ from sslbench.engine.step import CapturedSteps, CudaGraphs, NextStep, Recorder, 
 from sslbench.errors import DivergedError
 from sslbench.rundir.checkpoint import Checkpoints
 from sslbench.rundir.weights import cpu_copy
-from sslbench.system.signals import Request, Stopped, held
+from sslbench.system.signals import PendingStop, StopRequested, signals_deferred
 from sslbench.tracking import Fanout
 
 
@@ -120,7 +120,11 @@ def train(
     for model in state.models.values():
         model.train()
     device = state.batches.device
-    with held() as request, profiled(options.profile, device) as stepped, state.several_backward_passes():
+    with (
+        signals_deferred() as request,
+        profiled(options.profile, device) as stepped,
+        state.several_backward_passes(),
+    ):
         recorder = CudaGraphs() if options.graph else None
         loop = _Loop(state, options, schedule, data, tracker, clock, request, stepped, recorder)
         for stage in range(state.stage, len(ends)):
@@ -140,7 +144,7 @@ class _Loop:
     data: DiagnosticData
     tracker: Fanout
     clock: Callable[[], float]
-    request: Request
+    request: PendingStop
     stepped: Callable[[], None]
     recorder: Recorder | None
     start: int = 0
@@ -227,7 +231,7 @@ class _Loop:
         if evaluate_now:
             try:
                 metrics |= evaluate_all(state, self.data, state.step == self.end, self.request.check)
-            except Stopped:  # before anything has changed: the run evaluates when it continues
+            except StopRequested:  # before anything has changed: the run evaluates when it continues
                 self._save()
                 raise
         self.tracker.log(state.step, metrics)

@@ -17,6 +17,7 @@ from sslbench.core import Stage, TrainingImages
 from sslbench.data.batches import BatchSource
 from sslbench.engine.meter import StepMeter
 from sslbench.errors import UserError
+from sslbench.rundir.records import Calibration
 
 
 @dataclass
@@ -223,6 +224,8 @@ def _check_plain(state: Mapping[str, Any], steps: int) -> None:
     # The last evaluation is that of the last step, unless it is still to be done.
     if history and history[-1]["step"] == steps and not result.test_history:
         raise ValueError("test_history")
+    if result.test_calibration:  # its bins are checked where they are made
+        Calibration(**{name: tuple(values) for name, values in result.test_calibration.items()})
 
 
 def stage_ends(stages: int, steps: int) -> list[int]:

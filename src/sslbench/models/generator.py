@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from sslbench.core import ImageSpec
+from sslbench.core import DataSpec
 from sslbench.models._checks import check_at_least
 
 
@@ -80,7 +80,7 @@ class MLPGenerator(nn.Module):
 
     def __init__(
         self,
-        spec: ImageSpec,
+        spec: DataSpec,
         black: Sequence[float],
         white: Sequence[float],
         noise_size: int = 100,
@@ -125,7 +125,7 @@ class ConvGenerator(nn.Module):
 
     def __init__(
         self,
-        spec: ImageSpec,
+        spec: DataSpec,
         black: Sequence[float],
         white: Sequence[float],
         noise_size: int = 100,

@@ -10,9 +10,10 @@ from sslbench.report.compare.differences import Difference, differences_to_super
 from sslbench.report.compare.groups import Group, Spread, group_runs, ranks, spread
 from sslbench.report.read.find import Found, find_runs
 from sslbench.report.read.missing import MissingRun
-from sslbench.report.read.results import RunResult, load_result
 from sslbench.report.write.commands import commands
 from sslbench.report.write.markdown import render_markdown
+from sslbench.rundir.parsing import load_result
+from sslbench.rundir.records import RunResult
 
 __all__ = [
     "Comparison",

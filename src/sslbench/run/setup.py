@@ -1,10 +1,12 @@
-"""From settings to data and models: what a run and its later evaluation build alike."""
+"""From settings to data and models: what a run and its later evaluation both build."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 import torch
@@ -14,18 +16,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
-from sslbench.algorithms.protocol_checks import check_modules
 from sslbench.config.build import blaming, build
-from sslbench.config.schema import Settings
-from sslbench.core import ImageSpec, Stage
+from sslbench.config.schema import Node, Settings
+from sslbench.core import DataSpec, Stage
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.splits import Split, make_split
-from sslbench.data.views import DeviceImages, ImageTransform
+from sslbench.data.views import DeviceImages, FittedTransform, ImageTransform
 from sslbench.data.zca import fit
 from sslbench.engine.evaluation import EvaluationSet
 from sslbench.errors import UserError
 from sslbench.models.noise import GaussianNoise
 from sslbench.seeding import stream_seed
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Data:
     """The data of one run on its device.
 
     Attributes:
-        spec: channels, size and classes.
+        spec: what models must know of them.
+        class_names: of the classes, in their order.
         split: positions in the training set.
         transform: how images become inputs.
         train: the training images.
@@ -42,13 +46,37 @@ class Data:
         test: the test set.
     """
 
-    spec: ImageSpec
+    spec: DataSpec
+    class_names: tuple[str, ...]
     split: Split
-    transform: ImageTransform
+    transform: FittedTransform
     train: DeviceImages
     targets: Tensor
     valid: EvaluationSet
     test: EvaluationSet
+
+
+@contextmanager
+def process_restored() -> Iterator[None]:
+    """Undo at the end of the block what `prepare_process` sets in it: the process may be a notebook's.
+
+    What `sslbench.system.memory.keep_freed_memory` sets stays, since glibc has no way back.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    flushed = not torch.tensor(1e-310, dtype=torch.float64).mul(1).item()  # there is no getter
+    cublas = os.environ.get(_CUBLAS)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
+        if deterministic != torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(deterministic)
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = kept
+        if cublas is None:
+            os.environ.pop(_CUBLAS, None)
 
 
 def prepare_process(settings: Settings) -> None:
@@ -58,72 +86,86 @@ def prepare_process(settings: Settings) -> None:
     torch.set_flush_denormal(True)
     if settings.deterministic:
         # What cuBLAS needs for it (its manual, "Results reproducibility"); read when it is first used.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(_CUBLAS, ":4096:8")
     if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # the setting takes 2 s
         torch.use_deterministic_algorithms(settings.deterministic)
     # fp32 is to be fp32: TensorFloat-32 keeps 10 bits of mantissa.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    # Off: the kernels it picks may differ between processes, and so would an evaluation from the result.
+    # Off: the kernels it selects may differ between processes, and so would an evaluation from the result.
     torch.backends.cudnn.benchmark = False
 
 
-def prepare_data(settings: Settings, device: torch.device) -> Data:
-    """Load, split and move the data.
+def load_data(settings: Settings) -> tuple[ImageArrays, Split]:
+    """The data set in main memory, and its split.
 
     Raises:
         UserError: the data is absent or broken, or the settings do not fit it.
     """
-    transform: ImageTransform = build(settings.dataset["images"], "dataset.images")
     arrays: ImageArrays = build(settings.dataset, "dataset")
-    spec = arrays.spec
     split = make_split(
         arrays.y_train,
-        spec.num_classes,
+        arrays.num_classes,
         settings.num_labels,
         settings.num_valid,
         settings.split_seed,
         settings.labelled_in_unlabelled,
     )
-    x_train: NDArray[Any] = arrays.x_train
-    x_test: NDArray[Any] = arrays.x_test
-    if transform.preprocess == "gcn_zca":
+    return arrays, split
+
+
+def prepare_data(settings: Settings, device: torch.device) -> Data:
+    """Load, split and move the data, and fit what whitens them.
+
+    Raises:
+        UserError: the data is absent or broken, or the settings do not fit it.
+    """
+    images: ImageTransform = build(settings.dataset["images"], "dataset.images")
+    arrays, split = load_data(settings)
+    whitening = None
+    if images.preprocess == "gcn_zca":
         # Fitted on what may be trained on: validation images stay unseen.
-        whitening = fit(x_train[np.union1d(split.labelled, split.unlabelled)], device)
-        x_train, x_test = whitening.apply(arrays.x_train), whitening.apply(arrays.x_test)
+        whitening = fit(arrays.x_train[np.union1d(split.labelled, split.unlabelled)], device)
+    transform = FittedTransform(images, whitening, device)
     with blaming("dataset.images"):
-        train = DeviceImages(x_train, transform, device)
-        test = DeviceImages(x_test, transform, device, padded=False)
+        train, test = transform.store(arrays.x_train, padded=True), transform.store(arrays.x_test)
     targets = torch.from_numpy(arrays.y_train).to(device)
-    valid_index = torch.from_numpy(split.valid).to(device)
-    test_index = torch.arange(len(x_test), device=device)
+    valid = torch.from_numpy(split.valid).to(device)
+    black, white = images.range(arrays.spec.channels)
     return Data(
-        spec,
+        replace(arrays.spec, black=black, white=white),
+        arrays.class_names,
         split,
         transform,
         train,
         targets,
-        EvaluationSet(train, valid_index, targets[valid_index], spec.num_classes),
-        EvaluationSet(test, test_index, torch.from_numpy(arrays.y_test).to(device), spec.num_classes),
+        EvaluationSet(train, valid, targets[valid], arrays.num_classes),
+        whole_set(test, arrays.y_test, arrays.num_classes, device),
     )
+
+
+def whole_set(
+    images: DeviceImages, targets: NDArray[np.int64], num_classes: int, device: torch.device
+) -> EvaluationSet:
+    """All of `images` as an evaluation set; `targets` are their class indices, int64 ``[N]``."""
+    index = torch.arange(len(images), device=device)
+    return EvaluationSet(images, index, torch.from_numpy(targets).to(device), num_classes)
 
 
 @final
 class Networks:
-    """The `sslbench.core.ModelFactory` of a run: fresh networks, from the global random stream, on the CPU.
+    """The `sslbench.core.ModelFactory` of a run: fresh models, from the global random stream, on the CPU.
 
     Args:
-        settings: of the run.
-        data: on which the networks are to work.
+        node: the section ``model`` of the run's settings.
+        spec: of the data.
     """
 
-    def __init__(self, settings: Settings, data: Data) -> None:
-        self._node = settings.model
-        self.spec, self.num_train = data.spec, len(data.train)
-        self.black, self.white = data.transform.range(data.spec.channels)
+    def __init__(self, node: Node, spec: DataSpec) -> None:
+        self._node, self.spec = node, spec
 
     def __call__(self, num_outputs: int | None = None) -> nn.Module:
-        """A network with `num_outputs` outputs; by default, one for each class.
+        """A model with `num_outputs` outputs; by default, one for each class.
 
         Raises:
             UserError: the settings of the model do not fit the data.
@@ -138,6 +180,18 @@ class Networks:
         return model
 
 
+def new_models(settings: Settings, algorithm: AnyAlgorithm, spec: DataSpec) -> dict[str, nn.Module]:
+    """The algorithm's modules on the CPU, drawn from the global random stream.
+
+    Raises:
+        UserError: the settings of the algorithm or the model do not fit the data.
+    """
+    with blaming("algorithm"):
+        built = algorithm.build(Networks(settings.model, spec))
+        check_modules(algorithm, built)
+    return {name: model.to(memory_format=torch.channels_last) for name, model in built.items()}
+
+
 def build_models(
     settings: Settings, algorithm: AnyAlgorithm, data: Data, device: torch.device
 ) -> dict[str, nn.Module]:
@@ -147,12 +201,10 @@ def build_models(
     global random stream seeded for training (dropout, perturbations).
     """
     torch.manual_seed(stream_seed(settings.seed, "init"))
-    with blaming("algorithm"):
-        built = algorithm.build(Networks(settings, data))
-        check_modules(algorithm, built)
-    models = {name: model.to(memory_format=torch.channels_last).to(device) for name, model in built.items()}
+    built = new_models(settings, algorithm, data.spec)
+    models = {name: model.to(device) for name, model in built.items()}
     for stage in stages_of(algorithm):
-        _check_views_differ(settings, stage, models, data.transform)
+        _check_views_differ(settings, stage, models, data.transform.images)
         _check_batch_norm(settings, stage, models)
     torch.manual_seed(stream_seed(settings.seed, "algorithm"))
     return models
@@ -161,7 +213,7 @@ def build_models(
 def _check_views_differ(
     settings: Settings, stage: Stage, models: dict[str, nn.Module], transform: ImageTransform
 ) -> None:
-    """Two weak views that never differ would make the consistency loss zero: a run without a point."""
+    """Refuse two weak views that never differ: the consistency loss would be zero."""
     chance = any(
         (isinstance(m, _DropoutNd) and m.p > 0) or (isinstance(m, GaussianNoise) and m.std > 0)
         for model in models.values()
@@ -176,7 +228,7 @@ def _check_views_differ(
 
 
 def _check_batch_norm(settings: Settings, stage: Stage, models: dict[str, nn.Module]) -> None:
-    """Batch norm has no statistics of a single image."""
+    """Refuse a single image a batch for batch norm, which has no statistics of one."""
     sizes = {}
     if stage.views.labelled:
         sizes["labelled"] = settings.batch.labelled

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+import sslbench
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
 from sslbench.algorithms.protocol_checks import check_algorithm
 from sslbench.config import saved, schema
@@ -19,32 +20,33 @@ from sslbench.config.intervals import Interval
 from sslbench.config.schema import Settings
 from sslbench.data.batches import BatchSource, check_views
 from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device, pick_precision
-from sslbench.engine.examination import DiagnosticData
+from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.loop import LoopOptions, train
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import StageResult, TrainingState, stage_ends
 from sslbench.errors import UserError
+from sslbench.run.predictor import save_predictor
 from sslbench.run.setup import (
     Data,
     build_models,
     checkpoint_bytes,
     prepare_data,
     prepare_process,
+    process_restored,
 )
 from sslbench.rundir.checkpoint import Checkpoints, Origin
-from sslbench.rundir.lock import claimed
+from sslbench.rundir.lock import run_lock
+from sslbench.rundir.records import CONFIG, RESULT, WEIGHTS, Calibration, RunResult, RunState
 from sslbench.rundir.result import finished_result, require_space
-from sslbench.rundir.status import FINISHED, Status, read_status, write_status
+from sslbench.rundir.status import Status, read_status, write_status
 from sslbench.rundir.weights import save_weights
 from sslbench.system.atomic_files import sync_file, write_text_atomically
 from sslbench.system.git import git_commit
 from sslbench.system.memory import keep_freed_memory
-from sslbench.system.signals import terminable
+from sslbench.system.signals import raise_on_signal
 from sslbench.tracking import ConsoleTracker, Fanout, FileTracker, RunInfo, Tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
 from sslbench.tracking.tracker import check_tracker
-
-RESULT_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -90,59 +92,70 @@ def check_machine(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Train as `settings` say, or go on from a checkpoint of the same settings; returns ``result.json``.
+    """Train as `settings` say, from the last checkpoint if there is one; returns what ``result.json`` holds.
 
     Raises:
         UserError: something the user can mend, before training starts; or the loss diverged.
     """
-    # What can be refused at once comes before the data, which may have to be downloaded.
+    # What can be refused at once is refused before the data are downloaded and the folder is made.
     parts = check(settings)
     check_machine(settings)
-    with terminable(), claimed(settings.directory()):
-        return run_claimed(settings, parts)
+    with raise_on_signal(), run_lock(settings.directory()):
+        return run_locked(settings, parts)
 
 
-def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
-    """`run`, once the folder is claimed by this process.
+def run_locked(settings: Settings, parts: Parts) -> dict[str, Any]:
+    """`run`, in a process that has locked the folder.
 
     Args:
         settings: of the run.
         parts: from `check`.
     """
     commit = git_commit()  # of the code that runs, whatever is committed meanwhile
-    directory, device = settings.directory(), pick_device(settings.device)
+    directory = settings.directory()
     finished = finished_result(directory, settings)
     if finished is not None:
-        if read_status(directory).get("status") != FINISHED:  # killed between the one file and the other
-            write_status(directory, FINISHED, settings.summary())
+        if read_status(directory).get("status") != RunState.FINISHED:  # killed between writing the two files
+            write_status(directory, RunState.FINISHED, settings.summary())
         return finished
     check_machine(settings)
-    prepare_process(settings)
-    data = prepare_data(settings, device)
-    models = build_models(settings, parts.algorithm, data, device)
-    require_space(directory, checkpoint_bytes(models))
+    device = pick_device(settings.device)
+    with process_restored():
+        prepare_process(settings)
+        data = prepare_data(settings, device)
+        state = _initial_state(settings, data, parts.algorithm, device)
+        whitening = vars(data.transform.whitening).values() if data.transform.whitening else ()
+        require_space(directory, checkpoint_bytes(state.models) + sum(tensor.nbytes for tensor in whitening))
+        try:
+            return _train(settings, directory, data, state, parts, commit)
+        except OSError as error:
+            raise UserError(
+                f"the run stopped ({error.strerror or error}); its files in {directory} are kept, and the "
+                f"same command continues from its last checkpoint"
+            ) from error
+
+
+def _initial_state(
+    settings: Settings, data: Data, algorithm: AnyAlgorithm, device: torch.device
+) -> TrainingState:
+    """Fresh models, optimizers and batches."""
+    models = build_models(settings, algorithm, data, device)
     with blaming("algorithm"):
         batches = BatchSource(
             data.train,
             data.targets,
             data.split,
-            stages_of(parts.algorithm)[0].views,
+            stages_of(algorithm)[0].views,
             settings.batch.labelled,
             settings.batch.unlabelled,
             settings.seed,
             device,
         )
     with blaming("optimizer"):
-        state = TrainingState(parts.algorithm, models, build(settings.optimizer, "optimizer"), batches)
+        state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches)
     if settings.compile:
         state.compile()
-    try:
-        return _train(settings, directory, data, state, parts, commit)
-    except OSError as error:
-        raise UserError(
-            f"the run in {directory} stopped ({error.strerror or error}); what was written is kept, and "
-            f"the same command goes on"
-        ) from error
+    return state
 
 
 def _train(
@@ -153,7 +166,7 @@ def _train(
     parts: Parts,
     commit: str | None,
 ) -> dict[str, Any]:
-    """From a prepared state to a written result."""
+    """From the initial state, or a checkpoint, to a written result."""
     device = state.batches.device
     options = LoopOptions(
         steps=settings.steps,
@@ -171,26 +184,27 @@ def _train(
     everything = DiagnosticData(data.train, data.targets, data.split, data.valid, data.test)
     tracker = Fanout([FileTracker(), ConsoleTracker(), parts.logger])
     if found := options.checkpoints.load():
-        checkpoint, told = found
-        if told:
-            print(f"sslbench: {told}", file=sys.stderr, flush=True)
+        checkpoint, warning = found
+        if warning:
+            print(f"sslbench: {warning}", file=sys.stderr, flush=True)
         state.load_state_dict(checkpoint, settings.steps)
-    write_text_atomically(directory / "config.yaml", saved.save(settings))
+    write_text_atomically(directory / CONFIG, saved.save(settings))
     data.split.save(directory / "split.npz")
-    result = None
+    content = None
     status = Status(directory, settings.summary())
     try:
         with status:
             tracker.start(_info(settings, directory, state))
             keep_freed_memory()
             train(state, options, parts.schedule, everything, tracker)
-            save_weights(directory / "model.safetensors", state.result.best_weights)
+            save_weights(directory / WEIGHTS, state.result.best_weights)
+            save_predictor(directory, parts.algorithm, data)
             sync_file(directory / METRICS)  # before the result says that the curves are whole
-            result = _result(settings, data.split.digest, state.result, device, commit)
-            write_text_atomically(directory / "result.json", json.dumps(result, indent=2) + "\n")
+            content = _result(settings, directory, data.split.digest, state.result, device, commit).content()
+            write_text_atomically(directory / RESULT, json.dumps(content, indent=2) + "\n")
     finally:
-        tracker.close(status.outcome, result)
-    return result
+        tracker.close(status.outcome, content)
+    return content
 
 
 def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
@@ -208,27 +222,32 @@ def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
 
 
 def _result(
-    settings: Settings, split_hash: str, score: StageResult, device: torch.device, commit: str | None
-) -> dict[str, Any]:
-    """The stable interface of a run; accuracies and calibration errors are fractions."""
-    return {
-        "schema": RESULT_SCHEMA,
+    settings: Settings,
+    directory: Path,
+    split_hash: str,
+    score: StageResult,
+    device: torch.device,
+    commit: str | None,
+) -> RunResult:
+    return RunResult(
         **settings.summary(),
-        "split_hash": split_hash,
-        "overrides": settings.overrides,
-        "val_acc_best": score.val_acc_best,
-        "step_best": score.step_best,
-        "test_acc": score.test_acc,
-        "test_acc_last": score.test_history[-1],
-        "test_acc_median20": score.test_acc_median20,
-        "test_ece": score.test_ece,
-        "test_calibration": score.test_calibration,
-        "metrics_best": score.metrics_best,
-        "metrics_last": score.metrics_last,
-        "train_seconds": score.train_seconds,
-        "steps_per_second": settings.steps / score.train_seconds,
-        "device": device_name(device),
-        "precision": pick_precision(settings.precision),
-        "torch": torch.__version__,
-        "git_commit": commit,
-    }
+        folder=directory,
+        split_hash=split_hash,
+        overrides=tuple(settings.overrides),
+        val_acc_best=score.val_acc_best,
+        step_best=score.step_best,
+        test_acc=score.test_acc,
+        test_acc_last=score.test_history[-1],
+        test_acc_median20=score.test_acc_median20,
+        test_ece=score.test_ece,
+        test_calibration=Calibration(**{name: tuple(v) for name, v in score.test_calibration.items()}),
+        metrics_best=score.metrics_best,
+        metrics_last=score.metrics_last,
+        train_seconds=score.train_seconds,
+        steps_per_second=settings.steps / score.train_seconds,
+        device=device_name(device),
+        precision=pick_precision(settings.precision),
+        torch=torch.__version__,
+        sslbench_version=sslbench.__version__,
+        git_commit=commit,
+    )

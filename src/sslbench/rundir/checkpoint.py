@@ -1,4 +1,4 @@
-"""Checkpoints: all that resuming needs, in a file that shows whether it is whole and whose it is."""
+"""Checkpoints: all that a run needs to continue, with a checksum and the run's identity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sslbench.errors import UserError
 from sslbench.system.atomic_files import write_atomically
 from sslbench.system.safe_files import require_file
 
-#: Raised when a checkpoint of before cannot be gone on from.
+#: Raised when runs can no longer continue from older checkpoints.
 FORMAT = 2
 #: Checkpoints take no more than this share of the time, however slow the disk is.
 _SHARE = 0.01
@@ -30,7 +30,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], previous: Path | None 
     """Write `state` so that a process killed at any moment leaves a whole checkpoint, old or new.
 
     The file is an ordinary one of ``torch.save``: a zip archive, whose comment holds the SHA-256 of the
-    archive without it, in hexadecimal. torch itself does not look whether what it reads was damaged.
+    archive without it, in hexadecimal. torch itself does not check whether the file was damaged.
 
     Args:
         path: of the file.
@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], previous: Path | None 
         OSError: the disk is full or the folder not writable.
     """
     path.parent.mkdir(exist_ok=True)
-    # By way of memory: torch's own writer hides a full disk behind an error about positions.
+    # Made in memory first: torch's own writer hides a full disk behind an error about positions.
     memory = io.BytesIO()
     torch.save(dict(state), memory)
     archive = memory.getbuffer()
@@ -81,12 +81,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint must share with a run that goes on from it.
+    """What a checkpoint must share with a run that continues from it.
 
     Attributes:
         run_id: of the run, with the hash of its configuration.
-        split: digest of the split, which the data take part in.
-        device: kind of the device, whose random streams exist on no other.
+        split: digest of the split, which depends on the data.
+        device: kind of the device: its random streams exist on no other kind.
     """
 
     run_id: str
@@ -94,7 +94,7 @@ class Origin:
     device: str
 
     def refusal(self, state: Mapping[str, Any]) -> str | None:
-        """Why a run of this origin cannot go on from `state`, or None."""
+        """Why a run of this origin cannot continue from `state`, or None."""
         form, origin = state.get("format"), state.get("origin")
         if type(form) is not int or form != FORMAT or not isinstance(origin, dict):
             return "was written by another version of sslbench"
@@ -103,19 +103,19 @@ class Origin:
         if origin.get("split") != self.split:
             return "is of other data: the data have changed since"
         if origin.get("device") != self.device:
-            return f"was made on {origin.get('device')}: set device={origin.get('device')} to go on"
+            return f"was made on {origin.get('device')}: set device={origin.get('device')} to continue"
         return None
 
 
 @final
 class Checkpoints:
-    """``last.pt``, from which a run goes on, and ``previous.pt``, the one before, for when that is damaged.
+    """``last.pt``, from which a run continues, and ``previous.pt``, the one before, in case that is damaged.
 
     Args:
         folder: where they lie.
         origin: of the run.
         interval: how often one is written. Seconds are a lower bound, stretched where writing is slow.
-        clock: tells seconds; never set back.
+        clock: gives seconds; never set back.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class Checkpoints:
         self._last_is_sound = True
 
     def load(self) -> tuple[dict[str, Any], str] | None:
-        """The newest state that the run can go on from, and what is to be told about it, if anything.
+        """The newest state that the run can continue from, and a warning, empty if all is well.
 
         None where there is no checkpoint.
 
         Raises:
-            UserError: there are checkpoints, and none can be gone on from.
+            UserError: there are checkpoints, and the run can continue from none.
         """
         refusals: list[str] = []
         for path in (self._last, self._previous):
@@ -156,8 +156,9 @@ class Checkpoints:
                 refusals.append(f"{path} {refusal}")
                 continue
             self._last_is_sound = not refusals
-            told = f"{refusals[0]}; going on from the one before, of step {state['step']}" if refusals else ""
-            return state, told
+            if not refusals:
+                return state, ""
+            return state, f"{refusals[0]}; continuing from the one before, of step {state['step']}"
         if refusals:
             folder = self._last.parent.parent
             raise UserError(f"{refusals[0]}; or delete {folder} to start again, or choose another run_dir")

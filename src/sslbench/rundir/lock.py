@@ -1,4 +1,4 @@
-"""Who may write in a run's folder."""
+"""The lock on a run's folder: one process at a time writes there."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sslbench.errors import UserError
-from sslbench.rundir.result import exists
+from sslbench.system.paths import exists
 
 _LOCK = ".lock"
-#: Folders in a run's folder in which it writes files of its own.
-_PLACES = ("checkpoint", "pictures", "wandb")
-#: `in_use` takes the lock for an instant, which must not make `claimed` fail.
-_PATIENCE_SECONDS = 1.0
+#: Subfolders in which a run writes files of its own.
+_SUBFOLDERS = ("checkpoint", "pictures", "wandb")
+#: How long `run_lock` tries: `is_locked` takes the lock for an instant, which must not make it fail.
+_TIMEOUT_SECONDS = 1.0
 
 
-class InUseError(UserError):
+class FolderLockedError(UserError):
     """Another process trains in the folder."""
 
 
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """Hold `directory` for this process alone; a folder in which nothing came to be is removed.
+def run_lock(directory: Path) -> Iterator[None]:
+    """Lock `directory` for this process. A folder in which nothing was written is removed at the end.
 
     Raises:
-        InUseError: another process trains in it.
+        FolderLockedError: another process trains in it.
         UserError: the folder cannot be made or written.
     """
     made = [folder for folder in (directory, *directory.parents) if not exists(folder)]
-    lock = FileLock(directory / _LOCK, timeout=_PATIENCE_SECONDS)
+    lock = FileLock(directory / _LOCK, timeout=_TIMEOUT_SECONDS)
     try:
         while not lock.is_locked:
             directory.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # who held it has just removed the empty folder
-                lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
+            with suppress(FileNotFoundError):  # another process has just removed the empty folder
+                lock.acquire(poll_interval=_TIMEOUT_SECONDS / 10)
     except Timeout as error:
-        raise InUseError(f"{directory} is in use: another process is training this run") from error
+        raise FolderLockedError(f"{directory} is in use: another process is training this run") from error
     except OSError as error:
         raise UserError(
             f"{directory} cannot be written ({error.strerror}): choose another output_root or run_dir"
         ) from error
-    for place in (directory, *(directory / name for name in _PLACES)):
-        for left_by_a_kill in place.glob(".*.part"):
-            with suppress(OSError):  # a folder of that name is none of ours
+    for folder in (directory, *(directory / name for name in _SUBFOLDERS)):
+        for left_by_a_kill in folder.glob(".*.part"):
+            with suppress(OSError):  # a folder of that name is not one of ours
                 left_by_a_kill.unlink(missing_ok=True)
     try:
         yield
     finally:
-        # Removed while it is held: who waits for the lock finds that its file is gone, and begins anew.
+        # Removed before the lock is released: a process that waits for it finds no file and starts over.
         if made and not [entry for entry in directory.iterdir() if entry.name != _LOCK]:
             (directory / _LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # a folder in which another run has begun meanwhile stays
@@ -59,8 +59,8 @@ def claimed(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def in_use(directory: Path) -> bool:
-    """Whether a process holds the folder. Asking takes the lock for a moment, for which `claimed` waits."""
+def is_locked(directory: Path) -> bool:
+    """Whether a process has locked the folder. Asking takes the lock for an instant, see `run_lock`."""
     if not exists(directory / _LOCK):
         return False
     lock = FileLock(directory / _LOCK, timeout=0)

@@ -1,84 +1,56 @@
-"""``result.json`` of a run, and the room that its files need."""
+"""The result in a run's folder, and the disk space that the run's files need."""
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sslbench.config import saved
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.system.safe_files import parse_json, read_text
-
-RESULT = "result.json"
+from sslbench.rundir.parsing import load_result
+from sslbench.rundir.records import CONFIG, RESULT
+from sslbench.system.paths import exists
 
 
 def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | None:
-    """The result in `directory`, if a run of the same settings has finished there.
+    """The content of ``result.json`` in `directory`, if a run of the same settings has finished there.
 
     Raises:
-        UserError: the folder holds a run of other settings, or its result cannot be read.
+        UserError: the folder holds another run, or its result cannot be read.
     """
-    config_yaml = directory / "config.yaml"
-    if exists(config_yaml) and (difference := saved.difference(settings, saved.load(config_yaml))):
+    config_yaml = directory / CONFIG
+    known = exists(config_yaml)
+    if known and (difference := saved.difference(settings, saved.load(config_yaml))):
         raise UserError(
             f"{directory} holds a run of another configuration ({difference}): "
             f"choose another run_dir or delete it"
         )
-    return read_result(directory, _FIELDS) if exists(directory / RESULT) else None
+    if not exists(directory / RESULT):
+        return None
+    result = read_result(directory)
+    if not known and result["run_id"] != settings.run_id:
+        raise UserError(
+            f"{directory} holds the result of another run ({result['run_id']}): "
+            f"choose another run_dir or delete it"
+        )
+    return result
 
 
-def exists(path: Path) -> bool:
-    """Whether there is such a file; that a name is too long, or a folder closed, is told by who writes."""
-    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises there
-
-
-#: What the program itself reads of a result, by kind; the greatest number that each may be.
-_TEXTS = ("run_id", "algorithm", "dataset", "split_hash", "device")
-_WHOLE = dict.fromkeys(("num_labels", "seed", "step_best"), 2**63)
-_FRACTIONS = dict.fromkeys(("val_acc_best", "test_acc", "test_acc_last", "test_acc_median20", "test_ece"), 1)
-_POSITIVE = dict.fromkeys(
-    ("train_seconds", "steps_per_second"), 10**12
-)  # more seconds cannot be told in days
-_FIELDS = (*_TEXTS, *_WHOLE, *_FRACTIONS, *_POSITIVE)
-
-
-def read_result(directory: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
-    """The content of ``result.json``.
-
-    Args:
-        directory: of the run.
-        needed: fields that must be there; of those that the program knows, each that is there is checked.
+def read_result(directory: Path) -> dict[str, Any]:
+    """The content of ``result.json``, checked.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
     path = directory / RESULT
     try:
-        result = parse_json(read_text(path, "it"), "it")
-        for name in _FIELDS:
-            if name in result or name in needed:
-                _check_field(name, result.get(name))
+        return load_result(path, RESULT).content()
     except UserError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             raise UserError(f"{directory} holds no finished run: it has no {RESULT}") from error
         raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
-    return result
-
-
-def _check_field(name: str, value: Any) -> None:
-    if name in _TEXTS:
-        valid = isinstance(value, str)
-    else:
-        most = {**_WHOLE, **_FRACTIONS, **_POSITIVE}[name]
-        kind = int if name in _WHOLE else int | float
-        # bool is an int to Python; NaN fails the comparison
-        valid = isinstance(value, kind) and not isinstance(value, bool) and 0 <= value <= most
-    if not valid:
-        raise UserError(f"it has no valid '{name}'")
 
 
 def require_space(directory: Path, needed: int) -> None:

@@ -12,13 +12,9 @@ from typing import Any, final
 
 from sslbench.config.schema import Node
 from sslbench.errors import UserError
-from sslbench.rundir.result import RESULT
+from sslbench.rundir.records import RESULT, STATUS, RunState
 from sslbench.system.atomic_files import write_text_atomically
-from sslbench.system.safe_files import parse_json, read_text
-
-STATUS = "status.json"
-#: The status of a run that has a result.
-FINISHED = "finished"
+from sslbench.system.safe_files import read_json
 
 
 def write_status(directory: Path, status: str, summary: Node, **details: Any) -> None:
@@ -26,8 +22,8 @@ def write_status(directory: Path, status: str, summary: Node, **details: Any) ->
 
     Args:
         directory: of the run.
-        status: ``running``, ``finished``, ``failed`` or ``interrupted``.
-        summary: of the run's settings, so that a run without a result can be told in a report.
+        status: a `RunState` other than ``not started``.
+        summary: the fields of `RunSummary`, so that a report can name a run without a result.
         details: ``error``, a line, and ``traceback``, where there are any.
     """
     content = {"status": status, "pid": os.getpid(), **details, "run": summary}
@@ -36,53 +32,55 @@ def write_status(directory: Path, status: str, summary: Node, **details: Any) ->
 
 def read_status(directory: Path) -> dict[str, Any]:
     """The content of ``status.json``; empty where there is none, or none that can be read."""
-    path = directory / STATUS
     try:
-        return parse_json(read_text(path), str(path))
+        return read_json(directory / STATUS)
     except UserError:
         return {}
 
 
-def in_words(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error in one line."""
-    told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return " ".join(told.split())
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 @final
 class Status:
     """``status.json``: running while the block runs, then finished, failed with the error, or interrupted.
 
+    Attributes:
+        outcome: what the file says.
+
     Args:
         directory: of the run.
-        summary: of the run's settings.
+        summary: the fields of `RunSummary`.
     """
 
     def __init__(self, directory: Path, summary: Node) -> None:
         self._directory = directory
         self._summary = summary
-        self.outcome = "running"
+        self.outcome = RunState.RUNNING
 
-    def _write(self, **details: str) -> None:
-        write_status(self._directory, self.outcome, self._summary, **details)
+    def _write(self, outcome: RunState, **details: str) -> None:
+        self.outcome = outcome
+        write_status(self._directory, outcome, self._summary, **details)
 
     def __enter__(self) -> Status:
-        self._write()
+        self._write(RunState.RUNNING)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self.outcome = FINISHED
-            self._write()
+            self._write(RunState.FINISHED)
         elif isinstance(error, KeyboardInterrupt):
-            # Asked to end when all was done, it is done.
-            self.outcome = FINISHED if (self._directory / RESULT).exists() else "interrupted"
-            self._write()
+            # The signal may have come after the result was written.
+            finished = (self._directory / RESULT).exists()
+            self._write(RunState.FINISHED if finished else RunState.INTERRUPTED)
         else:
-            # A full disk is not the run's fault: the same run would go on elsewhere, or later.
-            self.outcome = "interrupted" if isinstance(error, OSError | SystemExit) else "failed"
-            # A disk may be so full that not even this fits; the error itself is on its way up.
-            with suppress(OSError):
-                self._write(error=in_words(error), traceback="".join(format_exception(error)))
+            # A full disk is no fault of the run, which can continue elsewhere or later.
+            interrupted = isinstance(error, OSError | SystemExit)
+            outcome = RunState.INTERRUPTED if interrupted else RunState.FAILED
+            with suppress(OSError):  # the disk may be too full for this file too; `error` is raised anyway
+                self._write(outcome, error=describe(error), traceback="".join(format_exception(error)))

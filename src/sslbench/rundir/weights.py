@@ -31,15 +31,30 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     write_atomically(path, lambda part: part.write_bytes(content))
 
 
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors that `save_weights` wrote.
+
+    Raises:
+        UserError: the file is absent or damaged.
+    """
+    require_file(path)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged ({_reason(error)})") from error
+
+
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load what `save_weights` wrote into `model`.
 
     Raises:
-        UserError: the file is absent, damaged, or belongs to another network.
+        UserError: the file is absent, damaged, or belongs to another model.
     """
-    require_file(path)
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise UserError(f"{path} does not hold the weights of this run's model ({reason})") from error
+        model.load_state_dict(load_tensors(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} does not hold the weights of this run's model ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-from sslbench.system.signals import REQUESTS
+from sslbench.system.signals import STOP_SIGNALS
 
-for _request in REQUESTS:
+for _request in STOP_SIGNALS:
     signal.signal(_request, signal.SIG_IGN)

@@ -24,15 +24,15 @@ from sslbench.config.hydra_errors import composing
 from sslbench.config.schema import Settings
 from sslbench.errors import SweepError, UserError
 from sslbench.run.train import check
-from sslbench.rundir.lock import in_use
+from sslbench.rundir.lock import is_locked
 from sslbench.sweep.combinations import composed
 from sslbench.sweep.launching import Launching, settle, wait_until_free
 from sslbench.sweep.monitor import Overview, counted, say, show_outcome
 from sslbench.sweep.planned_run import Cell, State, without_repeats, write_cells
 from sslbench.sweep.sweep_folder import error_file, held, writing
 from sslbench.sweep.worker import GRACE_SECONDS, terminate_cells
-from sslbench.system.signals import terminable
-from sslbench.system.text import printable, short
+from sslbench.system.signals import raise_on_signal
+from sslbench.system.text import ellipsize, escape_control
 
 #: Wrong configurations that are told; a mistake in a sweep of thousands is one mistake.
 _TOLD = 10
@@ -108,7 +108,7 @@ def _run(
         wait_until_free(todo, _GRACE_SECONDS)
 
     try:
-        with terminable(stop), overview:
+        with raise_on_signal(stop), overview:
             launching.run(todo)
     except SystemExit:  # of an engine that has taken the signal over
         stop()
@@ -180,7 +180,7 @@ def _sorted(cells: Sequence[Cell], *, retry_failed: bool) -> tuple[list[Cell], l
             finished.append(cell)
         elif state == State.FAILED and not retry_failed:
             failed.append(cell)
-        elif state == State.RUNNING and in_use(cell.folder):
+        elif state == State.RUNNING and is_locked(cell.folder):
             elsewhere.append(cell)
         else:
             todo.append(cell)
@@ -200,4 +200,4 @@ def _plan(combinations: int, cells: int, finished: int, failed: int, todo: int) 
 
 
 def _complain(message: str) -> None:
-    print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)
+    print(f"sslbench: {ellipsize(escape_control(message), _LONGEST)}", file=sys.stderr, flush=True)

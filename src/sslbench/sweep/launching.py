@@ -20,15 +20,15 @@ from rich.console import Console
 
 from sslbench.config.hydra_errors import in_quotes
 from sslbench.errors import UserError
-from sslbench.rundir.lock import claimed, in_use
-from sslbench.rundir.status import in_words, write_status
+from sslbench.rundir.lock import is_locked, run_lock
+from sslbench.rundir.status import describe, write_status
 from sslbench.sweep.driver import DRIVER
 from sslbench.sweep.monitor import counted, say
 from sslbench.sweep.planned_run import Cell, Stamp, State
 from sslbench.sweep.run_errors import ElsewhereError
 from sslbench.sweep.sweep_folder import STOP
 from sslbench.sweep.task import FOLDER, RUN
-from sslbench.system.signals import withheld
+from sslbench.system.signals import signals_blocked
 
 _POLL_SECONDS = 0.5
 #: Times in a row that a launcher may lose jobs before any of them has begun.
@@ -101,7 +101,7 @@ class Launching:
             again = 0 if alone and begun else len(left)
             handed = f"; {counted(again, 'run is', 'runs are')} handed over again" if again else ""
             say(self._console, f"jobs were lost ({error}){handed}")
-            elsewhere += [cell for cell in left if in_use(cell.folder)]
+            elsewhere += [cell for cell in left if is_locked(cell.folder)]
             settle(left)
             if again:
                 suspects += [cell for cell in left if cell in begun and cell not in elsewhere]
@@ -127,9 +127,9 @@ class Launching:
             with self._start():
                 jobs = self._launcher.launch(typed, self._number)
         except BrokenExecutor as error:  # joblib appends a paragraph of what might be the reason
-            return in_words(error).partition(". ")[0]
+            return describe(error).partition(". ")[0]
         except Exception as error:  # whatever the engine behind the plugin raises
-            return in_words(error)
+            return describe(error)
         finally:
             self._number += len(batch)
         for cell, job in zip(batch, jobs, strict=True):
@@ -137,7 +137,7 @@ class Launching:
             if isinstance(told, ElsewhereError):
                 elsewhere.append(cell)
             elif told is not None:
-                self.errors[cell] = in_words(told)
+                self.errors[cell] = describe(told)
         return ""
 
 
@@ -148,7 +148,7 @@ def _deaf_workers() -> Iterator[None]:
 
     for tracker in (resource_tracker, of_joblib):
         tracker.ensure_running()  # now: where it starts its process, it unblocks signals
-    with withheld():
+    with signals_blocked():
         yield
 
 
@@ -165,19 +165,19 @@ def _error_of(job: JobReturn) -> Exception | None:
 def wait_until_free(cells: Iterable[Cell], seconds: float = math.inf, stop: Path | None = None) -> None:
     """Wait until no process trains any of the cells, the time is up, or a file `stop` appears."""
     end = time.monotonic() + seconds
-    left = [cell for cell in cells if in_use(cell.folder)]
+    left = [cell for cell in cells if is_locked(cell.folder)]
     while left and time.monotonic() < end and not (stop and stop.exists()):
         time.sleep(_POLL_SECONDS)
-        left = [cell for cell in left if in_use(cell.folder)]
+        left = [cell for cell in left if is_locked(cell.folder)]
 
 
 def settle(cells: Iterable[Cell]) -> None:
     """Write down which cells were killed without a word: nobody is left who would."""
     for cell in cells:
-        if cell.in_folder()[0] != State.RUNNING or in_use(cell.folder):
+        if cell.in_folder()[0] != State.RUNNING or is_locked(cell.folder):
             continue
         # Another sweep may take it in this moment, and a full disk takes no word.
-        with contextlib.suppress(UserError, OSError), claimed(cell.folder):
+        with contextlib.suppress(UserError, OSError), run_lock(cell.folder):
             if cell.in_folder()[0] == State.RUNNING:
                 error = cell.noted() or "killed, or its machine was lost (the same command goes on)"
                 write_status(cell.folder, "interrupted", cell.summary, error=error)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from sslbench.sweep.planned_run import Cell, State
 from sslbench.sweep.worker import LOG
-from sslbench.system.text import printable, short
+from sslbench.system.text import ellipsize, escape_control
 from sslbench.tracking.console import format_duration, format_percent, stdout
 from sslbench.tracking.jsonl import FILE_NAME, latest
 
@@ -214,15 +214,15 @@ class Overview:
             step = point.get("step", 0)
             if wide:
                 accuracy = f"val acc {format_percent(point.get('val/acc'))}" if "val/acc" in point else ""
-                words = [short(self._words[cell], _LONGEST)] if self.console.width >= _WIDER else []
-                rows.append([printable(str(cell)), f"step {step}/{steps}", accuracy, *words])
+                words = [ellipsize(self._words[cell], _LONGEST)] if self.console.width >= _WIDER else []
+                rows.append([escape_control(str(cell)), f"step {step}/{steps}", accuracy, *words])
             else:
-                rows.append([printable(str(cell)), f"{100 * step // max(steps, 1)}%"])
+                rows.append([escape_control(str(cell)), f"{100 * step // max(steps, 1)}%"])
         grid = Table.grid(padding=(0, 2))
         # What is cut is the middle of a name: seed and hash are at its end.
         room = self.console.width - max((sum(len(word) + 2 for word in row[1:]) for row in rows), default=0)
         for name, *words in rows:
-            grid.add_row(*(Text(word, no_wrap=True) for word in (short(name, max(room, 3)), *words)))
+            grid.add_row(*(Text(word, no_wrap=True) for word in (ellipsize(name, max(room, 3)), *words)))
         if len(running) > _SHOWN:
             grid.add_row(Text(f"and {len(running) - _SHOWN} more"))
         return grid
@@ -232,7 +232,7 @@ def _words(cells: Sequence[Cell]) -> dict[Cell, str]:
     """Of each cell, the overrides that others do not have and that its name does not tell."""
     counts = Counter(word for cell in cells for word in cell.overrides)
     return {
-        cell: printable(
+        cell: escape_control(
             " ".join(
                 word
                 for word in cell.overrides
@@ -287,4 +287,4 @@ def say(console: Console, line: str) -> None:
 
     Control characters, which a name or an error read from a file may hold, are shown as escapes.
     """
-    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    console.print(escape_control(line), markup=False, highlight=False, soft_wrap=True)

@@ -12,11 +12,12 @@ from typing import Any
 
 from sslbench.config.schema import SEEDS, Settings
 from sslbench.errors import UserError
-from sslbench.rundir.result import RESULT, read_result
-from sslbench.rundir.status import STATUS, read_status
+from sslbench.rundir.records import RESULT, STATUS
+from sslbench.rundir.result import read_result
+from sslbench.rundir.status import read_status
 from sslbench.system.atomic_files import write_text_atomically
 from sslbench.system.safe_files import read_text
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 
 CELLS_SCHEMA = 1
 CELLS = "cells.jsonl"
@@ -84,7 +85,7 @@ class Cell:
     def noted(self) -> str:
         """The error that the run's folder does not hold, in one line; empty where there is none."""
         try:
-            return printable(read_text(self.note, "it").strip()) if self.note else ""
+            return escape_control(read_text(self.note, "it").strip()) if self.note else ""
         except UserError:
             return ""
 
@@ -97,7 +98,7 @@ class Cell:
         if self.result():
             return State.FINISHED, ""
         status = read_status(self.folder)
-        error = printable(str(status.get("error", "")))
+        error = escape_control(str(status.get("error", "")))
         try:
             state = State(status.get("status", ""))
         except ValueError:

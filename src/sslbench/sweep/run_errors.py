@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.rundir.status import in_words
+from sslbench.rundir.status import describe
 from sslbench.sweep.sweep_folder import STOP, error_file
 from sslbench.system.atomic_files import write_text_atomically
 
@@ -43,7 +43,7 @@ def noted(sweep: Path, run_id: str, *, fail_fast: bool) -> Iterator[None]:
     except Exception as error:  # of any kind: nobody else tells it before all cells have ended
         with suppress(OSError):
             path.parent.mkdir(exist_ok=True)
-            write_text_atomically(path, f"{in_words(error)}\n")
+            write_text_atomically(path, f"{describe(error)}\n")
         if fail_fast:
             with suppress(OSError):
                 (sweep / STOP).touch()

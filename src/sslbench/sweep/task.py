@@ -76,12 +76,13 @@ def _single(settings: Settings) -> dict[str, Any]:
     if settings.resume is not None:
         settings = resumed(settings)
     check_values(settings)
+    from sslbench.rundir.records import RunState
     from sslbench.rundir.result import finished_result
-    from sslbench.rundir.status import FINISHED, read_status
+    from sslbench.rundir.status import read_status
 
     directory = settings.directory()
     result = finished_result(directory, settings)
-    if result is None or read_status(directory).get("status") != FINISHED:
+    if result is None or read_status(directory).get("status") != RunState.FINISHED:
         from sslbench.run.train import run
 
         return run(settings)

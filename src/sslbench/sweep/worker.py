@@ -18,15 +18,16 @@ from typing import Any
 
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.rundir.lock import InUseError, claimed, in_use
+from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
+from sslbench.rundir.records import STATUS
 from sslbench.rundir.result import read_result
-from sslbench.rundir.status import STATUS, in_words, read_status, write_status
+from sslbench.rundir.status import describe, read_status, write_status
 from sslbench.sweep.driver import driver, end_with
 from sslbench.sweep.gpus import VISIBLE, Gpu, gpu_slot, visible_gpus
 from sslbench.sweep.planned_run import modified
 from sslbench.sweep.run_errors import CellError, ElsewhereError, KnownError
 from sslbench.sweep.sweep_folder import STOP
-from sslbench.system.signals import REQUESTS, reachable, terminable, withheld
+from sslbench.system.signals import STOP_SIGNALS, raise_on_signal, signals_blocked, unblock_signals
 
 LOG = "job.log"
 
@@ -74,7 +75,7 @@ def train_cell(settings: Settings, sweep: Path) -> dict[str, Any]:
     if ours is not None and ours != os.getpid():
         end_with(ours)
     gpus = visible_gpus() if ours and settings.device != "cpu" else ()
-    if in_use(directory):  # before a place on a GPU is taken for it
+    if is_locked(directory):  # before a place on a GPU is taken for it
         raise ElsewhereError("another process is training it")
     told_of_waiting = False
 
@@ -184,37 +185,42 @@ def _outcome(settings: Settings, code: int, error: str) -> dict[str, Any]:
         error = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         error += "; out of memory?" if code == -signal.SIGKILL else ""
     error += " (the same command goes on)"
-    with suppress(UserError, OSError), claimed(directory):
+    with suppress(UserError, OSError), run_lock(directory):
         write_status(directory, "interrupted", settings.summary(), error=error)
     raise CellError(error)
 
 
 def _main(settings: Settings, environment: dict[str, str], folder: Path, tell: Connection) -> None:
     """The cell's process; an error goes to its files, and in one line to who started it."""
-    with withheld():  # until it can end in order
+    with signals_blocked():  # until it can end in order
         _main_withheld(settings, environment, folder, tell)
 
 
 def _main_withheld(settings: Settings, environment: dict[str, str], folder: Path, tell: Connection) -> None:
-    for request in REQUESTS:  # which the server ignores
+    for request in STOP_SIGNALS:  # which the server ignores
         if request != signal.SIGHUP:  # what a lost terminal means is for the sweep to say (nohup)
             signal.signal(request, signal.SIG_DFL)
     os.environ.update(environment)
     os.chdir(folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from sslbench.run.train import check, run_claimed
+    from sslbench.run.train import check, run_locked
 
     directory = settings.directory()
     code = 0
     try:
-        with terminable(once=True), claimed(directory), _logged(directory / LOG), _recorded(settings):
-            reachable()
-            run_claimed(settings, check(settings))
+        with (
+            raise_on_signal(first_only=True),
+            run_lock(directory),
+            _logged(directory / LOG),
+            _recorded(settings),
+        ):
+            unblock_signals()
+            run_locked(settings, check(settings))
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except Exception as error:
-        code = _ELSEWHERE if isinstance(error, InUseError) else 1
-        tell.send(in_words(error)[:_LONGEST])
+        code = _ELSEWHERE if isinstance(error, FolderLockedError) else 1
+        tell.send(describe(error)[:_LONGEST])
     sys.exit(code)
 
 
@@ -230,7 +236,7 @@ def _recorded(settings: Settings) -> Iterator[None]:
         status = read_status(directory)
         if status.get("pid") != os.getpid() or status.get("status") == "running":  # before it began to train
             with suppress(OSError):  # on a full disk; the error itself is on its way up
-                write_status(directory, "failed", settings.summary(), error=in_words(error), traceback=trace)
+                write_status(directory, "failed", settings.summary(), error=describe(error), traceback=trace)
         raise
 
 

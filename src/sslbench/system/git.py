@@ -1,4 +1,4 @@
-"""Which source a result came from."""
+"""The commit that a result was computed with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, with ``-dirty`` if it was changed since.
+    """The commit of the checkout that this package runs from, with ``-dirty`` if ``src`` or ``conf`` differ.
 
-    None for an installed package, and where there is no git.
+    None for an installed package, and without git.
     """
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists():

@@ -1,4 +1,4 @@
-"""How the process keeps the memory that a step frees."""
+"""Keeping the memory that a training step frees."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _SIZES = (2**30, 2**25)
 
 
 def keep_freed_memory(library: Any = None) -> None:
-    """Let the C library keep what is freed for the next step, for the rest of the process.
+    """Let glibc keep freed memory for the next step, for the rest of the process.
 
-    By default glibc hands large blocks back to the system, and gets them again page by page: in a step of VAT
-    with the MLP on a CPU, a quarter of the time. To be called once the data are ready: what was freed until
-    then is handed back, and from then on the process holds its peak, which it reaches in every step.
-    Another C library or allocator is left as it is.
+    By default glibc returns large blocks to the system and gets them again page by page. That takes a quarter
+    of a step of VAT with the MLP on a CPU. Call this once the data are ready: it returns what was freed until
+    then, and from then on the process keeps its peak, which it reaches in every step. Another C library is
+    left as it is.
 
     Args:
-        library: the C library; that of the process by default.
+        library: the C library; by default that of the process.
     """
     library = library or ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return
     library.malloc_trim(0)
-    # Each call keeps glibc from adapting the thresholds by itself, so that one without the other is worse.
+    # Each call stops glibc from adapting both thresholds by itself: one call without the other is worse.
     if any(library.mallopt(_MMAP_THRESHOLD, size) for size in _SIZES):
         library.mallopt(_TRIM_THRESHOLD, _SIZES[0])

@@ -1,7 +1,7 @@
 """Files that may come from anybody: read as plain values, or refused in one line.
 
-What is read here is never executed, and costs no more than its size: ``docs/design/trust.md`` tells of every
-file that the program reads.
+What is read here is never executed, and costs no more than its size. ``docs/design/trust.md`` lists every
+file that the program reads. All of that defence is here and in `sslbench.rundir.parsing`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from yaml.nodes import Node
 from sslbench.errors import UserError
 
 _LARGEST_FILE = 2**28  # bytes; a file of a run has some thousand
+_LARGEST_OBJECT = 2**23  # bytes; Python takes 25 times as many for what is in them
 _LARGEST_YAML = 2**18  # characters; the composer takes time and memory in plenty
 _DEEPEST = 40  # of nested YAML
 _PLAIN = (str, int, float, bool, type(None))
 
 
 def require_file(path: Path, shown: str | None = None) -> None:
-    """Refuse what is no ordinary file: reading a pipe would wait for ever.
+    """Refuse all but ordinary files: reading a pipe would wait for ever.
 
     Args:
         path: of the file.
@@ -67,11 +68,24 @@ def read_text(path: Path, shown: str | None = None, largest: int = _LARGEST_FILE
         raise UserError(f"{shown} is not UTF-8 text ({error})") from error
 
 
-def parse_json(text: str, where: str) -> dict[str, Any]:
-    """The JSON object that `text` is; `where` is its file, and its line if it has many.
+def read_json(path: Path, shown: str | None = None) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        path: of the file.
+        shown: how messages name it; by default as it is.
 
     Raises:
-        UserError: it is none, or an object in it has a key twice.
+        UserError: it cannot be read, is no ordinary file, is larger than 8 MiB, or holds no JSON object.
+    """
+    return parse_json(read_text(path, shown, _LARGEST_OBJECT), shown or str(path))
+
+
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """The JSON object in `text`; `where` names its file, and its line in a file of several.
+
+    Raises:
+        UserError: there is none, or an object in it has a key twice.
     """
     try:
         found = json.loads(text, object_pairs_hook=_without_repeats)
@@ -92,7 +106,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Without aliases, of which a few lines unfold into gigabytes. No file of ours has any."""
+    """Refuses aliases: a few lines of them unfold into gigabytes. No file of ours has any."""
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -101,10 +115,10 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The mappings, lists, texts, numbers, truth values and nulls that the YAML `text` is; no tag, no alias.
+    """The mappings, lists, texts, numbers, truth values and nulls in YAML without tags and aliases.
 
     Raises:
-        UserError: it is not valid, or anything else is in it.
+        UserError: the text is not valid, or holds anything else.
     """
     if len(text) > _LARGEST_YAML:
         raise UserError(f"{where} has {len(text)} characters: it is too long for what it should be")
@@ -128,7 +142,7 @@ def _yaml_fault(error: Exception) -> str:
 
 
 def _not_plain(value: Any, depth: int) -> str | None:
-    """What in `value` is more than JSON could hold, in words; None if nothing is."""
+    """What `value` holds that JSON cannot, as a message; None if nothing."""
     if isinstance(value, dict | list):
         if not depth:
             return "too deep a nesting"

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, and what is made of them."""
+"""Signals that ask a process to stop: raised as an exception, deferred to a safe place, or blocked."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from types import FrameType
 from typing import final
 
 #: A lost terminal, and a scheduler's time limit or preemption; submitit asks Slurm for one of the last two.
-REQUESTS = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+#: Whether a `raise_on_signal` around the code that runs now ignores all signals but the first.
+_first_only = False
 
 
-#: Whether `terminable` was told that one request is all that this process heeds.
-_once = False
-
-
-class Stopped(KeyboardInterrupt):
-    """Raised by `Request.check`, at a place that was chosen for it."""
+class StopRequested(KeyboardInterrupt):
+    """Raised by `PendingStop.check`, at a place where the process can stop."""
 
 
 @final
-class Request:
-    """Whether this process has been asked to end."""
+class PendingStop:
+    """Whether a signal has asked this process to stop.
+
+    Attributes:
+        number: of the first signal; None if there was none.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -32,113 +35,116 @@ class Request:
         return self.number is not None
 
     def check(self) -> None:
-        """Raise if there was a request.
+        """Raise if a signal has come.
 
         Raises:
-            Stopped: there was one.
+            StopRequested: one has.
         """
         if self:
-            raise Stopped(self.number)
+            raise StopRequested(self.number)
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
-    """What a shell expects of a process that a signal has ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    """What a shell expects of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
     [number] = interrupt.args or [signal.SIGINT]
     return 128 + int(number)
 
 
 @contextmanager
-def terminable(before: Callable[[], object] = lambda: None, *, once: bool = False) -> Iterator[None]:
-    """Let a request to end raise `KeyboardInterrupt` in this block, as Ctrl-C does, with the signal's number.
+def raise_on_signal(
+    before: Callable[[], object] = lambda: None, *, first_only: bool = False
+) -> Iterator[None]:
+    """Let each stop signal raise `KeyboardInterrupt` with its number in this block, as Ctrl-C does.
 
-    SIGHUP and SIGINT are left alone where they are ignored (``nohup``, a command that a script has put into
-    the background). In another thread than the main one, which alone may set handlers, nothing is done.
+    SIGHUP and SIGINT are left alone where they are ignored (``nohup``, a background command of a script).
+    Only the main thread may set handlers: in another thread, this does nothing.
 
     Args:
-        before: called first, Ctrl-C included. A second request while it runs is not waited for.
-        once: whether further requests are ignored, from then on and for good: for a process that ends
-            after this block, and whose parent kills it if that takes too long.
+        before: called before the exception is raised, after Ctrl-C too. A second signal interrupts it.
+        first_only: whether all signals after the first are ignored, also after this block. This is for a
+            process that ends after the block, and whose parent kills it if that takes too long.
     """
-    global _once
-    kept = _heeded()
-    _once = _once or (once and bool(kept))
+    global _first_only
+    kept, outer = _handlers(), _first_only
+    _first_only = outer or (first_only and bool(kept))
 
-    def end(number: int, frame: FrameType | None) -> None:
-        for request in kept:
-            signal.signal(request, signal.SIG_IGN if once else signal.default_int_handler)
-        if once:
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in kept:
+            signal.signal(one, signal.SIG_IGN if first_only else signal.default_int_handler)
+        if first_only:
             kept.clear()
         before()
         raise KeyboardInterrupt(number)
 
-    for request in kept:
-        signal.signal(request, end)
+    for number in kept:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        for request, handler in kept.items():
-            signal.signal(request, handler)
+        _first_only = outer
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
-def held() -> Iterator[Request]:
-    """Only note a request to end in this block, which looks for it where it can stop in good order.
+def signals_deferred() -> Iterator[PendingStop]:
+    """Note a stop signal in this block without raising; the block checks for it where it can stop.
 
-    Then, at the end of the block, the request is handed to the handlers from around it. A second request is
-    handed to them at once, but for a process that heeds one only (`terminable`). In another thread than the
-    main one, nothing is done.
+    After the block, the handlers from around it receive the signal. They receive a second signal at once,
+    unless `raise_on_signal` ignores all but the first. In a thread other than the main one, this does
+    nothing.
 
     Yields:
-        Whether there has been a request.
+        Whether a signal has come.
     """
-    noted, kept = Request(), _heeded()
+    pending, kept = PendingStop(), _handlers()
 
     def restore() -> None:
-        for request, handler in kept.items():
-            signal.signal(request, handler)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if noted.number is None:
-            noted.number = number
-        if not _once:
+        if pending.number is None:
+            pending.number = number
+        if not _first_only:
             restore()
 
-    for request in kept:
-        signal.signal(request, note)
+    for number in kept:
+        signal.signal(number, note)
     try:
-        with suppress(Stopped):
-            yield noted
+        with suppress(StopRequested):
+            yield pending
     finally:
         restore()
-    if noted.number is not None:
-        signal.raise_signal(noted.number)
+    if pending.number is not None:
+        signal.raise_signal(pending.number)
 
 
 @contextmanager
-def withheld() -> Iterator[None]:
-    """Processes that are started in this block are never reached by a request to end, unless they ask for it.
+def signals_blocked() -> Iterator[None]:
+    """Start processes in this block that no stop signal reaches until they call `unblock_signals`.
 
-    They inherit that it is blocked. This process is reached by way of another thread, which must have been
-    started before; its handlers run in the main one, as ever.
+    They inherit the mask of this thread. Signals still reach this process if another thread was started
+    before the block; the handlers run in the main thread, as always.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *REQUESTS))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *STOP_SIGNALS))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def reachable() -> None:
-    """Let requests reach this process, whoever started it."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, *REQUESTS))
+def unblock_signals() -> None:
+    """Let stop signals reach this process even if the process that started it has blocked them."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, *STOP_SIGNALS))
 
 
-def _heeded() -> dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None]:
-    """The handlers of the requests that this thread may handle."""
+def _handlers() -> dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None]:
+    """The present handlers of the stop signals that this thread may handle."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {
-        request: signal.getsignal(request)
-        for request in (signal.SIGINT, *REQUESTS)
-        if request not in (signal.SIGHUP, signal.SIGINT) or signal.getsignal(request) != signal.SIG_IGN
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, *STOP_SIGNALS)
+        if number not in (signal.SIGHUP, signal.SIGINT) or signal.getsignal(number) != signal.SIG_IGN
     }

@@ -1,9 +1,9 @@
-"""Text from people and files, made fit to be shown."""
+"""Text from people and files, for terminals and tables."""
 
 from __future__ import annotations
 
 
-def printable(text: str) -> str:
+def escape_control(text: str) -> str:
     r"""`text` on one line: control characters and unpaired surrogates as escapes such as ``\x1b``.
 
     An escape sequence in a name must neither move the cursor of a terminal nor break a row of a table.
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def short(text: str, length: int) -> str:
+def ellipsize(text: str, length: int) -> str:
     """`text`, cut in the middle to at most `length` characters (at least 3) if it is longer."""
     if len(text) <= length:
         return text

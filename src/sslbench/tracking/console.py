@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from sslbench.system.text import printable
+from sslbench.system.text import escape_control
 from sslbench.tracking.tracker import RunInfo
 
 _REFRESH_SECONDS = 0.5
@@ -118,7 +118,7 @@ class ConsoleTracker:
 
     def _print(self, line: str) -> None:
         # Soft-wrapped: a log file has no width, and a path that is cut cannot be copied.
-        self.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        self.console.print(escape_control(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | None = None) -> None:
@@ -147,9 +147,9 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in rows.items():
-        table.add_row(name, Text(printable(str(value))))  # a bracket in a name is no markup
+        table.add_row(name, Text(escape_control(str(value))))  # a bracket in a name is no markup
     console.print(table)
-    console.print(printable(str(run_dir)), markup=False, highlight=False, soft_wrap=True)
+    console.print(escape_control(str(run_dir)), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Stream:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslbench.errors import UserError, nearest
-from sslbench.system.text import printable, short
+from sslbench.system.text import ellipsize, escape_control
 from sslbench.tracking.tracker import RunInfo
 from sslbench.tracking.wandb_id import new_id, save_id, saved_id
 
@@ -207,7 +207,7 @@ class WandbTracker:
             name=run.name,
             group=run.group,
             job_type="train",
-            tags=list(dict.fromkeys(short(printable(tag), _LONGEST_TAG) for tag in tags)),
+            tags=list(dict.fromkeys(ellipsize(escape_control(tag), _LONGEST_TAG) for tag in tags)),
             config=dict(run.config),
             dir=run.run_dir,
             mode=mode,

@@ -11,7 +11,8 @@ from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
 from sslbench.report import Comparison, Group, compare, find_runs, group_runs, ranks, spread
 from sslbench.report.compare.groups import best_by_validation, without_copies
-from sslbench.report.read.missing import Identity, MissingRun
+from sslbench.report.read.missing import MissingRun
+from sslbench.rundir.records import RunSummary
 
 VAT = (0.951, 0.957, 0.943, 0.962)
 
@@ -68,7 +69,10 @@ def test_a_copied_run_counts_once(make_run: MakeRun, tmp_path: Path) -> None:
 
 
 def _missing(seed: int, group: str = "vat-kl-mnist-100-4f3a", status: str = "failed") -> MissingRun:
-    run = Identity(f"{group}-s{seed}", "n", group, "vat", "mnist", "mlp", "kl", 100, 1000, seed, 0, 2000)
+    run = RunSummary(
+        run_id=f"{group}-s{seed}", name="n", group=group, algorithm="vat", dataset="mnist", model="mlp",
+        loss="kl", num_labels=100, num_valid=1000, seed=seed, split_seed=0, steps=2000,
+    )  # fmt: skip
     return MissingRun(Path(f"runs/{group}-s{seed}"), status, "", run)
 
 

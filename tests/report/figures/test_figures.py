@@ -19,8 +19,8 @@ from sslbench.report.figures.curve_panels import draw_curve, finish_axes
 from sslbench.report.figures.drawing import legend_columns, look, panel_axes, to_svg
 from sslbench.report.figures.heat_map import _axes
 from sslbench.report.figures.palette import Palette, best_variants, labels, style
-from sslbench.report.read.fields import Calibration
-from sslbench.system.text import short
+from sslbench.rundir.records import Calibration
+from sslbench.system.text import ellipsize
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_validation_curves_stay_within_the_axes(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("name", ["vat", "v" * 60])
 def test_cells_of_a_map_have_one_size_whatever_the_names(name: str) -> None:
-    figure, axes, _ = _axes([short(name, 24)] * 3, ["kl", "mse"])
+    figure, axes, _ = _axes([ellipsize(name, 24)] * 3, ["kl", "mse"])
     width, height = figure.get_size_inches()
     box = axes.get_position()
     assert box.width * width / 2 == pytest.approx(0.66)

@@ -229,34 +229,3 @@ def test_a_folder_with_a_name_that_is_no_text(make_run: MakeRun) -> None:
     write_status("b", "failed", identity(seed=1))
     found = find_runs(RUNS)
     assert [run.seed for run in found.runs] == [0]
-
-
-def test_an_error_that_the_folder_could_not_hold(make_run: MakeRun) -> None:
-    make_run("supervised")
-    run = identity(seed=2)
-    plan = write_plan("first", ("never", run))
-    note = plan.parent / "errors" / f"{run['run_id']}.txt"
-    note.parent.mkdir()
-    note.write_text("runs/never cannot be written (File exists)\nand more\n")
-    (missing,) = find_runs([Path("runs")]).missing
-    assert (missing.status, missing.error) == ("failed", "runs/never cannot be written (File exists)")
-    # Begun again since, in a sweep of its own.
-    os.utime(note, (1, 1))
-    write_status("never", "running", run)
-    (missing,) = find_runs([Path("runs")]).missing
-    assert (missing.status, missing.error) == ("running", "")
-    (Path("runs") / "never" / "status.json").unlink()
-    note.write_text("\n")
-    (missing,) = find_runs([Path("runs")]).missing
-    assert missing.status == "not started"
-
-
-def test_a_plan_opens_no_file_elsewhere(make_run: MakeRun) -> None:
-    make_run("supervised")
-    Path("secret.txt").write_text("a secret")
-    Path("runs/sweeps/first/errors").mkdir(parents=True)
-    for name in ("../../../../secret", str(Path("secret").absolute())):
-        assert (Path("runs/sweeps/first/errors") / f"{name}.txt").is_file()
-        write_plan("first", ("never", {**identity(seed=2), "run_id": name}))
-        (missing,) = find_runs([Path("runs")]).missing
-        assert (missing.status, missing.error) == ("not started", "")

@@ -19,7 +19,7 @@ from sslbench.report.compare.groups import (
 from sslbench.report.read.conflicts import without_conflicts
 from sslbench.report.read.find import Found
 from sslbench.report.read.missing import MissingRun
-from sslbench.report.read.results import RunResult
+from sslbench.rundir.records import RunResult
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group
-from sslbench.report.read.fields import read_text
-from sslbench.report.read.results import RESULT, RunResult
+from sslbench.rundir.records import RESULT, RunResult
 from sslbench.system.paths import relative
+from sslbench.system.safe_files import read_text
 from sslbench.tracking.jsonl import FILE_NAME
 
 TEST, VALID = "test/acc", "val/acc"
@@ -32,7 +32,7 @@ def read_curves(run: RunResult) -> Points:
     """
     path = run.folder / FILE_NAME
     points: Points = {}
-    for number, line in enumerate(read_text(path).rstrip("\n").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, relative(path)).rstrip("\n").splitlines(), start=1):
         point = _point(line)
         if point is None:
             raise UserError(f"{relative(path)}, line {number}: not a log point")

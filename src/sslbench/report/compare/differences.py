@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sslbench.report.compare.groups import BASELINE, DIGITS, Group, spread
-from sslbench.report.read.results import RunResult
+from sslbench.rundir.records import RunResult
 
 LEVEL = 0.95
 RESAMPLES = 9_999

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from sslbench.report.read.missing import Identity, MissingRun
-from sslbench.report.read.results import RunResult
+from sslbench.report.read.missing import MissingRun
+from sslbench.rundir.records import RunResult, RunSummary
+from sslbench.tracking.jsonl import FILE_NAME as METRICS
 
 BASELINE = "supervised"
-_LOG = "metrics.jsonl"  # its module imports what the command's help has no need of
 # Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
 _OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
 #: Of a mean; means that differ by less differ in the order of their additions only.
@@ -74,7 +74,7 @@ class Group:
     settings: str = ""
 
     @cached_property
-    def head(self) -> RunResult | Identity:
+    def head(self) -> RunSummary:
         """The first run, for what all runs of the group share."""
         if self.runs:
             return self.runs[0]
@@ -133,7 +133,7 @@ def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[Run
 
 
 def _has_log(run: RunResult) -> bool:
-    return os.path.isfile(run.folder / _LOG)  # noqa: PTH113 - Path.is_file raises in closed folders
+    return os.path.isfile(run.folder / METRICS)  # noqa: PTH113 - Path.is_file raises in closed folders
 
 
 def _missing_by_group(

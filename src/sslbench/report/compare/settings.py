@@ -12,10 +12,9 @@ from sslbench.config.saved import flat
 from sslbench.config.schema import GROUPS, SEEDS, identity_of
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group, Task
-from sslbench.report.read.fields import read_text
 from sslbench.system.paths import relative
-from sslbench.system.safe_files import parse_yaml
-from sslbench.system.text import printable, short
+from sslbench.system.safe_files import parse_yaml, read_text
+from sslbench.system.text import ellipsize, escape_control
 
 _CONFIG = "config.yaml"
 #: Settings and groups that have a column of their own.
@@ -84,7 +83,7 @@ def _read(group: Group, warnings: list[str]) -> _Settings | None:
     for folder in [*(run.folder for run in group.runs), *(run.folder for run in group.missing)]:
         path = folder / _CONFIG
         try:
-            found = parse_yaml(read_text(path), relative(path))
+            found = parse_yaml(read_text(path, relative(path)), relative(path))
             if not _is_whole(found):
                 raise UserError(f"{relative(path)} is not a run's configuration")
         except UserError as error:
@@ -139,8 +138,8 @@ def _differing(settings: Mapping[int, _Settings]) -> dict[int, dict[str, str]]:
 def _value(value: Any) -> str:
     """As it would be typed, if it were typed."""
     if isinstance(value, str):
-        return short(printable(value), _LONGEST)
-    return short(printable(json.dumps(value, ensure_ascii=False).replace('"', "")), _LONGEST)
+        return ellipsize(escape_control(value), _LONGEST)
+    return ellipsize(escape_control(json.dumps(value, ensure_ascii=False).replace('"', "")), _LONGEST)
 
 
 def _tail(key: str) -> str:

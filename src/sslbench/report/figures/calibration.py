@@ -20,7 +20,7 @@ from sslbench.report.figures.drawing import (
     to_svg,
 )
 from sslbench.report.figures.palette import Palette, first_choice, labels
-from sslbench.report.read.fields import Calibration
+from sslbench.rundir.records import Calibration
 
 _FEWEST = 10  # images of a bin that is drawn; the share of fewer is chance
 

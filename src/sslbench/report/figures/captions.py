@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sslbench.report.compare.groups import Group, Task
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 
 def title_of(task: Task) -> str:
     """The task above a panel, whatever the name of its data set."""
-    return str(task._replace(dataset=short(task.dataset, 40)))
+    return str(task._replace(dataset=ellipsize(task.dataset, 40)))
 
 
 def not_drawn(count: int, what: str) -> str:

@@ -21,7 +21,7 @@ from sslbench.report.figures.palette import (
     labels,
     style,
 )
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 RISE = 0.25  # share of a run in which accuracy climbs from chance; the vertical axis need not show it
 _POINTS = 120  # of a curve in the page; more cannot be told apart at its width
@@ -113,7 +113,7 @@ def curve_panels(
             count = f"the best {len(chosen)} of {count}"
         beside = [] if algorithm == BASELINE else baselines[:1]
         looks = [(group, style(place)) for place, group in enumerate(chosen)]
-        title = f"{short(algorithm, 40)}: {title_of(task)}"
+        title = f"{ellipsize(algorithm, 40)}: {title_of(task)}"
         text = f"{count}, by validation accuracy{'; grey: supervised training' if beside else ''}."
         panels.append(
             _panel(

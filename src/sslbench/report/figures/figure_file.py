@@ -15,7 +15,7 @@ from sslbench.report.figures.captions import not_drawn, title_of, without_result
 from sslbench.report.figures.curve_panels import RISE, curve_labels, draw_curve, finish_axes
 from sslbench.report.figures.drawing import legend_columns, look
 from sslbench.report.figures.palette import Palette, first_choice
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 _ALL_POINTS = 2000  # of a curve: a file of its own may be large
 _MOST_PANELS = 24  # a picture of more is too long to be opened
@@ -47,7 +47,7 @@ class _Panel:
 
 def _heading(title: str, left: int) -> str:
     lines = [
-        short(title, 100),
+        ellipsize(title, 100),
         "solid: test, mean over seeds; band: lowest to highest seed; dashed: validation, mean",
         f"the vertical axis may leave out the rise in the first {RISE:.0%} of the steps",
     ]

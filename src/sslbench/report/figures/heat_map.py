@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from sslbench.report.compare.groups import Group, Task, best_by_validation
 from sslbench.report.figures.captions import title_of
 from sslbench.report.figures.drawing import WIDTH, Panel, look, to_svg
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 _NO_LOSS = "none"
 _MOST_ROWS = 40
@@ -42,7 +42,7 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
     left = rows[_MOST_ROWS:]
     rows = rows[:_MOST_ROWS]
     with look(name, **{"axes.grid": False}):
-        names = [short(name, 24) for name in rows], [short(name, 14) for name in columns]
+        names = [ellipsize(name, 24) for name in rows], [ellipsize(name, 14) for name in columns]
         figure, axes, bar = _axes(*names)
         errors = np.full((len(rows), len(columns)), np.nan)
         for (algorithm, loss), members in pairs.items():

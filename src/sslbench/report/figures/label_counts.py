@@ -15,7 +15,7 @@ from sslbench.report.compare.groups import BASELINE, Group, best_by_validation
 from sslbench.report.figures.captions import crossed, hollow, is_partial, not_drawn, sentences
 from sslbench.report.figures.drawing import HEIGHT, Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import MOST_CURVES, Palette, Style
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 _Setting = tuple[str, str, int, int]  # data set, model, validation images, steps
 _Lines = dict[str, dict[int, Group | None]]  # by algorithm and number of labels; None: planned, no result
@@ -73,14 +73,14 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
     shown = [algorithm for algorithm in order if algorithm != BASELINE][:MOST_CURVES]
     left = len(order) - len(shown) - (BASELINE in lines)
     shown += [BASELINE] if BASELINE in lines else []
-    title = f"{short(dataset, 40)}, {short(model, 40)}, {num_valid} validation images, {steps} steps"
+    title = f"{ellipsize(dataset, 40)}, {ellipsize(model, 40)}, {num_valid} validation images, {steps} steps"
     lines = {algorithm: lines[algorithm] for algorithm in shown}
     counts = sorted({count for points in lines.values() for count in points})
     styles = {group.head.algorithm: palette.of(group) for group in groups}
     with look(name):
-        figure, axes = panel_axes([short(algorithm, 28) for algorithm in shown], 3)
+        figure, axes = panel_axes([ellipsize(algorithm, 28) for algorithm in shown], 3)
         for algorithm, points in lines.items():
-            _draw_line(axes, points, styles[algorithm], short(algorithm, 28))
+            _draw_line(axes, points, styles[algorithm], ellipsize(algorithm, 28))
         crosses = _draw_crosses(figure, axes, lines, styles)
         axes.set_xscale("log")
         margin = (counts[-1] / counts[0]) ** 0.05

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, by_validation
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 # Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted: both are
 # made for colour-blind readers, whom the markers help where colours repeat.
@@ -79,8 +79,8 @@ def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
     models = {group.head.model for group in groups}
     names = []
     for group in groups:
-        name = short(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)
-        names.append(f"{name}, {short(group.settings, _LONGEST)}" if group.settings else name)
+        name = ellipsize(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)
+        names.append(f"{name}, {ellipsize(group.settings, _LONGEST)}" if group.settings else name)
     count = Counter(names)
     drawn = {group.number for group in groups}
     others = {_method(group) for group in rows if group.number not in drawn}

@@ -17,7 +17,7 @@ from sslbench.report.figures.captions import (
 )
 from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import Palette
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 _LOG_FROM = 5.0  # ratio of the longest to the shortest time from which the axis is logarithmic
 _NAMED = 8  # points of a panel up to which each says its distance
@@ -32,7 +32,7 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
     with look(name):
         networks = {group.head.model for group in drawn}
         entries = {
-            group.number: short(
+            group.number: ellipsize(
                 f"{group.head.algorithm}, {group.head.model}" if len(networks) > 1 else group.head.algorithm,
                 28,
             )
@@ -69,7 +69,11 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
             )
             if len(drawn) <= _NAMED and group.head.loss:
                 axes.annotate(
-                    short(group.head.loss, 12), (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7
+                    ellipsize(group.head.loss, 12),
+                    (x, y),
+                    xytext=(5, 3),
+                    textcoords="offset points",
+                    fontsize=7,
                 )
         times = [_seconds(group) for group in drawn]
         if max(times) / min(times) > _LOG_FROM:

@@ -33,7 +33,7 @@ from sslbench.report.write.columns import (
 from sslbench.report.write.commands import commands
 from sslbench.report.write.notes import ON_CHOICE, ON_DIFFERENCES, on_rows
 from sslbench.system.paths import relative
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 # What is looked for first, so that it is seen without scrolling.
 _FIRST = (
@@ -135,7 +135,7 @@ def _summary(comparison: Comparison) -> Table:
     kinds = [_group_kind(group, comparison) for group in comparison.groups]
     signs = [_sureness(comparison.beside.get(group.number)) for group in comparison.groups]
     rows = [Row(row, kind, sign=sign) for row, kind, sign in zip(kept, kinds, signs, strict=True)]
-    text = ", ".join(f"{name} {short(value, _LONGEST)}" for name, value in shared.items())
+    text = ", ".join(f"{name} {ellipsize(value, _LONGEST)}" for name, value in shared.items())
     return Table("summary-table", "Summary, one row a configuration", columns, rows, text)
 
 
@@ -169,8 +169,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["in_full"] = _IN_FULL
-    environment.filters["short"] = lambda text: short(text, _LONGEST)
-    environment.filters["hint"] = lambda text: short(text, _LONGEST_HINT) if len(text) > _LONGEST else ""
+    environment.filters["short"] = lambda text: ellipsize(text, _LONGEST)
+    environment.filters["hint"] = lambda text: ellipsize(text, _LONGEST_HINT) if len(text) > _LONGEST else ""
     return environment
 
 

@@ -1,4 +1,4 @@
-"""Runs that would falsify a mean: they are left out, and said to be missing."""
+"""Runs that would falsify a mean: they are left out and count as missing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from sslbench.report.read.missing import Identity, MissingRun
-from sslbench.report.read.results import RunResult
+from sslbench.report.read.missing import MissingRun
+from sslbench.rundir.records import RunResult, RunSummary
 from sslbench.system.paths import relative
 
 # Runs whose configurations differ in their seeds only agree in these.
@@ -17,11 +17,11 @@ _STATUS = "in conflict"
 
 
 def without_conflicts(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[MissingRun], list[str]]:
-    """Set aside runs of which it cannot be known which one is right.
+    """Set aside runs where nothing says which one is right.
 
     These are the runs of a group that differ in more than their seeds, such as in their data, and runs of the
-    same configuration and seeds with different outcomes: they would count as two draws and make the spread
-    too small.
+    same configuration and seeds with different outcomes: they would count as two draws and make the
+    standard deviation too small.
 
     Args:
         runs: without copies, in any order.
@@ -51,7 +51,7 @@ def without_conflicts(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[
                 reasons |= dict.fromkeys((run.folder for run in twins), reason)
     kept = [run for run in runs if run.folder not in reasons]
     missing = [
-        MissingRun(run.folder, _STATUS, reasons[run.folder], _identity(run))
+        MissingRun(run.folder, _STATUS, reasons[run.folder], _summary(run))
         for run in runs
         if run.folder in reasons
     ]
@@ -79,5 +79,5 @@ def _difference(name: str, runs: Sequence[RunResult]) -> str:
     return ""
 
 
-def _identity(run: RunResult) -> Identity:
-    return Identity(**{entry.name: getattr(run, entry.name) for entry in fields(Identity)})
+def _summary(run: RunResult) -> RunSummary:
+    return RunSummary(**{entry.name: getattr(run, entry.name) for entry in fields(RunSummary)})

@@ -8,17 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslbench.errors import UserError
-from sslbench.report.read.missing import (
-    CELLS,
-    STATUS,
-    MissingRun,
-    Planned,
-    identity_in_result,
-    load_status,
-    read_cells,
-)
-from sslbench.report.read.results import RESULT, RunResult, load_result
+from sslbench.report.read.missing import MissingRun, load_status, read_plan
+from sslbench.rundir.parsing import load_result, parse
+from sslbench.rundir.records import PLAN, RESULT, STATUS, PlanEntry, RunResult, RunSummary
 from sslbench.system.paths import relative
+from sslbench.system.safe_files import read_json
 
 _SHOWN = 3  # warnings that the one line of an error names
 
@@ -67,84 +61,91 @@ def _walk(place: Path, warnings: list[str]) -> Iterator[tuple[Path, set[str]]]:
 def find_runs(places: Iterable[Path]) -> Found:
     """Read every run at and below `places`, each once however often it is reached.
 
-    A run whose files are damaged becomes a warning and a missing run. The cells that a sweep planned count
-    wherever its ``cells.jsonl`` says that they are, so the folder of a sweep stands for all its runs.
+    A run with damaged files becomes a warning and a missing run, and a place without a run a warning. The
+    runs that a sweep planned count wherever its plan says that they are, so that the folder of a sweep stands
+    for all its runs.
 
     Args:
         places: folders, or ``result.json`` files.
 
-    A place that does not exist, or in which nothing is, becomes a warning too.
-
     Raises:
-        UserError: no run is found of which anything is known.
+        UserError: nothing is known of any run.
     """
     places = list(places)
     found = Found()
-    barren: list[str] = []
+    without_runs: list[str] = []
     folders: dict[str, Path] = {}
-    planned: dict[str, Planned] = {}
+    planned: dict[str, PlanEntry] = {}
     plans: set[str] = set()
     for place in places:
         empty = True
         try:
             for folder, names in _walk(place, found.warnings):
-                empty = empty and not names & {RESULT, STATUS, CELLS}
+                empty = empty and not names & {RESULT, STATUS, PLAN}
                 if RESULT in names or STATUS in names:
                     folders.setdefault(os.path.realpath(folder), folder)
-                plan = folder / CELLS
-                if CELLS in names and os.path.realpath(plan) not in plans:
+                plan = folder / PLAN
+                if PLAN in names and os.path.realpath(plan) not in plans:
                     plans.add(os.path.realpath(plan))
-                    for cell, run in _planned(plan, found.warnings).items():
-                        planned[os.path.realpath(cell)] = run
-                        folders.setdefault(os.path.realpath(cell), cell)
+                    for run_folder, entry in _planned(plan, found.warnings).items():
+                        planned[os.path.realpath(run_folder)] = entry
+                        folders.setdefault(os.path.realpath(run_folder), run_folder)
         except UserError as error:
-            barren.append(str(error))
+            without_runs.append(str(error))
             continue
         if empty:
-            barren.append(f"no run in {relative(place)}")
+            without_runs.append(f"no run in {relative(place)}")
     for key in sorted(folders):
         _read(folders[key], planned.get(key), found)
     if not found.runs and not any(run.run for run in found.missing):
-        raise UserError(_nothing(places, found, barren))
-    found.warnings += barren
+        raise UserError(_nothing(places, found, without_runs))
+    found.warnings += without_runs
     return found
 
 
-def _planned(plan: Path, warnings: list[str]) -> dict[Path, Planned]:
+def _planned(plan: Path, warnings: list[str]) -> dict[Path, PlanEntry]:
     try:
-        cells, wrong = read_cells(plan)
+        entries, wrong = read_plan(plan)
     except UserError as error:
-        cells, wrong = {}, [str(error)]
+        entries, wrong = {}, [str(error)]
     warnings += wrong
-    return cells
+    return entries
 
 
-def _read(folder: Path, planned: Planned | None, found: Found) -> None:
-    if os.path.lexists(folder / RESULT):
-        try:
-            found.runs.append(load_result(folder / RESULT))
-        except UserError as error:
-            found.warnings.append(f"{error}; left out: remove the run's folder, or run it again")
-            # Its status, which says which run it is, may be whole.
-            missing, _ = load_status(folder, planned)
-            run = (missing and missing.run) or identity_in_result(folder / RESULT)
-            reason = str(error).removeprefix(f"{relative(folder / RESULT)}").lstrip(": ")
-            settings = planned.settings if planned else {}
-            found.missing.append(MissingRun(folder, "damaged", f"{RESULT} {reason}", run, settings))
+def _read(folder: Path, planned: PlanEntry | None, found: Found) -> None:
+    path = folder / RESULT
+    if not os.path.lexists(path):
+        missing, wrong = load_status(folder, planned)
+        found.warnings += wrong
+        if missing:
+            found.missing.append(missing)
         return
-    missing, wrong = load_status(folder, planned)
-    found.warnings += wrong
-    if missing:
-        found.missing.append(missing)
+    try:
+        found.runs.append(load_result(path, relative(path)))
+    except UserError as error:
+        found.warnings.append(f"{error}; left out: remove the run's folder, or run it again")
+        # The status or the rest of the result may still say which run it is.
+        missing, _ = load_status(folder, planned)
+        run = (missing and missing.run) or _summary_in_result(path)
+        reason = str(error).removeprefix(relative(path)).lstrip(": ")
+        settings = planned.settings if planned else {}
+        found.missing.append(MissingRun(folder, "damaged", f"{RESULT} {reason}", run, settings))
 
 
-def _nothing(places: list[Path], found: Found, barren: list[str]) -> str:
+def _summary_in_result(path: Path) -> RunSummary | None:
+    try:
+        return parse(RunSummary, read_json(path), "")
+    except UserError:  # the damage is among the warnings already
+        return None
+
+
+def _nothing(places: list[Path], found: Found, without_runs: list[str]) -> str:
     hints = [f"not finished: {', '.join(str(run) for run in found.missing if run.status != 'damaged')}"]
     hints = [hint for hint in hints if not hint.endswith(": ")]
     hints += found.warnings[:_SHOWN]
     if len(found.warnings) > _SHOWN:
         hints.append(f"and {len(found.warnings) - _SHOWN} more files that cannot be used")
-    if absent := [line for line in barren if not line.startswith("no run in")]:
+    if absent := [line for line in without_runs if not line.startswith("no run in")]:
         hints += absent
     named = ", ".join(map(relative, places))
     return "; ".join(

@@ -1,60 +1,21 @@
-"""Runs without a result: what ``status.json`` and a sweep's ``cells.jsonl`` say of them."""
+"""Runs without a result: what ``status.json`` and the plan of a sweep say about them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sslbench.errors import UserError
-from sslbench.report.read.fields import Count, read_fields, read_object, read_text
-from sslbench.report.read.results import RESULT, require_schema
+from sslbench.rundir.parsing import parse, require_schema
+from sslbench.rundir.records import RESULT, STATUS, PlanEntry, RunState, RunSummary
 from sslbench.system.paths import relative
-from sslbench.system.safe_files import parse_json
-from sslbench.system.text import printable, short
+from sslbench.system.safe_files import parse_json, read_json, read_text
+from sslbench.system.text import ellipsize, escape_control
 
-STATUS = "status.json"
-CELLS = "cells.jsonl"
-_ERRORS = "errors"
-_STATES = ("running", "failed", "interrupted")
-_FINISHED = "finished"
 _ERROR_LENGTH = 500  # characters
 _MOST_WARNINGS = 3  # of one file
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which run it is; the fields are those of `RunResult`."""
-
-    run_id: str
-    name: str
-    group: str
-    algorithm: str
-    dataset: str
-    model: str
-    loss: str | None
-    num_labels: Count
-    num_valid: Count
-    seed: int
-    split_seed: int
-    steps: Count
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A cell of a sweep's plan.
-
-    Attributes:
-        run: which run it is.
-        settings: what it computes but for its seeds; empty in plans of older versions.
-        note: where a worker left an error that the run's folder does not hold; it need not exist.
-    """
-
-    run: Identity
-    settings: Mapping[str, Any]
-    note: Path
 
 
 @dataclass(frozen=True)
@@ -62,10 +23,10 @@ class MissingRun:
     """A run that has no result that can be read.
 
     Attributes:
-        folder: the run directory; it need not exist.
+        folder: the run folder; it need not exist.
         status: ``failed``, ``interrupted``, ``running`` (or killed without warning), ``not started``,
-            ``no result`` (it says that it is finished), ``damaged`` (its result cannot be read), or
-            ``unknown``.
+            ``no result`` (its status is finished), ``damaged`` (its result cannot be read), ``in conflict``
+            (with another result), or ``unknown``.
         error: what went wrong, on one line; empty where nothing is known.
         run: which run it is; None for folders of older versions.
         settings: what a sweep planned to be run, as nested mappings; empty where nothing is known.
@@ -74,7 +35,7 @@ class MissingRun:
     folder: Path
     status: str
     error: str = ""
-    run: Identity | None = None
+    run: RunSummary | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -91,117 +52,68 @@ class MissingRun:
         return f"{self.status}: {self.error}" if self.error else self.status
 
 
-def load_status(folder: Path, planned: Planned | None) -> tuple[MissingRun | None, list[str]]:
+def load_status(folder: Path, planned: PlanEntry | None) -> tuple[MissingRun | None, list[str]]:
     """What is known of a run without ``result.json``, and warnings about its ``status.json``.
 
-    Other programs have files of this name too: where nobody planned a run in the folder, a file without a
-    status that a run has, and without a ``run``, is a warning and no missing run.
+    Other programs write files of this name too: in a folder that no sweep planned, a file without a run's
+    status and without a ``run`` gives a warning and no missing run.
 
     Args:
-        folder: the run directory.
-        planned: what a sweep says about it.
+        folder: the run folder.
+        planned: what the plan of a sweep says about it.
     """
     path = folder / STATUS
     run, settings = (planned.run, planned.settings) if planned else (None, {})
-    if planned and (noted := _noted(planned)) and not _is_newer(path, planned.note):
-        return MissingRun(folder, "failed", noted, run, settings), []
     try:
-        found = read_object(path)
+        found = read_json(path, relative(path))
     except UserError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-            return MissingRun(folder, "not started", run=run, settings=settings), []
+            return MissingRun(folder, RunState.NOT_STARTED, run=run, settings=settings), []
         return MissingRun(folder, "unknown", run=run, settings=settings) if planned else None, [str(error)]
-    if not planned and "run" not in found and found.get("status") not in (*_STATES, _FINISHED):
+    status, error_text = found.get("status"), found.get("error")
+    known = status in (RunState.RUNNING, RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED)
+    if not (planned or known or "run" in found):
         return None, [f"{relative(path)} is not the status of a run; left out"]
     warnings = []
     if "run" in found:
         try:
-            run = _identity(found["run"], f"{relative(path)}: run")
+            run = parse(RunSummary, found["run"], f"{relative(path)}: run")
         except UserError as error:
             warnings.append(str(error))
-    status, error_text = found.get("status"), found.get("error")
-    error_line = _line(error_text) if isinstance(error_text, str) else ""
-    if status == _FINISHED:
+    error_line = _first_line(error_text) if isinstance(error_text, str) else ""
+    if status == RunState.FINISHED:
         status, error_line = "no result", f"it says that it is finished, but there is no {RESULT}"
-    elif status not in _STATES:
-        status = "unknown"
-    return MissingRun(folder, status, error_line, run, settings), warnings
+    return MissingRun(folder, str(status) if known else "unknown", error_line, run, settings), warnings
 
 
-def _noted(planned: Planned) -> str:
-    """The error that a worker left in the folder of the sweep; empty if there is none."""
-    if planned.note.name != f"{planned.run.run_id}.txt":  # the name would lead elsewhere
-        return ""
-    try:
-        return _line(read_text(planned.note))
-    except UserError:
-        return ""
-
-
-def _is_newer(path: Path, than: Path) -> bool:
-    """Whether a run has been begun after its error was noted."""
-    try:
-        return path.stat().st_mtime_ns > than.stat().st_mtime_ns
-    except OSError:
-        return False
-
-
-def _line(text: str) -> str:
+def _first_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return short(printable(lines[0]), _ERROR_LENGTH) if lines else ""
+    return ellipsize(escape_control(lines[0]), _ERROR_LENGTH) if lines else ""
 
 
-def identity_in_result(path: Path) -> Identity | None:
-    """Which run a ``result.json`` is of that is otherwise damaged; None if it does not say."""
-    try:
-        return read_fields(Identity, read_object(path), relative(path))
-    except UserError:  # the damage has been told already
-        return None
-
-
-def _identity(found: object, where: str) -> Identity:
-    if not isinstance(found, dict):
-        raise UserError(f"{where} must be an object")
-    return read_fields(Identity, found, where)
-
-
-def _is_path(text: str) -> bool:
-    """Whether a system takes it: not so NUL, nor halves of characters other than Python's for raw bytes."""
-    try:
-        return bool(text) and b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-
-
-def read_cells(path: Path) -> tuple[dict[Path, Planned], list[str]]:
-    """The run folders that a sweep planned, and warnings about lines that say nothing.
+def read_plan(path: Path) -> tuple[dict[Path, PlanEntry], list[str]]:
+    """The runs that a sweep planned by their folders, and warnings about lines that cannot be used.
 
     Args:
-        path: a ``cells.jsonl``; its folders are relative to the folder it lies in.
+        path: of the plan; run folders are relative to the folder that it lies in.
 
     Raises:
         UserError: the file cannot be read.
     """
-    cells: dict[Path, Planned] = {}
+    entries: dict[Path, PlanEntry] = {}
     wrong: list[tuple[int, str]] = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, relative(path)).split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{relative(path)}, line {number}"
         try:
             found = parse_json(line, where)
-            require_schema(found.get("schema"), where)
-            folder = found.get("folder")
-            if not isinstance(folder, str) or not _is_path(folder):
-                raise UserError(f"{where}: 'folder' must be the path of a folder")
-            settings = found.get("settings", {})
-            if not isinstance(settings, dict):
-                raise UserError(f"{where}: 'settings' must be an object")
-            run = _identity(found.get("run"), f"{where}: run")
-            cells[path.parent / folder] = Planned(run, settings, path.parent / _ERRORS / f"{run.run_id}.txt")
+            require_schema(found, where)
+            entry = parse(PlanEntry, found, where)
+            entries[path.parent / entry.folder] = entry
         except UserError as error:
             wrong.append((number, str(error)))
     warnings = [text for _, text in wrong[:_MOST_WARNINGS]]
     if rest := wrong[_MOST_WARNINGS:]:
         warnings.append(f"{relative(path)}, from line {rest[0][0]}: {len(rest)} more lines cannot be used")
-    return cells, warnings
+    return entries, warnings

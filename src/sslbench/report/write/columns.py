@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.differences import Difference, Interval
 from sslbench.report.compare.groups import Group, Spread, spread
-from sslbench.report.read.results import RunResult
+from sslbench.rundir.records import RunResult
 
 NOTHING = "-"
 

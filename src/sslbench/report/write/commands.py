@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sslbench.report.compare.groups import Group
-from sslbench.report.read.results import RunResult
-from sslbench.system.text import printable
+from sslbench.rundir.records import RunResult
+from sslbench.system.text import escape_control
 
 # Left out of commands: seeds, which are listed together, the folders of one person's machine, and how a
 # sweep was run.
@@ -31,7 +31,7 @@ def _sweep(typed: Sequence[str], split_seeds: Sequence[int], seeds: Sequence[int
     sweep = ["-m"] if len(split_seeds) > 1 or len(seeds) > 1 else []
     draws = {"split_seed": split_seeds, "seed": seeds}
     values = [f"{key}={','.join(map(str, drawn))}" for key, drawn in draws.items() if drawn]
-    return printable(shlex.join(["sslbench", *sweep, *typed, *values]))
+    return escape_control(shlex.join(["sslbench", *sweep, *typed, *values]))
 
 
 def commands(group: Group) -> list[str]:

@@ -18,7 +18,7 @@ from sslbench.report.write.columns import (
 )
 from sslbench.report.write.commands import commands
 from sslbench.report.write.notes import ON_CHOICE, ON_DIFFERENCES, on_rows
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 _LONGEST = 1000  # characters of a cell: what went wrong is told in full
 
@@ -41,12 +41,12 @@ _ESCAPES = str.maketrans(
 
 def plain(text: str) -> str:
     """A name or a path of any kind, of a length that fits, which stays text to whoever renders the page."""
-    return short(text, _LONGEST).translate(_ESCAPES)
+    return ellipsize(text, _LONGEST).translate(_ESCAPES)
 
 
 def _code(text: str) -> str:
     """Likewise between backticks, where nothing but a backtick is markup."""
-    return short(text, _LONGEST).replace("`", "'")
+    return ellipsize(text, _LONGEST).replace("`", "'")
 
 
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group, spread
-from sslbench.report.read.results import RunResult
 from sslbench.report.write.columns import Column, format_spread
 from sslbench.report.write.commands import commands
 from sslbench.report.write.markdown import plain, table
+from sslbench.rundir.records import RunResult
 from sslbench.system.paths import relative
 from sslbench.system.safe_files import parse_yaml, read_text
 

@@ -12,11 +12,11 @@ import pandas as pd
 
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.groups import Group, spread
-from sslbench.report.read.missing import Identity
 from sslbench.report.write.columns import format_interval, summary_table, texts, without_shared
 from sslbench.report.write.notes import ON_BOOTSTRAP, on_rows
+from sslbench.rundir.records import RunSummary
 from sslbench.system.paths import relative
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 _AS_JSON = ("overrides", "metrics_best", "metrics_last", "test_calibration")
 _T = "Student's t 95 %"
@@ -65,7 +65,7 @@ def _group_row(group: Group, comparison: Comparison) -> dict[str, Any]:
     row: dict[str, Any] = {"row": group.number, "rank": comparison.ranks.get(group.number)}
     row |= {
         entry.name: getattr(head, entry.name)
-        for entry in fields(Identity)
+        for entry in fields(RunSummary)
         if entry.name not in ("run_id", "name", "seed", "split_seed")
     }
     row |= {
@@ -127,7 +127,7 @@ def latex(comparison: Comparison) -> str:
     for group, row in zip(comparison.groups, rows, strict=True):
         gap = comparison.beside.get(group.number)
         in_words = [*texts(row), format_interval(gap.t_interval if gap else None)]
-        cells.append([short(text, _LONGEST) for text in in_words])
+        cells.append([ellipsize(text, _LONGEST) for text in in_words])
     whole = pd.DataFrame(cells, columns=[*[column.name for column in columns], _T])
     table = whole[[name for name in _LATEX_COLUMNS if name in whole]]
     right = {_T, *(column.name for column in columns if column.right)}
@@ -139,7 +139,7 @@ def latex(comparison: Comparison) -> str:
         column_format="".join("r" if name in right else "l" for name in table),
     )
     packages = "booktabs, longtable" if long else "booktabs"
-    same = ", ".join(f"{name} {short(text, _LONGEST)}" for name, text in shared.items())
+    same = ", ".join(f"{name} {ellipsize(text, _LONGEST)}" for name, text in shared.items())
     comments = [
         f"packages: {packages}; by sslbench-report, in percent, mean ± sample standard deviation",
         f"difference [95 %]: bootstrap over n pairs. {ON_BOOTSTRAP}",

@@ -25,7 +25,7 @@ from sslbench.report.write.columns import (
 )
 from sslbench.report.write.notes import ON_BOOTSTRAP, ON_CHOICE, on_rows
 from sslbench.system.paths import relative
-from sslbench.system.text import short
+from sslbench.system.text import ellipsize
 
 _WIDTH_WITHOUT_TERMINAL = 220  # characters: a pipe has no width, and 80 would break the table's cells
 _LONGEST = 60  # characters of a cell; a name may have thousands
@@ -72,7 +72,7 @@ def _print(
     console = _console(available)
     shown = {column.name: column.right for column in columns if column.name not in _LEFT_OUT}
     places = {column.name: place for place, column in enumerate(columns)}
-    cells = {name: [short(row[places[name]].text, longest) for row in rows] for name in shown}
+    cells = {name: [ellipsize(row[places[name]].text, longest) for row in rows] for name in shown}
 
     def widths() -> dict[str, int]:
         return {name: _width(Column(name, right), cells[name]) for name, right in shown.items()}
@@ -119,7 +119,7 @@ def _summaries(comparison: Comparison, width: int | None) -> None:
     by_task = groupby(zip(comparison.groups, rows, strict=True), key=lambda entry: entry[0].task)
     for _, members in by_task:
         kept, cells, shared = without_shared(*without_blank(columns, [row for _, row in members]))
-        print(", ".join(f"{name} {short(text, _LONGEST)}" for name, text in shared.items()) + ":")
+        print(", ".join(f"{name} {ellipsize(text, _LONGEST)}" for name, text in shared.items()) + ":")
         dropped += _print(kept, cells, width)
     _tell_dropped(dropped)
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sslbench.data.splits import make_split
 from sslbench.data.views import DeviceImages, ImageTransform
+from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.evaluation import BATCH_SIZE, EvaluationSet
-from sslbench.engine.examination import DiagnosticData
 
 CPU = torch.device("cpu")
 COUNT, CLASSES = 1300, 4  # more than two batches
