@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from helpers.small_data import SmallData, weights
 from sslbench.algorithms.protocol import Pictured, Staged
 from sslbench.algorithms.sgan import SGAN
-from sslbench.config.build import blaming
+from sslbench.config.build import user_error_context
 from sslbench.core import Batch, ImageSpec, Progress, StepOutput
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
@@ -283,7 +283,7 @@ def test_a_picture_is_a_square_of_images_row_by_row() -> None:
 def test_a_model_without_features_is_refused_in_one_line() -> None:
     plain = cast("Callable[[], nn.Module]", lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
     message = r"^algorithm: sgan needs a model with `features` and `classifier`"
-    with pytest.raises(UserError, match=message) as error, blaming("algorithm"):
+    with pytest.raises(UserError, match=message) as error, user_error_context("algorithm"):
         method().build(Factory(plain))
     assert "\n" not in str(error.value)
 

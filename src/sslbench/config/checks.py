@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sslbench.config.file_names import check_folder
+from sslbench.config.identity import SEEDS
 from sslbench.config.intervals import Interval
-from sslbench.config.schema import SEEDS, Settings
-from sslbench.errors import UserError, nearest
+from sslbench.config.schema import Settings
+from sslbench.errors import UserError, did_you_mean
 
 #: More than a machine has cores; many more bring it down.
 _MOST_THREADS = 1024
@@ -61,4 +62,4 @@ def check_values(settings: Settings) -> None:
     for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
         value = getattr(settings, key)
         if value not in allowed:
-            raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
+            raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{did_you_mean(value, allowed)}")

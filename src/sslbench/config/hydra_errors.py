@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from sslbench.config.schema import GROUPS, conf_dir
-from sslbench.errors import UserError, nearest
+from sslbench.errors import UserError, did_you_mean
 
 #: Launchers that come with an extra of this package.
 _EXTRAS = {
@@ -64,12 +64,14 @@ def in_one_line(error: Exception, arguments: Sequence[str]) -> str:
             return f"{error.missing_cfg_file} is not installed: pip install 'sslbench[{extra}]'"
         group, choice, options = _choices(error.missing_cfg_file, error.options or [])
         listed = f" (choices: {', '.join(options)})" if options else ""
-        return f"{group}={choice}: there is no such choice{nearest(choice, options)}{listed}"
+        return f"{group}={choice}: there is no such choice{did_you_mean(choice, options)}{listed}"
     if isinstance(error, OverrideParseException):
         return f"cannot read '{error.override}': {_unread(error, arguments)}"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return f"there is no key '{cause.full_key}'{nearest(cause.full_key or '', _known_keys(arguments))}"
+        return (
+            f"there is no key '{cause.full_key}'{did_you_mean(cause.full_key or '', _known_keys(arguments))}"
+        )
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     lines = str(error).splitlines() or [""]

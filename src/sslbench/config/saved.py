@@ -25,7 +25,7 @@ def save(settings: Settings) -> str:
 def load(path: Path) -> Settings:
     """Read what `save` gave. It is resolved: what looks like an interpolation in it is text, and stays text.
 
-    Nothing of it is imported; who builds what it describes calls `require_shipped` first.
+    Nothing of it is imported; who builds what it describes calls `require_trusted_targets` first.
 
     Raises:
         UserError: the file is absent or is not a run's configuration.

@@ -12,7 +12,7 @@ from sslbench.system.safe_files import parse_yaml
 from sslbench.system.text import printable
 
 
-def require_shipped(settings: Settings, source: Path, remedy: str) -> None:
+def require_trusted_targets(settings: Settings, source: Path, remedy: str) -> None:
     """Refuse settings from a file that name a class or function other than those in the shipped ``conf/``.
 
     Whatever a ``_target_`` names is imported and called. A file that came from somebody else may therefore
@@ -27,13 +27,13 @@ def require_shipped(settings: Settings, source: Path, remedy: str) -> None:
         UserError: naming the key and its target.
     """
     for group in GROUPS:
-        _require_shipped(getattr(settings, group), group, source, remedy)
+        _require_trusted(getattr(settings, group), group, source, remedy)
 
 
-def _require_shipped(value: Any, key: str, source: Path, remedy: str) -> None:
+def _require_trusted(value: Any, key: str, source: Path, remedy: str) -> None:
     if isinstance(value, list):
         for inner in value:
-            _require_shipped(inner, f"{key}[]", source, remedy)
+            _require_trusted(inner, f"{key}[]", source, remedy)
     if not isinstance(value, dict):
         return
     if "_target_" in value:
@@ -46,7 +46,7 @@ def _require_shipped(value: Any, key: str, source: Path, remedy: str) -> None:
                 f"code; {remedy}"
             )
     for name, inner in value.items():
-        _require_shipped(inner, f"{key}.{name}", source, remedy)
+        _require_trusted(inner, f"{key}.{name}", source, remedy)
 
 
 @cache

@@ -99,9 +99,10 @@ def _check_images(name: str, images: Any) -> None:
 
 
 def _check_labels(name: str, labels: Any) -> None:
-    _check_array(
-        name, labels, 1, "[N]", np.int64, "save class indices and convert them with y.astype(np.int64)"
-    )
+    remedy = "save class indices and convert them with y.astype(np.int64)"
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "iufb":  # names of classes, say
+        remedy = "number the classes with names, y = np.unique(y, return_inverse=True)"
+    _check_array(name, labels, 1, "[N]", np.int64, remedy)
     if labels.min() < 0:
         raise UserError(f"{name} holds the label {labels.min()}; number the classes 0..K-1")
 

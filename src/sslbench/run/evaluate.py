@@ -8,7 +8,7 @@ from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
 from sslbench.config import saved
 from sslbench.config.build import build, check_nodes
 from sslbench.config.checks import check_values
-from sslbench.config.trust import require_shipped
+from sslbench.config.trust import require_trusted_targets
 from sslbench.engine.device import pick_device
 from sslbench.engine.evaluation import evaluate
 from sslbench.errors import UserError
@@ -41,7 +41,7 @@ def evaluate_run(
     """
     settings = saved.load(directory / "config.yaml")
     if not trust:
-        require_shipped(settings, directory / "config.yaml", _REMEDY)
+        require_trusted_targets(settings, directory / "config.yaml", _REMEDY)
     check_values(settings)
     recorded = read_result(directory, NEEDED)
     if device is None:

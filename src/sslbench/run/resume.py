@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sslbench.config import saved
 from sslbench.config.schema import Settings
-from sslbench.config.trust import require_shipped
+from sslbench.config.trust import require_trusted_targets
 from sslbench.errors import UserError
 
 #: What may differ from the run as it began: where and on what it goes on, and what it tells meanwhile.
@@ -30,7 +30,7 @@ def resumed(typed: Settings) -> Settings:
     folder = Path(typed.resume).expanduser().absolute()
     config_yaml = folder / "config.yaml"
     settings = saved.load(config_yaml)
-    require_shipped(settings, config_yaml, "start the command again that began the run")
+    require_trusted_targets(settings, config_yaml, "start the command again that began the run")
     if "root" in settings.dataset:
         settings.dataset["download"] = False  # it would be written where the author of the file says
     for override in typed.overrides:

@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
-from sslbench.config.build import blaming, build
+from sslbench.config.build import build, user_error_context
+from sslbench.config.data_file import require_same_content
 from sslbench.config.schema import Settings
 from sslbench.core import ImageSpec, Stage
 from sslbench.data.arrays import ImageArrays
@@ -71,8 +72,9 @@ def prepare_data(settings: Settings, device: torch.device) -> Data:
     """Load, split and move the data.
 
     Raises:
-        UserError: the data is absent or broken, or the settings do not fit it.
+        UserError: the data is absent or broken, its file has changed, or the settings do not fit it.
     """
+    require_same_content(settings.dataset)
     transform: ImageTransform = build(settings.dataset["images"], "dataset.images")
     arrays: ImageArrays = build(settings.dataset, "dataset")
     spec = arrays.spec
@@ -90,7 +92,7 @@ def prepare_data(settings: Settings, device: torch.device) -> Data:
         # Fitted on what may be trained on: validation images stay unseen.
         whitening = fit(x_train[np.union1d(split.labelled, split.unlabelled)], device)
         x_train, x_test = whitening.apply(arrays.x_train), whitening.apply(arrays.x_test)
-    with blaming("dataset.images"):
+    with user_error_context("dataset.images"):
         train = DeviceImages(x_train, transform, device)
         test = DeviceImages(x_test, transform, device, padded=False)
     targets = torch.from_numpy(arrays.y_train).to(device)
@@ -146,7 +148,7 @@ def build_models(
     global random stream seeded for training (dropout, perturbations).
     """
     torch.manual_seed(stream_seed(settings.seed, "init"))
-    with blaming("algorithm"):
+    with user_error_context("algorithm"):
         built = algorithm.build(Networks(settings, data))
     models = {name: model.to(memory_format=torch.channels_last).to(device) for name, model in built.items()}
     for stage in stages_of(algorithm):

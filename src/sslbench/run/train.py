@@ -12,12 +12,13 @@ import torch
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
 from sslbench.config import saved, schema
-from sslbench.config.build import blaming, build, check_nodes
+from sslbench.config.build import build, check_nodes, user_error_context
 from sslbench.config.checks import check_values
+from sslbench.config.identity import pick_precision
 from sslbench.config.intervals import Interval
 from sslbench.config.schema import Settings
 from sslbench.data.batches import BatchSource, check_views
-from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device, pick_precision
+from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device
 from sslbench.engine.examination import LabelledParts
 from sslbench.engine.loop import Plan, train
 from sslbench.engine.schedules import Schedule
@@ -64,11 +65,11 @@ def check(settings: Settings) -> Parts:
     check_nodes(settings)
     algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     schedule: Schedule = build(settings.schedule, "schedule")
-    with blaming("schedule"):
+    with user_error_context("schedule"):
         schedule(0, settings.steps)
     stages = stages_of(algorithm)
     stage_ends(stages, settings.steps)
-    with blaming("algorithm"):
+    with user_error_context("algorithm"):
         for stage in stages:
             check_views(stage.views)
     build(settings.dataset["images"], "dataset.images")
@@ -117,7 +118,7 @@ def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
     data = prepare_data(settings, device)
     models = build_models(settings, parts.algorithm, data, device)
     require_space(directory, checkpoint_bytes(models))
-    with blaming("algorithm"):
+    with user_error_context("algorithm"):
         batches = BatchSource(
             data.train,
             data.targets,
@@ -128,7 +129,7 @@ def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
             settings.seed,
             device,
         )
-    with blaming("optimizer"):
+    with user_error_context("optimizer"):
         state = TrainingState(parts.algorithm, models, build(settings.optimizer, "optimizer"), batches)
     if settings.compile:
         state.compile()
@@ -194,7 +195,7 @@ def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
         run_id=settings.run_id,
         name=settings.name,
         group=settings.group,
-        tags=[settings.choices["algorithm"], settings.choices["dataset"], f"{settings.num_labels} labels"],
+        tags=[settings.choices["algorithm"], settings.dataset_name, f"{settings.num_labels} labels"],
         config=schema.nested(settings),
         run_dir=directory,
         total_steps=settings.steps,

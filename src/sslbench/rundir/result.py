@@ -12,6 +12,7 @@ from sslbench.config import saved
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 from sslbench.system.safe_files import parse_json, read_text
+from sslbench.system.text import printable
 
 RESULT = "result.json"
 
@@ -28,7 +29,16 @@ def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | Non
             f"{directory} holds a run of another configuration ({difference}): "
             f"choose another run_dir or delete it"
         )
-    return read_result(directory, _FIELDS) if exists(directory / RESULT) else None
+    if not exists(directory / RESULT):
+        return None
+    result = read_result(directory, _FIELDS)
+    # By its configuration alone where there is one: runs of other versions have other ids.
+    if not exists(config_yaml) and result["run_id"] != settings.run_id:
+        raise UserError(
+            f"{directory} holds the result of another run ({printable(result['run_id'])}): "
+            f"choose another run_dir or delete it"
+        )
+    return result
 
 
 def exists(path: Path) -> bool:
