@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from argparse import Namespace
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from traceback import walk_tb
 
 import hydra
@@ -22,16 +22,19 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.sslbench_sweeper import GridSweeper
+from sslbench import __version__
 from sslbench.cli.help import help_text
 from sslbench.config import schema
-from sslbench.config.hydra_errors import in_one_line
+from sslbench.config.hydra_errors import describe
 from sslbench.errors import SweepError, UserError
 from sslbench.sweep.task import task
 from sslbench.system.signals import exit_code
 from sslbench.system.text import printable, short
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_LONGEST = 2000  # characters of what is told; what was typed may have more
+_LONGEST = 2000  # characters of a message; what was typed may have more
+#: Keys that Hydra's users type for the folder of a run or a sweep.
+_HYDRAS_FOLDERS = ("hydra.run", "hydra.run.dir", "hydra.sweep", "hydra.sweep.dir")
 _failures: list[UserError] = []
 
 
@@ -54,16 +57,23 @@ def _say(message: str) -> None:
 
 def _flags() -> Namespace:
     """The flags; refuses in one line what Hydra's parser would refuse with its whole usage."""
-    told = io.StringIO()
+    usage = io.StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(usage):
             flags = get_args_parser().parse_args()
     except SystemExit as stop:
         if stop.code:
-            _say(told.getvalue().splitlines()[-1].partition("error: ")[2] + " (--hydra-help lists the flags)")
+            reason = usage.getvalue().splitlines()[-1].partition("error: ")[2]
+            _say(f"{reason} (--hydra-help lists the flags)")
         raise
     if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
         raise UserError("--experimental-rerun is not supported: type the run's command again")
+    for override in flags.overrides:
+        if override.partition("=")[0].lstrip("+~") in _HYDRAS_FOLDERS:
+            raise UserError(
+                f"{override} does not move a run: type run_dir=DIR for the folder of one run, or "
+                f"output_root=DIR for the folder in which all runs and sweeps have theirs"
+            )
     return flags
 
 
@@ -84,7 +94,7 @@ def main() -> None:
     os.environ[_FULL_ERROR] = "1"  # Hydra hands errors up instead of printing them over many lines
     try:
         _answer()
-    except SweepError:  # told already
+    except SweepError:  # printed already
         sys.exit(1)
     except UserError as error:  # in a sweep
         _say(str(error))
@@ -95,10 +105,10 @@ def main() -> None:
     except Exception as error:
         if not (_is_hydras(error) or isinstance(error, HydraException | OmegaConfBaseException)):
             raise
-        _say(in_one_line(error, sys.argv[1:]))
+        _say(describe(error, sys.argv[1:]))
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        _say("interrupted; the same command goes on")
+        _say(next(iter(getattr(interrupt, "__notes__", ())), "interrupted; the same command continues"))
         sys.exit(exit_code(interrupt))
     finally:
         del os.environ[_FULL_ERROR]
@@ -107,8 +117,20 @@ def main() -> None:
 
 
 def _answer() -> None:
+    if "--version" in sys.argv[1:]:  # Hydra's parser would print Hydra's
+        print(f"sslbench {__version__}", flush=True)
+        return
     flags = _flags()
     if flags.help:
-        print(help_text(flags.config_dir), end="", flush=True)
+        print(help_text(flags.overrides, flags.config_dir), end="", flush=True)
         return
-    hydra.main(version_base="1.3", config_path=str(schema.conf_dir()), config_name="config")(_task)()
+    command = hydra.main(version_base="1.3", config_path=str(schema.conf_dir()), config_name="config")(_task)
+    if not (flags.shell_completion and flags.overrides[:1] in (["query=bash"], ["query=fish"])):
+        command()
+        return
+    from sslbench.cli.completion import completed
+
+    with redirect_stdout(io.StringIO()) as found:
+        command()
+    separator = " " if flags.overrides == ["query=bash"] else "\n"
+    print(separator.join(completed(os.environ["COMP_LINE"], found.getvalue().split())))

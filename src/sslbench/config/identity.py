@@ -76,7 +76,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _without(value: Mapping[str, Any], keys: list[str]) -> Node:
-    """`value` without `keys` (``batch.unlabelled`` lies in ``batch``), without nulls and what is empty then."""
+    """`value` without `keys`, a dotted one lying deeper, without nulls and without what is empty then."""
     kept = {}
     for name, inner in value.items():
         if name in keys or inner is None:

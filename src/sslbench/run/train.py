@@ -39,6 +39,7 @@ from sslbench.rundir.weights import save_weights
 from sslbench.system.atomic_files import sync_file, write_text_atomically
 from sslbench.system.git import git_commit
 from sslbench.system.memory import keep_freed_memory
+from sslbench.system.paths import relative
 from sslbench.system.signals import terminable
 from sslbench.tracking import ConsoleTracker, Fanout, JsonlTracker, PictureTracker, RunInfo, Tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
@@ -135,10 +136,16 @@ def run_claimed(settings: Settings, parts: Parts) -> dict[str, Any]:
         state.compile()
     try:
         return _train(settings, directory, data, state, parts, commit)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(
+            f"interrupted at step {state.step:,} of {settings.steps:,}; the same command continues from "
+            f"{relative(directory)}"
+        )
+        raise
     except OSError as error:
         raise UserError(
             f"the run in {directory} stopped ({error.strerror or error}); what was written is kept, and "
-            f"the same command goes on"
+            f"the same command continues it"
         ) from error
 
 
