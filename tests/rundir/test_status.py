@@ -179,6 +179,12 @@ def test_result_of_the_same_settings(settings_of: MakeSettings, tmp_path: Path) 
     # Places and logging are not what a run computes.
     elsewhere = settings_of("threads=1", "log_every=5", "output_root=/elsewhere", "logger=wandb")
     assert finished_result(tmp_path, elsewhere) == result
+    # Without its configuration, a result counts for the run of its own id alone.
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"holds the result of another run \(a\): choose another run_dir"):
+        finished_result(tmp_path, settings)
+    (tmp_path / "result.json").write_text(json.dumps({**result, "run_id": settings.run_id}))
+    assert finished_result(tmp_path, settings) is not None
 
 
 @pytest.mark.parametrize(

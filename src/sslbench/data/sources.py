@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.data.arrays import ImageArrays
+from sslbench.data.arrays import ImageArrays, check_labels
 from sslbench.data.official import Findings, check_idx, check_md5, ensure, read_idx, short_reason
 from sslbench.errors import UserError
 
@@ -214,10 +214,7 @@ def npz(path: str) -> ImageArrays:
     """
     file = Path(path).expanduser()
     try:
-        arrays = _read_npz(file, _NPZ_KEYS)
-        for key in ("y_train", "y_test"):
-            if arrays[key].dtype.kind in "iu":
-                arrays[key] = arrays[key].astype(np.int64)
+        arrays = _integers(_read_npz(file, _NPZ_KEYS))
         x_train, y_train, x_test, y_test = (arrays[key] for key in _NPZ_KEYS)
         num_classes = _num_classes(y for y in (y_train, y_test) if y.dtype == np.int64)
         return ImageArrays(_channels(x_train), y_train, _channels(x_test), y_test, num_classes, file.stem)
@@ -229,15 +226,23 @@ def npz_classes(path: str) -> int:
     """The number of classes in a file for `npz`, from its labels alone.
 
     Raises:
-        UserError: the file is missing or damaged, or its labels are not integers of at least 0.
+        UserError: the file is missing or damaged, or its labels are no class indices.
     """
     try:
-        labels = _read_npz(Path(path).expanduser(), ("y_train", "y_test"))
-        if any(y.dtype.kind not in "iu" or not y.size for y in labels.values()):
-            raise UserError("has no labels to count the classes by: add num_labels=...")
+        labels = _integers(_read_npz(Path(path).expanduser(), ("y_train", "y_test")))
+        for name, array in labels.items():
+            check_labels(name, array)
         return _num_classes(labels.values())
     except UserError as error:
         raise UserError(f"dataset.path={path}: {error}") from error.__cause__
+
+
+def _integers(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Labels of any integer type become int64."""
+    return {
+        key: array.astype(np.int64) if key.startswith("y_") and array.dtype.kind in "iu" else array
+        for key, array in arrays.items()
+    }
 
 
 def _num_classes(labels: Iterable[NDArray[Any]]) -> int:

@@ -40,8 +40,8 @@ def commands(group: Group) -> list[str]:
     The folders ``run_dir``, ``output_root`` and ``data_root`` are left out: they change no number.
 
     One line is enough, unless the runs were typed in more than one way, or their seeds and split seeds do not
-    form the full grid that a sweep runs. A group without a finished run has none: what was typed is in results
-    only.
+    form the full grid that a sweep runs. A group without a finished run has none: only results say what was
+    typed.
     """
     by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
     for run in group.runs:
