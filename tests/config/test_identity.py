@@ -35,7 +35,9 @@ IDS = {
     "algorithm=pi_model dataset=cifar10 model=wrn_28_2 optimizer=sgd schedule=cosine": (
         "pi_model-mse-cifar10-4000-s0-0ee4ff29"
     ),
-    "algorithm=mean_teacher dataset=mnist split_seed=0 precision=bf16": "mean_teacher-mse-mnist-100-s0-729fbeb2",
+    "algorithm=mean_teacher dataset=mnist split_seed=0 precision=bf16": (
+        "mean_teacher-mse-mnist-100-s0-729fbeb2"
+    ),
     "algorithm=label_vectors algorithm.networks=per_class": "label_vectors-digits-20-s0-a6d9634a",
     "algorithm=sgan dataset=svhn dataset.images.preprocess=gcn_zca": "sgan-svhn-1000-s0-5cdb1c31",
     "experiment=seeds/vat_mnist num_labels=1000": "vat-kl-mnist-1000-s0-ae92a2bc",

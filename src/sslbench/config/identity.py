@@ -1,4 +1,4 @@
-"""What of a configuration decides what a run computes, and so its id: docs/design/configuration.md says why.
+"""What of a configuration decides what a run computes, and so its id: docs/design/identity.md says why.
 
 Computed from plain mappings, so that a saved ``config.yaml`` is enough for it; imports nothing heavy.
 """
