@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sslbench.config import identity as identity_module
 from sslbench.config.build import build, check_nodes
 from sslbench.config.identity import digest, identity_of
 from sslbench.config.saved import difference, load, save
-from sslbench.config.schema import Settings, conf_dir, nested
+from sslbench.config.schema import Settings, conf_dir
 from sslbench.core import ImageSpec
 from sslbench.errors import UserError
 
@@ -273,7 +273,7 @@ def test_runs_of_before_have_an_identity(name: str) -> None:
     assert found["precision"] == "fp32"
     assert found["split_seed"] == 0
     assert digest(found) == settings.run_id.rpartition("-")[2]
-    assert found == identity_of(nested(settings))
+    assert found == identity_of(asdict(settings))
     if name == "npz":  # its content is not known
         assert found["dataset"]["path"] == "/data/tiny.npz"
         assert settings.dataset_name == "tiny"

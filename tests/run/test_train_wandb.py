@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
 
-from sslbench.config.schema import Settings, nested
+from sslbench.config.schema import Settings
 from sslbench.run.train import run
 from sslbench.tracking import read_metrics
 
@@ -44,7 +45,7 @@ def test_wandb_holds_what_the_files_hold(
     assert f"wandb sync {folder}" in said
 
     seen = json.loads(inspect(folder, "--summary"))
-    assert seen["config"] == json.loads(json.dumps(nested(settings)))
+    assert seen["config"] == json.loads(json.dumps(asdict(settings)))
     assert seen["config"]["algorithm"]["eps"] == settings.algorithm["eps"]
     assert seen["name"] == "vat-kl-digits-20-s4"
     assert {"vat", "digits", "20 labels"} <= set(seen["tags"])

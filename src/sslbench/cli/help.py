@@ -14,7 +14,7 @@ from sslbench.errors import UserError
 _WIDTH = 100
 
 _HEAD = """\
-sslbench trains a semi-supervised image classifier and leaves a result to trust.
+sslbench trains a semi-supervised image classifier and evaluates it.
 
 Usage: sslbench [group=choice ...] [key=value ...]        -m: sweep over comma-separated values
 
@@ -35,12 +35,12 @@ Plain keys (key=value), with their defaults:
   profile=true                where the time of a step goes, in the run's folder
   data_root=DIR               default: $SSLBENCH_DATA, else the user's cache folder
   output_root=outputs  run_dir=DIR  labelled_in_unlabelled=true
-  resume=DIR                  go on with the run in this folder; so does the command that began it
+  resume=DIR                  continue the run in this folder; so does the command that began it
 
 Sweeps (-m, or sweep=PRESET): every combination of comma-separated values. The same command again
-skips what is finished and goes on with what was interrupted.
+skips finished runs and continues interrupted ones.
   launcher=joblib|slurm|slurm_local|ray      side by side; default: one after the other
-  retry_failed=true                          try again what failed before
+  retry_failed=true                          run again what failed before
   fail_fast=true  jobs_per_gpu=1             stop at the first failure; runs on one GPU at a time
 
 Examples:

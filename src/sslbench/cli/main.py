@@ -39,7 +39,7 @@ _failures: list[UserError] = []
 
 
 def _task(composed: DictConfig) -> float:
-    """`task` at the border to Hydra, which would add lines of its own to an error in a single run."""
+    """`task`, with the error of a single run printed here: Hydra would add lines of its own to it."""
     try:
         return task(composed)
     except UserError as error:
@@ -51,12 +51,12 @@ def _task(composed: DictConfig) -> float:
 
 
 def _say(message: str) -> None:
-    with suppress(OSError):  # of a terminal that is gone
+    with suppress(OSError):  # the terminal may be gone
         print(f"sslbench: {short(printable(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
 def _flags() -> Namespace:
-    """The flags; refuses in one line what Hydra's parser would refuse with its whole usage."""
+    """The flags; a wrong one is refused in one line, where Hydra's parser prints its whole usage."""
     usage = io.StringIO()
     try:
         with redirect_stderr(usage):
@@ -78,20 +78,20 @@ def _flags() -> Namespace:
 
 
 def _is_hydras(error: Exception) -> bool:
-    """Whether Hydra raised it, and not what it hands a composed configuration to."""
+    """Whether Hydra raised it, and not the task or the sweeper that it calls."""
     ours = _task.__code__, GridSweeper.sweep.__code__
     return not any(frame.f_code in ours for frame, _ in walk_tb(error.__traceback__))
 
 
 def main() -> None:
-    """Run the command; a mistake that the user can mend is one line and exit code 1."""
-    if os.environ.get(_FULL_ERROR) == "1":  # asked for by the user
+    """Run the command; an error that the user can mend is one line and exit code 1."""
+    if os.environ.get(_FULL_ERROR) == "1":  # set by the user
         try:
             _answer()
         except KeyboardInterrupt as interrupt:
             sys.exit(exit_code(interrupt))
         sys.exit(1 if _failures else 0)
-    os.environ[_FULL_ERROR] = "1"  # Hydra hands errors up instead of printing them over many lines
+    os.environ[_FULL_ERROR] = "1"  # Hydra raises errors instead of printing them over many lines
     try:
         _answer()
     except SweepError:  # printed already
@@ -99,7 +99,7 @@ def main() -> None:
     except UserError as error:  # in a sweep
         _say(str(error))
         sys.exit(1)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:

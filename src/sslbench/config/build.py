@@ -23,7 +23,8 @@ def check_nodes(settings: Settings) -> None:
     """Check the arguments of every ``_target_`` against its signature, before anything is built.
 
     Raises:
-        UserError: an argument is unknown or of the wrong type; the message names its key.
+        UserError: an argument is unknown or of the wrong type, or a section is absent or wrong; the message
+            names its key.
     """
     for group in GROUPS:
         _target(getattr(settings, group), group)
@@ -75,7 +76,7 @@ def _arguments(node: Node, key: str) -> Node:
 
 def _target(node: Node, key: str) -> Any:
     if "_target_" not in node:
-        raise UserError(f"{key} has no _target_: it must say what to make, as the yaml files in conf/ do")
+        raise UserError(f"{key} has no _target_: add the class or function to call, as the files in conf/ do")
     if not isinstance(node["_target_"], str):
         raise UserError(f"{key}._target_={node['_target_']} cannot be imported: it is not text")
     try:
@@ -93,7 +94,7 @@ def _signature(target: Any) -> tuple[dict[str, Any], dict[str, inspect.Parameter
     parameters = dict(inspect.signature(target).parameters)
     try:
         return typing.get_type_hints(function), parameters
-    except NameError:  # annotations that only a type checker can read; the constructor still checks
+    except NameError:  # annotations that only a type checker resolves; the constructor still checks
         return {}, parameters
 
 
@@ -122,10 +123,10 @@ def _describe(hint: Any) -> str:
 
 @contextmanager
 def user_error_context(key: str) -> Iterator[None]:
-    """Turn the `ValueError`, `TypeError` or `ArithmeticError` of a constructor into a line that names `key`.
+    """Turn a `ValueError`, `TypeError` or `ArithmeticError` of the block into one line that names `key`.
 
     Raises:
-        UserError: what was raised within, for people.
+        UserError: in its place.
     """
     try:
         yield
@@ -136,16 +137,16 @@ def user_error_context(key: str) -> Iterator[None]:
 def build(node: Node, key: str, **arguments: Any) -> Any:
     """Make the object that `node` describes.
 
-    This is not Hydra's ``instantiate``: that would resolve once more what the settings hold resolved already,
-    and so read the environment for a text that only looks like an interpolation.
+    This is not Hydra's ``instantiate``, which would resolve the settings a second time: a text that only
+    looks like an interpolation would then read the environment.
 
     Args:
         node: with ``_target_``, its arguments, and nodes within.
-        key: where the node stands, for the message.
-        arguments: what the run adds (the data's shape, parameters to optimise).
+        key: of the node, for messages.
+        arguments: that the run adds (the data's shape, parameters to optimise).
 
     Raises:
-        UserError: the constructor refused a value, or Hydra could not pass it on; the message names the key.
+        UserError: the constructor refused a value; the message names the key.
     """
     target = _target(node, key)
     values = {name: _built(value, f"{key}.{name}") for name, value in _arguments(node, key).items()}
@@ -155,7 +156,7 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
     try:
         return target(**values)
     except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
-        # RuntimeError is what torch raises for a layer of a negative size, or one that no memory holds.
+        # torch raises RuntimeError for a layer of a negative size, or one that does not fit in memory.
         raise UserError(f"{key}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 

@@ -30,7 +30,7 @@ class BatchSizes:
 
 @dataclass
 class Keys:
-    """All that can be configured, with types. Group nodes stay mappings: their classes say what they take."""
+    """Every key and its type. Groups are mappings: the classes that they name say which keys these take."""
 
     dataset: Node = field(default_factory=dict)
     model: Node = field(default_factory=dict)
@@ -67,11 +67,11 @@ class Keys:
 
 @dataclass
 class Settings(Keys):
-    """A whole configuration as a run uses and saves it.
+    """A whole configuration, resolved, as a run uses and saves it.
 
     Attributes:
         choices: the chosen name of each group.
-        overrides: what was typed.
+        overrides: as typed.
     """
 
     choices: dict[str, str] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Settings(Keys):
 
     @property
     def name(self) -> str:
-        """``<algorithm>-<loss>-<dataset>-<labels>-s<seed>``, for people."""
+        """``<algorithm>-<loss>-<dataset>-<labels>-s<seed>``, for people to read."""
         return f"{self._stem}-s{self.seed}"
 
     @property
@@ -107,17 +107,17 @@ class Settings(Keys):
 
     @property
     def run_id(self) -> str:
-        """The name and a hash of all that the run computes: the same settings always give the same id."""
+        """The name and a hash of all that the run computes: equal settings give equal ids."""
         return f"{self.name}-{digest(self.identity())}"
 
     @property
     def group(self) -> str:
-        """The id without the seeds: runs that differ in nothing else share it."""
+        """The id without the seeds, which runs share that differ in their seeds only."""
         identity = {key: value for key, value in self.identity().items() if key not in SEEDS}
         return f"{self._stem}-{digest(identity)}"
 
     def summary(self) -> Node:
-        """What the run is, in the words of ``result.json``: its head, and a part of each ``status.json``."""
+        """Which run it is: the first fields of ``result.json``, and ``run`` in ``status.json``."""
         return {
             "run_id": self.run_id,
             "name": self.name,
@@ -174,7 +174,7 @@ def register() -> None:
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
-    # Kept for the whole sweep, as Hydra keeps the time: two that start in the same second differ in this.
+    # Cached for the whole sweep, as Hydra caches the time: sweeps that start in the same second differ in it.
     OmegaConf.register_new_resolver("sweep_id", lambda: secrets.token_hex(3), replace=True, use_cache=True)
     ConfigStore.instance().store(name="settings", node=Keys)
 
@@ -236,18 +236,13 @@ def _to_object(config: DictConfig) -> Any:
 
 
 def _check_names(node: Mapping[Any, Any], key: str) -> None:
-    """Refuse names that are not text beside such as are: they could not be sorted.
+    """Refuse keys of which some are text and some are not: they could not be sorted.
 
     Raises:
-        UserError: naming the first.
+        UserError: naming the first that is not.
     """
     for name, value in node.items():
         if not isinstance(name, str) and any(isinstance(other, str) for other in node):
             raise UserError(f"{key} has a key {name!r} that is not text: put it in quotes")
         if isinstance(value, Mapping):
             _check_names(value, f"{key}.{name}")
-
-
-def nested(settings: Settings) -> Node:
-    """The settings as plain nested mappings."""
-    return asdict(settings)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
-from sslbench.config import saved, schema
+from sslbench.config import saved
 from sslbench.config.build import build, check_nodes, user_error_context
 from sslbench.config.checks import check_values
 from sslbench.config.identity import pick_precision
@@ -203,7 +203,7 @@ def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
         name=settings.name,
         group=settings.group,
         tags=[settings.choices["algorithm"], settings.dataset_name, f"{settings.num_labels} labels"],
-        config=schema.nested(settings),
+        config=asdict(settings),
         run_dir=directory,
         total_steps=settings.steps,
         first_step=state.step,
