@@ -198,12 +198,15 @@ def _train(
 
 
 def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
+    config = asdict(settings)
+    # Null where the algorithm has none, so that a dashboard groups runs by what they used.
+    config["choices"] |= {"loss": settings.loss_name, "model": settings.model_name}
     return RunInfo(
         run_id=settings.run_id,
         name=settings.name,
         group=settings.group,
         tags=[settings.choices["algorithm"], settings.dataset_name, f"{settings.num_labels} labels"],
-        config=asdict(settings),
+        config=config,
         run_dir=directory,
         total_steps=settings.steps,
         first_step=state.step,
