@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from torch import nn
 from sslbench.algorithms.protocol import stages_of
 from sslbench.config import identity as identity_module
 from sslbench.config.build import build, check_nodes
+from sslbench.config.data_file import absolute, content_hash
 from sslbench.config.identity import digest, identity_of
 from sslbench.config.saved import difference, load, save
 from sslbench.config.schema import Settings, conf_dir
@@ -223,6 +225,16 @@ def test_a_file_is_read_once(settings_of: MakeSettings, data: Path, monkeypatch:
     of_file(settings_of, data)
     monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("it was read again"))
     of_file(settings_of, data, "num_labels=30")
+
+
+def test_a_path_that_no_file_can_have_is_left_to_the_loader(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("a\0b/c", "\udcff\ud800/c", "circle/c", "x" * 5000, ""):
+        path = absolute(f"{tmp_path}/{name}")
+        assert path == os.path.normpath(f"{tmp_path}/{name}")
+        assert content_hash(path) is None
+    assert absolute("a/..") == str(Path.cwd())
+    assert absolute("~no-such-user/x").endswith("/~no-such-user/x")
 
 
 def test_a_folder_counts_by_its_path(settings_of: MakeSettings, tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ def absolute(path: str) -> str:
     A link in the last part stays: it may be the name by which people know the data.
     """
     given = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is no home
-    return str(given.resolve() if given.name == ".." else given.parent.resolve() / given.name)
+    try:
+        return str(given.resolve() if given.name == ".." else given.parent.resolve() / given.name)
+    except (OSError, RuntimeError, ValueError):  # links in a circle, or a name that no file can have
+        return str(given.absolute())
 
 
 def content_hash(path: str) -> str | None:

@@ -170,7 +170,7 @@ def register() -> None:
         "data_root": default_data_root,
         "times": lambda one, other: float(one) * float(other),
         "if_equal": lambda value, expected, then, otherwise: then if value == expected else otherwise,
-        "labels_per_class": lambda count, path: int(count) * num_classes(absolute(path)),
+        "labels_per_class": lambda count, path: int(count) * num_classes(absolute(str(path))),
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
