@@ -21,7 +21,7 @@ class SweepError(UserError):
     """A sweep that is not complete; what there is to say has been said."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'vat'?``, or an empty string when nothing is close."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from helpers.small_data import SmallData, weights
 from sslbench.algorithms.protocol import SampleImages, stages_of
 from sslbench.algorithms.sgan import SGAN
-from sslbench.config.build import blaming
+from sslbench.config.build import user_error_context
 from sslbench.core import Average, Batch, DataSpec, FeatureModel, Progress, StepOutput
 from sslbench.engine.state import TrainingState
 from sslbench.engine.step import training_step
@@ -298,6 +298,6 @@ def test_a_model_without_features_is_refused_in_one_line() -> None:
     message = (
         r"^algorithm: sgan needs a model with `features` and `classifier`.*Sequential lacks one of them$"
     )
-    with pytest.raises(UserError, match=message) as error, blaming("algorithm"):
+    with pytest.raises(UserError, match=message) as error, user_error_context("algorithm"):
         method().build(Factory(plain))
     assert "\n" not in str(error.value)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sslbench import __version__
 from sslbench.config.schema import conf_dir
+from sslbench.engine import step as engine_step
 
 TINY = [
     "model=mlp",
@@ -53,7 +59,14 @@ MISTAKES = {
     "steps=0": "steps=0 must be at least 1",
     "batch.unlabelled=-3": "batch.unlabelled=-3 must be at least 1",
     "seed=-1": "seed=-1 must be from 0",
-    "device=gpu": "device=gpu is not one of auto, cpu, cuda",
+    "device=gpu": "device=gpu is not one of auto, cpu, cuda; did you mean 'cuda'?",
+    "lr=0.1": "there is no key 'lr'; did you mean 'optimizer.lr'?",
+    "batch_size=3": "there is no key 'batch_size'; did you mean 'batch.labelled' or 'batch.unlabelled'?",
+    "experiment/seeds=vat_mnist": "type experiment=seeds/vat_mnist",
+    "+experiment/seeds=vat_mnist": "type experiment=seeds/vat_mnist",
+    "algorithm.eps=interval(0.5,2)": "type -m algorithm.eps=0.5,2 or -m 'algorithm.eps=range(0.5,2,STEP)'",
+    "hydra.run.dir=here": "type run_dir=DIR for the folder of one run, or output_root=DIR",
+    "++hydra.sweep.dir=here": "type run_dir=DIR for the folder of one run, or output_root=DIR",
     "precision=fp16": "precision=fp16 is not one of auto, fp32, bf16",
     "algorithm.eps=far": "algorithm.eps=far",
     "algorithm.eps=-1": "algorithm: eps=-1",
@@ -108,7 +121,7 @@ def test_help_names_everything_and_never_imports_torch() -> None:
     for group in ("algorithm", "dataset", "loss", "logger", "model", "optimizer", "schedule", "experiment"):
         folder = conf_dir() / group
         for choice in folder.rglob("*.yaml"):
-            assert choice.stem in done.stdout
+            assert choice.relative_to(folder).with_suffix("").as_posix() in done.stdout
     assert done.stdout.count("  sslbench ") >= 5
     assert max(map(len, done.stdout.splitlines())) <= 110
     script = (
@@ -158,9 +171,65 @@ def test_completion_knows_groups_choices_and_keys() -> None:
         ("sslbench algorithm=v", "algorithm=vat"),
         ("sslbench data", "dataset="),
         ("sslbench algorithm.entropy", "algorithm.entropy_weight="),
+        ("sslbench exp", "experiment="),
+        ("sslbench experiment=", "experiment=seeds/vat_mnist"),
+        ("sslbench steps=3 experiment=seeds/va", "experiment=seeds/vat_mnist"),
     ):
         done = command("-sc", "query=bash", COMP_LINE=typed, COMP_POINT=str(len(typed)))
         assert expected in done.stdout.split()
+        assert not [word for word in done.stdout.split() if word.startswith("experiment/")]
+
+
+@pytest.mark.parametrize("module", ["main", "eval_command", "report_command"])
+def test_version(module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["sslbench", "--version"])
+    with suppress(SystemExit):
+        import_module(f"sslbench.cli.{module}").main()
+    name = {"main": "sslbench", "eval_command": "sslbench-eval", "report_command": "sslbench-report"}[module]
+    assert capsys.readouterr().out == f"{name} {__version__}\n"
+
+
+def test_help_explains_the_keys_of_a_choice() -> None:
+    done = command("algorithm=vat", "experiment=seeds/vat_mnist", "--help")
+    assert done.returncode == 0
+    for file in ("algorithm/vat.yaml", "experiment/seeds/vat_mnist.yaml"):
+        assert (conf_dir() / file).read_text() in done.stdout
+    assert "algorithm=vat; type algorithm.KEY=VALUE to change a key of it:" in done.stdout
+
+
+def test_an_interrupted_run_says_where_it_is(
+    sslbench: Sslbench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    step, steps = engine_step.training_step, []
+
+    def interrupt(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(engine_step, "training_step", interrupt)
+    assert sslbench(*TINY, "run_dir=here", "steps=1000") == 130
+    assert capfd.readouterr().err == (
+        "sslbench: interrupted at step 2 of 1,000; the same command continues from here\n"
+    )
+
+
+def test_a_user_without_a_home_folder(
+    sslbench: Sslbench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def homeless(application: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("SSLBENCH_DATA", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", homeless)
+    assert sslbench(*TINY) == 0
+    capfd.readouterr()
+    assert sslbench(*TINY, "dataset=mnist") == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.endswith("you have no home folder: add data_root=DIR")
+    assert sslbench(*TINY, "dataset=mnist", "dataset.download=false", "data_root=data") == 1
+    assert "dataset.download=false" in capfd.readouterr().err
 
 
 def test_cfg_prints_without_training(

@@ -571,6 +571,7 @@ def test_configuration_fits_the_function(path: Path) -> None:
     assert target == f"sslbench.data.sources.{path.stem}"
     images, typical = config.pop("images"), config.pop("typical")
     config.pop("facts", None)
+    config.pop("name", None)
     parameters = inspect.signature(getattr(sources, path.stem)).parameters
     assert config.keys() == parameters.keys()
     for name, parameter in parameters.items():

@@ -5,12 +5,12 @@ import shutil
 import pytest
 import torch
 
+from sslbench.config.identity import pick_precision
 from sslbench.engine.device import (
     autocast_type,
     check_fast_paths,
     device_name,
     pick_device,
-    pick_precision,
 )
 from sslbench.errors import UserError
 

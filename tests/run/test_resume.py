@@ -137,7 +137,7 @@ def test_a_folder_may_not_choose_what_is_run(
     assert sslbench(f"resume={folder}") == 1
     [line] = capfd.readouterr().err.splitlines()
     assert "algorithm._target_=planted.PiModel does not come with sslbench" in line
-    assert line.endswith("start the command again that began the run")
+    assert line.endswith("type the command again that began the run")
     assert not Path("ran").exists()
 
 

@@ -22,7 +22,7 @@ from sslbench.errors import DivergedError, UserError
 from sslbench.run.evaluate import evaluate_run
 from sslbench.run.train import check, run, run_locked
 from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
-from sslbench.tracking import Fanout, FileTracker, read_metrics
+from sslbench.tracking import Fanout, FileTracker, NullTracker, read_metrics
 
 MakeSettings = Callable[..., Settings]
 
@@ -73,6 +73,16 @@ def test_a_run_writes_all_that_it_promises(settings_of: MakeSettings) -> None:
         expected = {k: v for k, v in point.items() if k.startswith(("val/", "test/"))}
         assert result[field] == expected, field
     assert result["test_acc_median20"] == np.median([point["test/acc"] for point in evaluated])
+
+
+def test_loggers_get_the_choices_that_were_used(
+    settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(NullTracker, "start", lambda self, run: seen.append(run.config["choices"]))
+    for algorithm in ("supervised", "pi_model"):
+        run(settings_of(f"algorithm={algorithm}", "steps=2", "eval_every=2"))
+    assert [(found["loss"], found["model"]) for found in seen] == [(None, "mlp"), ("mse", "mlp")]
 
 
 def test_supervised_learning_on_digits_learns(settings_of: MakeSettings) -> None:
@@ -196,8 +206,9 @@ def test_a_run_does_not_go_on_with_other_data(
         np.savez(tmp_path / "my.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
 
     counts = ["num_labels=20", "num_valid=20"]
-    settings = settings_of("dataset=npz", f"dataset.path={tmp_path / 'my.npz'}", *counts)
     write(100)
+    settings = settings_of("dataset=npz", f"dataset.path={tmp_path / 'my.npz'}", *counts)
+    del settings.dataset["sha256"]  # as of a loader whose files are not known
     stop_halfway(settings, monkeypatch)
     split = (settings.directory() / "split.npz").read_bytes()
     write(120)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from helpers.wandb_files import log_out, offline_folder, points_of, records_of, summary_of
-from sslbench.config.schema import Settings, nested
+from sslbench.config.schema import Settings
 from sslbench.run.train import run
 from sslbench.tracking import read_metrics
 
@@ -30,7 +31,7 @@ def test_wandb_holds_what_the_files_hold(
     assert f"wandb sync {offline_folder(directory)}" in said
 
     seen = summary_of(directory)
-    assert seen["config"] == json.loads(json.dumps(nested(settings)))
+    assert seen["config"] == json.loads(json.dumps(asdict(settings)))
     assert seen["config"]["algorithm"]["eps"] == settings.algorithm["eps"]
     assert seen["name"] == "vat-kl-digits-20-s4"
     assert {"vat", "digits", "20 labels"} <= set(seen["tags"])

@@ -61,8 +61,16 @@ def test_another_sweeper_runs_the_same_jobs(sslbench: Sslbench) -> None:
     assert len(list(Path("outputs").glob("*/job.log"))) == 2
 
 
-def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbench) -> None:
-    words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0,1"]
+def in_folder(name: str) -> list[str]:
+    """The words of a sweep whose preset names its folder."""
+    preset = Path("own") / "sweep" / "preset.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text(f"# @package _global_\nhydra: {{sweep: {{dir: {name}}}}}\n")
+    return ["-m", "--config-dir", "own", "sweep=preset"]
+
+
+def test_a_folder_of_a_sweep_can_be_used_again(sslbench: Sslbench) -> None:
+    words = [*in_folder("mine"), *TINY, "algorithm=supervised", "seed=0,1"]
     assert sslbench(*words) == 0
     (Path("mine") / "stop").touch()
     for result in Path("outputs").glob("*/result.json"):
@@ -72,7 +80,7 @@ def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbenc
 
 
 def test_a_sweep_has_its_folder_for_itself(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0"]
+    words = [*in_folder("mine"), *TINY, "algorithm=supervised", "seed=0"]
     with held(Path("mine").absolute()):
         (Path("mine") / "stop").touch()
         assert sslbench(*words) == 1
@@ -183,7 +191,7 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
 
 
 def test_a_run_in_the_folder_of_the_sweep(sslbench: Sslbench) -> None:
-    assert sslbench("-m", *TINY, "seed=3", "run_dir=x", "hydra.sweep.dir=x") == 0
+    assert sslbench(*in_folder("x"), *TINY, "seed=3", "run_dir=x") == 0
     assert Path("x/result.json").exists()
     assert Path("x/cells.jsonl").exists()
 

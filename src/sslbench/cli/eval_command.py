@@ -8,6 +8,7 @@ import math
 import sys
 from pathlib import Path
 
+from sslbench import __version__
 from sslbench.errors import UserError
 from sslbench.system.text import escape_control
 
@@ -53,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         description="Evaluate a finished run again with its own saved configuration and weights, and compare "
         "with its result.json. Exits 1 if the numbers differ.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a finished run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: as the run was trained")

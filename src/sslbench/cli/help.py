@@ -14,18 +14,19 @@ from sslbench.errors import UserError
 _WIDTH = 100
 
 _HEAD = """\
-sslbench trains a semi-supervised image classifier and leaves a result to trust.
+sslbench trains a semi-supervised image classifier and evaluates it.
 
 Usage: sslbench [group=choice ...] [key=value ...]        -m: sweep over comma-separated values
 
-Groups and their choices (group=choice):
+Groups and their choices (group=choice; sslbench algorithm=vat --help explains the keys of a choice):
 """
 
 _TAIL = """\
 
 Plain keys (key=value), with their defaults:
   num_labels, num_valid       labelled and validation images (default: typical of the data set)
-  split_seed=0  seed=0        which images are labelled; everything else that is random
+  seed=0                      all that is random, and by default which images are labelled
+  split_seed=${seed}          which images are labelled; split_seed=0: the same for every seed
   steps=1000  eval_every=100  length of the run, steps between evaluations (log_every=50: losses)
   batch.labelled=50  batch.unlabelled=100
   device=auto|cpu|cuda  precision=auto|fp32|bf16  threads=N  deterministic=true
@@ -34,12 +35,12 @@ Plain keys (key=value), with their defaults:
   profile=true                where the time of a step goes, in the run's folder
   data_root=DIR               default: $SSLBENCH_DATA, else the user's cache folder
   output_root=outputs  run_dir=DIR  labelled_in_unlabelled=true
-  resume=DIR                  go on with the run in this folder; so does the command that began it
+  resume=DIR                  continue the run in this folder; so does the command that began it
 
 Sweeps (-m, or sweep=PRESET): every combination of comma-separated values. The same command again
-skips what is finished and goes on with what was interrupted.
+skips finished runs and continues interrupted ones.
   launcher=joblib|slurm|slurm_local|ray      side by side; default: one after the other
-  retry_failed=true                          try again what failed before
+  retry_failed=true                          run again what failed before
   fail_fast=true  jobs_per_gpu=1             stop at the first failure; runs on one GPU at a time
 
 Examples:
@@ -58,23 +59,31 @@ Tab completion: eval "$(sslbench -sc install=bash)"
 
 
 def groups(folders: list[Path]) -> dict[str, list[str]]:
-    """The groups below `folders` and their choices, each in alphabetical order, without Hydra's own.
+    """The groups in `folders` and their choices, each in alphabetical order, without Hydra's own groups.
 
-    A choice with a folder of its own, such as ``seeds/vat_mnist``, belongs to the group ``experiment/seeds``.
+    A choice may lie in a folder of its group: ``seeds/vat_mnist`` is one of the group ``experiment``.
     """
     found: dict[str, set[str]] = {}
     for folder in folders:
-        for path in folder.rglob("*.yaml"):
-            group = path.parent.relative_to(folder)
-            if group.parts and group.parts[0] != "hydra":
-                found.setdefault(group.as_posix(), set()).add(path.stem)
+        for path in folder.glob("*/**/*.yaml"):
+            group, *choice = path.relative_to(folder).with_suffix("").parts
+            if group != "hydra":
+                found.setdefault(group, set()).add("/".join(choice))
     return {group: sorted(found[group]) for group in sorted(found)}
 
 
-def help_text(config_dir: str | None) -> str:
-    """The whole help.
+def _choice_text(override: str, file: Path) -> str:
+    """A choice as its file has it, whose comments say what each key means."""
+    text = file.read_text(encoding="utf-8")
+    group = "" if text.startswith("# @package _global_") else f"{override.partition('=')[0]}."
+    return f"{override}; type {group}KEY=VALUE to change a key of it:\n\n{text}"
+
+
+def help_text(overrides: list[str], config_dir: str | None) -> str:
+    """The whole help; with overrides such as ``algorithm=vat``, the files of these choices in its place.
 
     Args:
+        overrides: as typed beside ``--help``.
         config_dir: the folder that ``--config-dir`` adds, if any.
 
     Raises:
@@ -86,6 +95,9 @@ def help_text(config_dir: str | None) -> str:
         if not added.is_dir():
             raise UserError(f"--config-dir {config_dir}: there is no such folder")
         folders.append(added)
+    files = [(o, folder / f"{o.replace('=', '/', 1)}.yaml") for o in overrides for folder in folders]
+    if chosen := [_choice_text(override, file) for override, file in files if file.is_file()]:
+        return "\n".join(chosen)
     listed = groups(folders)
     column = max(map(len, listed)) + 2
     lines = [

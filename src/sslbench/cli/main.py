@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from argparse import Namespace
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from traceback import walk_tb
 
 import hydra
@@ -22,21 +22,24 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.sslbench_sweeper import GridSweeper
+from sslbench import __version__
 from sslbench.cli.help import help_text
 from sslbench.config import schema
-from sslbench.config.hydra_errors import in_one_line
+from sslbench.config.hydra_errors import describe
 from sslbench.errors import SweepError, UserError
 from sslbench.sweep.task import task
 from sslbench.system.signals import exit_code
 from sslbench.system.text import ellipsize, escape_control
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_LONGEST = 2000  # characters of what is told; what was typed may have more
+_LONGEST = 2000  # characters of a message; what was typed may have more
+#: Keys that Hydra's users type for the folder of a run or a sweep.
+_HYDRAS_FOLDERS = ("hydra.run", "hydra.run.dir", "hydra.sweep", "hydra.sweep.dir")
 _failures: list[UserError] = []
 
 
 def _task(composed: DictConfig) -> float:
-    """`task` at the border to Hydra, which would add lines of its own to an error in a single run."""
+    """`task`, with the error of a single run printed here: Hydra would add lines of its own to it."""
     try:
         return task(composed)
     except UserError as error:
@@ -48,57 +51,64 @@ def _task(composed: DictConfig) -> float:
 
 
 def _say(message: str) -> None:
-    with suppress(OSError):  # of a terminal that is gone
+    with suppress(OSError):  # the terminal may be gone
         print(f"sslbench: {ellipsize(escape_control(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
 def _flags() -> Namespace:
-    """The flags; refuses in one line what Hydra's parser would refuse with its whole usage."""
-    told = io.StringIO()
+    """The flags; a wrong one is refused in one line, where Hydra's parser prints its whole usage."""
+    usage = io.StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(usage):
             flags = get_args_parser().parse_args()
     except SystemExit as stop:
         if stop.code:
-            _say(told.getvalue().splitlines()[-1].partition("error: ")[2] + " (--hydra-help lists the flags)")
+            reason = usage.getvalue().splitlines()[-1].partition("error: ")[2]
+            _say(f"{reason} (--hydra-help lists the flags)")
         raise
     if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
         raise UserError("--experimental-rerun is not supported: type the run's command again")
+    for override in flags.overrides:
+        if override.partition("=")[0].lstrip("+~") in _HYDRAS_FOLDERS:
+            raise UserError(
+                f"{override} does not move a run: type run_dir=DIR for the folder of one run, or "
+                f"output_root=DIR for the folder in which all runs and sweeps have theirs"
+            )
     return flags
 
 
 def _is_hydras(error: Exception) -> bool:
-    """Whether Hydra raised it, and not what it hands a composed configuration to."""
+    """Whether Hydra raised it, and not the task or the sweeper that it calls."""
     ours = _task.__code__, GridSweeper.sweep.__code__
     return not any(frame.f_code in ours for frame, _ in walk_tb(error.__traceback__))
 
 
 def main() -> None:
-    """Run the command; a mistake that the user can mend is one line and exit code 1."""
-    if os.environ.get(_FULL_ERROR) == "1":  # asked for by the user
+    """Run the command; an error that the user can mend is one line and exit code 1."""
+    if os.environ.get(_FULL_ERROR) == "1":  # set by the user
         try:
             _answer()
         except KeyboardInterrupt as interrupt:
             sys.exit(exit_code(interrupt))
         sys.exit(1 if _failures else 0)
-    os.environ[_FULL_ERROR] = "1"  # Hydra hands errors up instead of printing them over many lines
+    os.environ[_FULL_ERROR] = "1"  # Hydra raises errors instead of printing them over many lines
     try:
         _answer()
-    except SweepError:  # told already
+    except SweepError:  # printed already
         sys.exit(1)
     except UserError as error:  # in a sweep
         _say(str(error))
         sys.exit(1)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         if not (_is_hydras(error) or isinstance(error, HydraException | OmegaConfBaseException)):
             raise
-        _say(in_one_line(error, sys.argv[1:]))
+        _say(describe(error, sys.argv[1:]))
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        _say("interrupted; the same command goes on")
+        _say(next(iter(getattr(interrupt, "__notes__", ())), "interrupted; the same command continues"))
         sys.exit(exit_code(interrupt))
     finally:
         del os.environ[_FULL_ERROR]
@@ -107,8 +117,20 @@ def main() -> None:
 
 
 def _answer() -> None:
+    if "--version" in sys.argv[1:]:  # Hydra's parser would print Hydra's
+        print(f"sslbench {__version__}", flush=True)
+        return
     flags = _flags()
     if flags.help:
-        print(help_text(flags.config_dir), end="", flush=True)
+        print(help_text(flags.overrides, flags.config_dir), end="", flush=True)
         return
-    hydra.main(version_base="1.3", config_path=str(schema.conf_dir()), config_name="config")(_task)()
+    command = hydra.main(version_base="1.3", config_path=str(schema.conf_dir()), config_name="config")(_task)
+    if not (flags.shell_completion and flags.overrides[:1] in (["query=bash"], ["query=fish"])):
+        command()
+        return
+    from sslbench.cli.completion import completed
+
+    with redirect_stdout(io.StringIO()) as found:
+        command()
+    separator = " " if flags.overrides == ["query=bash"] else "\n"
+    print(separator.join(completed(os.environ["COMP_LINE"], found.getvalue().split())))

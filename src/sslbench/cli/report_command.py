@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sslbench import __version__
 from sslbench.errors import UserError
 from sslbench.system.atomic_files import write_atomically
 from sslbench.system.paths import relative
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Tables, figures and a page from the results of many runs, averaged over seeds.",
         epilog="Example: sslbench-report outputs --html report.html --out results.md --csv results.csv",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "runs",
         nargs="+",

@@ -1,1 +1,1 @@
-"""What the user asked for: the configuration's types, checks, identity and objects."""
+"""The configuration: its types, checks and identity, and the objects that it describes."""

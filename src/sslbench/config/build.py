@@ -11,24 +11,36 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
-from sslbench.config.schema import GROUPS, Node, Settings
-from sslbench.errors import UserError, nearest
+from sslbench.config.identity import Node
+from sslbench.config.schema import GROUPS, Settings
+from sslbench.errors import UserError, did_you_mean
+
+#: What a run is the same without, if its algorithm says that it does not read it.
+_MAY_BE_IGNORED = ("model", "batch.unlabelled")
 
 
 def check_nodes(settings: Settings) -> None:
     """Check the arguments of every ``_target_`` against its signature, before anything is built.
 
     Raises:
-        UserError: an argument is unknown or of the wrong type; the message names its key.
+        UserError: an argument is unknown or of the wrong type, or a section is absent or wrong; the message
+            names its key.
     """
     for group in GROUPS:
         _target(getattr(settings, group), group)
         _check_node(getattr(settings, group), group)
+    _check_ignored(settings.algorithm.get("ignores", []))
     if not isinstance(settings.dataset.get("images"), dict):
         raise UserError(
             "dataset.images is not given: the data set's yaml must say how networks see its images, as those "
             "in conf/dataset do"
         )
+
+
+def _check_ignored(keys: Any) -> None:
+    if not isinstance(keys, list) or any(key not in _MAY_BE_IGNORED for key in keys):
+        listed = ", ".join(_MAY_BE_IGNORED)
+        raise UserError(f"algorithm.ignores={keys} must be a list of keys that it may ignore: {listed}")
 
 
 def _check_node(node: Node, key: str) -> None:
@@ -40,28 +52,33 @@ def _check_node(node: Node, key: str) -> None:
     target = _target(node, key)
     hints, parameters = _signature(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name, value in _arguments(node).items():
+    for name, value in _arguments(node, key).items():
         if name in parameters:
             _check_type(value, hints.get(name, Any), f"{key}.{name}")
         elif not open_ended:
-            hint = nearest(name, parameters)
+            hint = did_you_mean(name, parameters)
             raise UserError(f"{key}.{name}: {node['_target_']} takes no argument '{name}'{hint}")
 
 
-def _arguments(node: Node) -> Node:
-    """A node's arguments for its target: without Hydra's words and the sections that only others read."""
+def _arguments(node: Node, key: str) -> Node:
+    """The arguments for a node's target: without Hydra's words and the keys that only the program reads."""
+    others = {"images", "typical", "facts"}
+    if key == "algorithm":
+        others.add("ignores")
+    elif key == "dataset":
+        others |= {"sha256"} if "name" in _signature(_target(node, key))[1] else {"sha256", "name"}
     return {
         name: value
         for name, value in node.items()
-        if not (name.startswith("_") and name.endswith("_")) and name not in ("images", "typical", "facts")
+        if not (name.startswith("_") and name.endswith("_")) and name not in others
     }
 
 
 def _target(node: Node, key: str) -> Any:
     if "_target_" not in node:
-        raise UserError(f"{key} has no _target_: it must say what to make, as the yaml files in conf/ do")
+        raise UserError(f"{key} has no _target_: add the class or function to call, as the files in conf/ do")
     if not isinstance(node["_target_"], str):
-        raise UserError(f"{key}._target_={node['_target_']} cannot be imported (it is no text)")
+        raise UserError(f"{key}._target_={node['_target_']} cannot be imported: it is not text")
     try:
         target = pkgutil.resolve_name(node["_target_"])
     except (ImportError, ValueError, TypeError, AttributeError) as error:
@@ -77,7 +94,7 @@ def _signature(target: Any) -> tuple[dict[str, Any], dict[str, inspect.Parameter
     parameters = dict(inspect.signature(target).parameters)
     try:
         return typing.get_type_hints(function), parameters
-    except NameError:  # annotations that only a type checker can read; the constructor still checks
+    except NameError:  # annotations that only a type checker resolves; the constructor still checks
         return {}, parameters
 
 
@@ -95,21 +112,21 @@ def _check_type(value: Any, hint: Any, key: str) -> None:
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{key}={value}: {first['msg'].lower()}; it takes {_in_words(hint)}") from error
+        raise UserError(f"{key}={value}: {first['msg'].lower()}; it takes {_describe(hint)}") from error
 
 
-def _in_words(hint: Any) -> str:
+def _describe(hint: Any) -> str:
     if isinstance(hint, type):
         return hint.__name__
     return str(hint).replace("typing.", "").replace("collections.abc.", "")
 
 
 @contextmanager
-def blaming(key: str) -> Iterator[None]:
-    """Turn the `ValueError`, `TypeError` or `ArithmeticError` of a constructor into a line that names `key`.
+def user_error_context(key: str) -> Iterator[None]:
+    """Turn a `ValueError`, `TypeError` or `ArithmeticError` of the block into one line that names `key`.
 
     Raises:
-        UserError: what was raised within, for people.
+        UserError: in its place.
     """
     try:
         yield
@@ -120,26 +137,26 @@ def blaming(key: str) -> Iterator[None]:
 def build(node: Node, key: str, **arguments: Any) -> Any:
     """Make the object that `node` describes.
 
-    This is not Hydra's ``instantiate``: that would resolve once more what the settings hold resolved already,
-    and so read the environment for a text that only looks like an interpolation.
+    This is not Hydra's ``instantiate``, which would resolve the settings a second time: a text that only
+    looks like an interpolation would then read the environment.
 
     Args:
         node: with ``_target_``, its arguments, and nodes within.
-        key: where the node stands, for the message.
-        arguments: what the run adds (the data's shape, parameters to optimise).
+        key: of the node, for messages.
+        arguments: that the run adds (the data's shape, parameters to optimise).
 
     Raises:
-        UserError: the constructor refused a value, or Hydra could not pass it on; the message names the key.
+        UserError: the constructor refused a value; the message names the key.
     """
     target = _target(node, key)
-    values = {name: _built(value, f"{key}.{name}") for name, value in _arguments(node).items()}
+    values = {name: _built(value, f"{key}.{name}") for name, value in _arguments(node, key).items()}
     values |= arguments
     if node.get("_partial_"):
         return partial(target, **values)
     try:
         return target(**values)
     except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
-        # RuntimeError is what torch raises for a layer of a negative size, or one that no memory holds.
+        # torch raises RuntimeError for a layer of a negative size, or one that does not fit in memory.
         raise UserError(f"{key}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 

@@ -1,11 +1,12 @@
-"""What is wrong with single values of a configuration; found without importing anything heavy."""
+"""Checks of single values of a configuration, without importing anything heavy."""
 
 from __future__ import annotations
 
 from sslbench.config.file_names import check_folder
+from sslbench.config.identity import SEEDS
 from sslbench.config.intervals import Interval
-from sslbench.config.schema import SEEDS, Settings
-from sslbench.errors import UserError, nearest
+from sslbench.config.schema import Settings
+from sslbench.errors import UserError, did_you_mean
 
 #: More than a machine has cores; many more bring it down.
 _MOST_THREADS = 1024
@@ -43,7 +44,7 @@ def check_values(settings: Settings) -> None:
     facts = settings.dataset.get("facts", {})
     if not isinstance(facts, dict) or not all(isinstance(fact, int) and fact > 0 for fact in facts.values()):
         raise UserError("dataset.facts must be whole numbers of at least 1, by name")
-    if "num_classes" in facts:  # of a well-known set: told before it is loaded, or even downloaded
+    if "num_classes" in facts:  # of a well-known set: refused before it is loaded, or even downloaded
         from sslbench.data.splits import check_counts
 
         check_counts(settings.num_labels, settings.num_valid, facts["num_classes"], facts.get("num_train"))
@@ -56,9 +57,10 @@ def check_values(settings: Settings) -> None:
         raise UserError(f"checkpoint_every={error}") from error
     if settings.resume is not None:
         raise UserError(
-            "resume takes the folder of one run, and no sweep: the sweep's own command again completes it"
+            "resume takes the folder of one run, and no sweep: to complete a sweep, type its command again"
         )
     for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "fp32", "bf16"))):
         value = getattr(settings, key)
         if value not in allowed:
-            raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
+            hint = "; did you mean 'cuda'?" if value == "gpu" else did_you_mean(value, allowed)
+            raise UserError(f"{key}={value} is not one of {', '.join(allowed)}{hint}")

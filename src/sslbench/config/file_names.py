@@ -1,4 +1,4 @@
-"""What runs and folders may be called, whatever a configuration says."""
+"""Names of runs and folders, whatever a configuration holds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _LONGEST = 90
 def file_name(text: str) -> str:
     """`text` as the front of a folder's name, an id and a group at W&B, and a word of a command line.
 
-    Letters and digits of any script and ``-_.+@`` stay; all else becomes an underscore, and so does a dot or
-    a dash in front: it would hide the folder, or pass for an option.
+    Letters and digits of any script and ``-_.+@`` stay; everything else becomes an underscore. So does a dot
+    or a dash in front, which would hide the folder or be read as an option.
     """
     plain = "".join(letter if letter.isalnum() or letter in "-_.+@" else "_" for letter in text)
     visible = f"_{plain[1:]}" if plain.startswith((".", "-")) else plain
@@ -22,7 +22,7 @@ def file_name(text: str) -> str:
 
 
 def check_folder(path: str, key: str) -> None:
-    """Refuse a path that no folder can have, or that would break a line of a terminal or of a file.
+    """Refuse a path that no folder can have, or that would break a line on a terminal or in a file.
 
     Raises:
         UserError: naming the key.

@@ -1,7 +1,8 @@
-"""Hydra's errors about an override, in one line that names the key and the nearest that exists."""
+"""Hydra's errors about an override, in one line that names the key and what to type instead."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from sslbench.config.schema import GROUPS, conf_dir
-from sslbench.errors import UserError, nearest
+from sslbench.errors import UserError, did_you_mean
 
 #: Launchers that come with an extra of this package.
 _EXTRAS = {
@@ -30,7 +31,7 @@ _EXTRAS = {
 
 @contextmanager
 def composing(arguments: Sequence[str]) -> Iterator[None]:
-    """Around Hydra's work alone, none of ours: whatever it raises is a mistake in what was typed.
+    """Turn any error of Hydra, which alone works in the block, into one line: what was typed is wrong.
 
     Args:
         arguments: the command line.
@@ -41,35 +42,44 @@ def composing(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # its parser and OmegaConf raise nearly every kind that Python has
-        raise UserError(in_one_line(error, arguments)) from error
+        raise UserError(describe(error, arguments)) from error
 
 
-def in_one_line(error: Exception, arguments: Sequence[str]) -> str:
-    """Say what is wrong with the command line and what to type instead.
+def describe(error: Exception, arguments: Sequence[str]) -> str:
+    """One line that says what is wrong with the command line and what to type instead.
 
     Args:
         error: what composing the configuration raised.
-        arguments: the command line, from which the other choices are taken to find near keys.
+        arguments: the command line; its other choices tell which keys there are.
     """
     if unnamed := [argument for argument in arguments if argument.startswith("=")]:
         return f"cannot read '{unnamed[0]}': an override looks like key=value or group=choice"
     if str(error).startswith("Config group override must be"):
         return "a group cannot be null: leave it out, or give one of its choices (--help lists them)"
+    for argument in arguments:
+        if found := re.fullmatch(r"\+*(?!hydra/)([\w-]+)/([\w/-]+)=([\w/-]+)", argument):
+            return f"cannot read '{argument}': type {found[1]}={found[2]}/{found[3]}"
+        if found := re.fullmatch(r"(.+)=interval\((.+),(.+)\)", argument):
+            key, low, high = found.groups()
+            return (
+                f"cannot read '{argument}': a sweep takes single values, not an interval: type "
+                f"-m {key}={low},{high} or -m '{key}=range({low},{high},STEP)'"
+            )
     if not isinstance(error, HydraException | OmegaConfBaseException):
-        told = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         where = "this command line or a file that it names"
-        return f"Hydra cannot read {where} ({told}); HYDRA_FULL_ERROR=1 says more"
+        return f"Hydra cannot read {where} ({reason}); HYDRA_FULL_ERROR=1 says more"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         if extra := _EXTRAS.get(error.missing_cfg_file):
             return f"{error.missing_cfg_file} is not installed: pip install 'sslbench[{extra}]'"
         group, choice, options = _choices(error.missing_cfg_file, error.options or [])
         listed = f" (choices: {', '.join(options)})" if options else ""
-        return f"{group}={choice}: there is no such choice{nearest(choice, options)}{listed}"
+        return f"{group}={choice}: there is no such choice{did_you_mean(choice, options)}{listed}"
     if isinstance(error, OverrideParseException):
         return f"cannot read '{error.override}': {_unread(error, arguments)}"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return f"there is no key '{cause.full_key}'{nearest(cause.full_key or '', _known_keys(arguments))}"
+        return f"there is no key '{cause.full_key}'{_near_keys(cause.full_key or '', _known_keys(arguments))}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     lines = str(error).splitlines() or [""]
@@ -137,6 +147,17 @@ def _choices(missing: str, options: Sequence[str]) -> tuple[str, str, list[str]]
         return group, choice, list(options)
     nested = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
     return group, choice, sorted({*options, *nested})
+
+
+def _near_keys(key: str, known: Sequence[str]) -> str:
+    """A hint at keys that may be meant: ``optimizer.lr`` by ``lr``, those in ``batch`` by ``batch_size``."""
+    meant = [other for other in known if other.rpartition(".")[2] == key]
+    if not meant:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        meant = [other for other in known if near and other.startswith(f"{near[0]}.")]
+        if not meant or near[0] in GROUPS:
+            return did_you_mean(key, known)
+    return f"; did you mean {' or '.join(map(repr, meant[:3]))}?"
 
 
 def _known_keys(arguments: Sequence[str]) -> list[str]:

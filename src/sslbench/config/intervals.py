@@ -1,4 +1,4 @@
-"""How often something is done: every so many steps, or every so many seconds."""
+"""How often something is done: every few steps, or every few seconds."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""``config.yaml``: the settings of a run in its folder, written, read and compared."""
+"""``config.yaml`` in a run's folder: writes, reads and compares the settings of the run."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sslbench.config.schema import GROUPS, Settings, nested
+from sslbench.config.schema import GROUPS, Settings
 from sslbench.errors import UserError
 from sslbench.system.safe_files import parse_yaml, read_text
 from sslbench.system.text import escape_control
@@ -19,13 +20,13 @@ from sslbench.system.text import escape_control
 
 def save(settings: Settings) -> str:
     """The settings as YAML."""
-    return yaml.safe_dump(nested(settings), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True)
 
 
 def load(path: Path) -> Settings:
-    """Read what `save` gave. It is resolved: what looks like an interpolation in it is text, and stays text.
+    """Read the text that `save` made. It is resolved: what looks like an interpolation in it stays text.
 
-    Nothing of it is imported; who builds what it describes calls `require_shipped` first.
+    Imports nothing that it names: call `require_trusted_targets` before building objects from it.
 
     Raises:
         UserError: the file is absent or is not a run's configuration.
@@ -49,7 +50,7 @@ def load(path: Path) -> Settings:
 
 
 def _literal(value: Any) -> Any:
-    """`value` written so that OmegaConf resolves nothing in it: neither the environment nor another key."""
+    """`value` with every interpolation escaped, so that OmegaConf reads no environment and no other key."""
     if isinstance(value, dict):
         return {key: _literal(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -60,7 +61,7 @@ def _literal(value: Any) -> Any:
 
 
 def difference(ours: Settings, theirs: Settings) -> str | None:
-    """The first key in which two runs would compute something else, with both values, or None."""
+    """The first key in which the identities of two runs differ, with both values; None if they are equal."""
     mine, other = dict(flat(ours.identity())), dict(flat(theirs.identity()))
     for key in sorted({*mine, *other}):
         if mine.get(key) != other.get(key):

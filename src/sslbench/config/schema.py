@@ -1,43 +1,21 @@
-"""The configuration: its types, its checks, and its identity."""
+"""The configuration: its keys and types, how it is composed, and what its run is called."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from sslbench.config.data_file import absolute, content_hash, num_classes
 from sslbench.config.file_names import file_name
-from sslbench.errors import UserError, nearest
-
-Node = dict[str, Any]
-
-#: Keys that say where and on what a run happens, not what it computes.
-_PLACE = (
-    "device",
-    "deterministic",
-    "graph",
-    "compile",
-    "threads",
-    "data_root",
-    "output_root",
-    "run_dir",
-    "resume",
-    "logger",
-    "log_every",
-    "checkpoint_every",
-    "profile",
-)
-#: Keys that only a sweep reads.
-_SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
-SEEDS = ("seed", "split_seed")
+from sslbench.config.identity import SEEDS, Node, digest, identity_of, ignored
+from sslbench.errors import UserError, did_you_mean
 
 GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
 
@@ -52,7 +30,7 @@ class BatchSizes:
 
 @dataclass
 class Keys:
-    """All that can be configured, with types. Group nodes stay mappings: their classes say what they take."""
+    """Every key and its type. Groups are mappings: the classes that they name say which keys these take."""
 
     dataset: Node = field(default_factory=dict)
     model: Node = field(default_factory=dict)
@@ -89,11 +67,11 @@ class Keys:
 
 @dataclass
 class Settings(Keys):
-    """A whole configuration as a run uses and saves it.
+    """A whole configuration, resolved, as a run uses and saves it.
 
     Attributes:
         choices: the chosen name of each group.
-        overrides: what was typed.
+        overrides: as typed.
     """
 
     choices: dict[str, str] = field(default_factory=dict)
@@ -105,35 +83,49 @@ class Settings(Keys):
         return self.choices["loss"] if "distance" in self.algorithm else None
 
     @property
+    def model_name(self) -> str | None:
+        """The chosen model, or None for an algorithm that builds models of its own."""
+        return None if "model" in ignored(self.algorithm) else self.choices["model"]
+
+    @property
+    def dataset_name(self) -> str:
+        """``dataset.name``, else the name of the data file without its ending, else the choice."""
+        name, path = self.dataset.get("name"), self.dataset.get("path")
+        if name in (None, "") and isinstance(path, str):
+            name = Path(path).stem
+        return str(name or self.choices["dataset"])
+
+    @property
     def name(self) -> str:
-        """``<algorithm>-<loss>-<dataset>-<labels>-s<seed>``, for people."""
+        """``<algorithm>-<loss>-<dataset>-<labels>-s<seed>``, for people to read."""
         return f"{self._stem}-s{self.seed}"
 
     @property
     def _stem(self) -> str:
-        parts = (self.choices["algorithm"], self.loss_name, self.choices["dataset"], str(self.num_labels))
+        parts = (self.choices["algorithm"], self.loss_name, self.dataset_name, str(self.num_labels))
         return file_name("-".join(part for part in parts if part))
 
     @property
     def run_id(self) -> str:
-        """The name and a hash of all that the run computes: the same settings always give the same id."""
-        return f"{self.name}-{_digest(self.identity())}"
+        """The name and a hash of all that the run computes: equal settings give equal ids."""
+        return f"{self.name}-{digest(self.identity())}"
 
     @property
     def group(self) -> str:
-        """The id without the seeds: runs that differ in nothing else share it."""
+        """The id without the seeds, which runs share that differ in their seeds only."""
         identity = {key: value for key, value in self.identity().items() if key not in SEEDS}
-        return f"{self._stem}-{_digest(identity)}"
+        return f"{self._stem}-{digest(identity)}"
 
     def summary(self) -> Node:
-        """What the run is, in the words of ``result.json``: its head, and a part of each ``status.json``."""
+        """Which run it is: the first fields of ``result.json``, and ``run`` in ``status.json``."""
         return {
             "run_id": self.run_id,
             "name": self.name,
             "group": self.group,
             "algorithm": self.choices["algorithm"],
-            "dataset": self.choices["dataset"],
-            "model": self.choices["model"],
+            "dataset": self.dataset_name,
+            "dataset_sha256": self.dataset.get("sha256"),
+            "model": self.model_name,
             "loss": self.loss_name,
             "num_labels": self.num_labels,
             "num_valid": self.num_valid,
@@ -143,40 +135,12 @@ class Settings(Keys):
         }
 
     def identity(self) -> Node:
-        """What the run computes: without places, loggers, and a distance that the algorithm does not use."""
+        """What the run computes; see `sslbench.config.identity.identity_of`."""
         return identity_of(asdict(self))
 
     def directory(self) -> Path:
         """The run's folder, absolute."""
         return Path(self.run_dir or Path(self.output_root) / self.run_id).absolute()
-
-
-def identity_of(keys: Mapping[str, Any]) -> Node:
-    """What of a configuration, as nested mappings that may be from a file, counts for what a run computes.
-
-    Places, loggers, what only a sweep reads, and a distance that the algorithm does not use do not.
-    """
-    left_out = {*_PLACE, *_SWEEP, "choices", "overrides"}
-    identity = {key: value for key, value in keys.items() if key not in left_out}
-    dataset, algorithm = identity.get("dataset"), identity.get("algorithm")
-    if isinstance(dataset, dict):
-        identity["dataset"] = _without(dataset, "root", "download", "typical", "facts")
-    # What is typical of a distance has done its work once the weights are resolved.
-    if isinstance(algorithm, dict) and isinstance(algorithm.get("distance"), dict):
-        identity["algorithm"] = {**algorithm, "distance": _without(algorithm["distance"], "typical")}
-    if not isinstance(algorithm, dict) or "distance" not in algorithm:
-        identity.pop("loss", None)
-    elif isinstance(identity.get("loss"), dict):
-        identity["loss"] = _without(identity["loss"], "typical")
-    return identity
-
-
-def _without(node: Node, *keys: str) -> Node:
-    return {key: value for key, value in node.items() if key not in keys}
-
-
-def _digest(node: Node) -> str:
-    return hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def conf_dir() -> Path:
@@ -187,20 +151,31 @@ def conf_dir() -> Path:
 
 
 def default_data_root() -> str:
-    """``$SSLBENCH_DATA``, else the user's cache folder."""
+    """``$SSLBENCH_DATA``, else the user's cache folder; empty for a user without a home folder."""
     from platformdirs import user_cache_dir
 
-    return os.environ.get("SSLBENCH_DATA") or str(Path(user_cache_dir("sslbench")) / "data")
+    if folder := os.environ.get("SSLBENCH_DATA"):
+        return folder
+    try:
+        return str(Path(user_cache_dir("sslbench")) / "data")
+    except RuntimeError:  # many data sets need no folder
+        return ""
 
 
 def register() -> None:
-    """Make known to Hydra what ``conf/config.yaml`` refers to: the types of the keys, and the data folder."""
+    """Make known to Hydra what the files in ``conf`` refer to: the types of the keys, and resolvers."""
     from hydra.core.config_store import ConfigStore
 
-    OmegaConf.register_new_resolver("data_root", default_data_root, replace=True)
-    # Kept for the whole sweep, as Hydra keeps the time: two that start in the same second differ in this.
+    resolvers: dict[str, Callable[..., Any]] = {
+        "data_root": default_data_root,
+        "times": lambda one, other: float(one) * float(other),
+        "if_equal": lambda value, expected, then, otherwise: then if value == expected else otherwise,
+        "labels_per_class": lambda count, path: int(count) * num_classes(absolute(str(path))),
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    # Cached for the whole sweep, as Hydra caches the time: sweeps that start in the same second differ in it.
     OmegaConf.register_new_resolver("sweep_id", lambda: secrets.token_hex(3), replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("times", lambda one, other: float(one) * float(other), replace=True)
     ConfigStore.instance().store(name="settings", node=Keys)
 
 
@@ -213,7 +188,7 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     known = [entry.name for entry in fields(Keys)]
     for key in map(str, config):
         if key not in known:
-            raise UserError(f"there is no key '{key}'{nearest(key, known)}")
+            raise UserError(f"there is no key '{key}'{did_you_mean(key, known)}")
     for group in GROUPS:
         if not isinstance(choices.get(group), str):
             raise UserError(f"{group} takes one choice: {group}=... (--help lists them)")
@@ -228,10 +203,13 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     assert isinstance(keys, Keys)
     for group in GROUPS:
         _check_names(getattr(keys, group), group)
-    if isinstance(keys.dataset.get("path"), str):  # so that a later evaluation finds it from any folder
-        keys.dataset["path"] = str(Path(keys.dataset["path"]).expanduser().absolute())
-    if isinstance(keys.dataset.get("root"), str):
-        keys.dataset["root"] = str(Path(keys.dataset["root"]).expanduser().absolute())
+    if keys.dataset.get("root") == "":
+        raise UserError("data_root has no default here, since you have no home folder: add data_root=DIR")
+    for key in ("path", "root"):
+        if isinstance(keys.dataset.get(key), str):
+            keys.dataset[key] = absolute(keys.dataset[key])
+    if isinstance(path := keys.dataset.get("path"), str) and (found := content_hash(path)):
+        keys.dataset["sha256"] = found
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
 
 
@@ -239,31 +217,32 @@ def _to_object(config: DictConfig) -> Any:
     """The typed object that `config` is, resolved.
 
     Raises:
-        UserError: a value is missing.
+        UserError: a value is missing, or a resolver raised it.
         OmegaConfBaseException: it does not resolve.
     """
     try:
         return OmegaConf.to_object(config)
-    except OmegaConfBaseException:
-        # Asked for only now: it resolves everything once more, which counts in a sweep of thousands.
-        if missing := sorted(OmegaConf.missing_keys(config)):
-            raise UserError(f"{missing[0]} is not given: add {missing[0]}=...") from None
+    except OmegaConfBaseException as error:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, UserError):  # which OmegaConf wraps twice
+            found = found.__context__
+        if found is not None:
+            raise found from None
+        key = error.full_key if isinstance(error, MissingMandatoryValue) else None
+        # Only now, as it resolves everything once more, which counts in a sweep of thousands.
+        if key := key or next(iter(sorted(OmegaConf.missing_keys(config))), None):
+            raise UserError(f"{key} is not given: add {key}=...") from None
         raise
 
 
 def _check_names(node: Mapping[Any, Any], key: str) -> None:
-    """Refuse names that are not text beside such as are: they could not be sorted.
+    """Refuse keys of which some are text and some are not: they could not be sorted.
 
     Raises:
-        UserError: naming the first.
+        UserError: naming the first that is not.
     """
     for name, value in node.items():
         if not isinstance(name, str) and any(isinstance(other, str) for other in node):
             raise UserError(f"{key} has a key {name!r} that is not text: put it in quotes")
         if isinstance(value, Mapping):
             _check_names(value, f"{key}.{name}")
-
-
-def nested(settings: Settings) -> Node:
-    """The settings as plain nested mappings."""
-    return asdict(settings)

@@ -1,4 +1,4 @@
-"""What the configuration of somebody else may name: what comes with sslbench, and nothing more."""
+"""Which classes and functions a configuration from somebody else may name."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from sslbench.system.safe_files import parse_yaml
 from sslbench.system.text import escape_control
 
 
-def require_shipped(settings: Settings, source: Path, remedy: str) -> None:
+def require_trusted_targets(settings: Settings, source: Path, remedy: str) -> None:
     """Refuse settings from a file that name a class or function other than those in the shipped ``conf/``.
 
-    Whatever a ``_target_`` names is imported and called. A file that came from somebody else may therefore
-    name what stands at the same key of a shipped file, and nothing more. Imports nothing.
+    The target of a ``_target_`` is imported and called. A file from somebody else may therefore name only
+    targets that shipped files have at the same key. Imports nothing.
 
     Args:
         settings: as `sslbench.config.saved.load` gave them.
         source: the file, for the message.
-        remedy: what to do if its author is trusted, for the message.
+        remedy: what to type if its author is trusted, for the message.
 
     Raises:
         UserError: naming the key and its target.
     """
     for group in GROUPS:
-        _require_shipped(getattr(settings, group), group, source, remedy)
+        _require_trusted(getattr(settings, group), group, source, remedy)
 
 
-def _require_shipped(value: Any, key: str, source: Path, remedy: str) -> None:
+def _require_trusted(value: Any, key: str, source: Path, remedy: str) -> None:
     if isinstance(value, list):
         for inner in value:
-            _require_shipped(inner, f"{key}[]", source, remedy)
+            _require_trusted(inner, f"{key}[]", source, remedy)
     if not isinstance(value, dict):
         return
     if "_target_" in value:
         shipped, target = _shipped().get(key, {}), value["_target_"]
         known = isinstance(target, str) and target in shipped
         if not known or value.get("_partial_", False) is not shipped[target]:
-            told = escape_control(str(target)[:80])
+            shown = escape_control(str(target)[:80])
             raise UserError(
-                f"{source}: {escape_control(key)}._target_={told} does not come with sslbench, and could run "
-                f"any code; {remedy}"
+                f"{source}: {escape_control(key)}._target_={shown} does not come with sslbench, and could "
+                f"run any code; {remedy}"
             )
     for name, inner in value.items():
-        _require_shipped(inner, f"{key}.{name}", source, remedy)
+        _require_trusted(inner, f"{key}.{name}", source, remedy)
 
 
 @cache

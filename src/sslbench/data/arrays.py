@@ -47,7 +47,7 @@ class ImageArrays:
             for part in ("train", "test"):
                 images, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
                 _check_images(f"x_{part}", images)
-                _check_labels(f"y_{part}", labels)
+                check_labels(f"y_{part}", labels)
                 if len(images) != len(labels):
                     raise UserError(
                         f"x_{part} has {len(images)} images but y_{part} has {len(labels)} labels;"
@@ -104,10 +104,16 @@ def _check_images(name: str, images: Any) -> None:
         )
 
 
-def _check_labels(name: str, labels: Any) -> None:
-    _check_array(
-        name, labels, 1, "[N]", np.int64, "save class indices and convert them with y.astype(np.int64)"
-    )
+def check_labels(name: str, labels: Any) -> None:
+    """Refuse what is not a class index for each image; `name` is that of the array.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    remedy = "save class indices and convert them with y.astype(np.int64)"
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "iufb":  # names of classes, say
+        remedy = "number the classes with names, y = np.unique(y, return_inverse=True)"
+    _check_array(name, labels, 1, "[N]", np.int64, remedy)
     if labels.min() < 0:
         raise UserError(f"{name} holds the label {labels.min()}; number the classes 0..K-1")
 

@@ -6,13 +6,14 @@ torchvision is imported only by the functions that need it, as its import takes 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.data.arrays import ImageArrays
+from sslbench.data.arrays import ImageArrays, check_labels
 from sslbench.data.official import Findings, check_idx, check_md5, ensure, read_idx, short_reason
 from sslbench.errors import UserError
 
@@ -217,25 +218,47 @@ def npz(path: str) -> ImageArrays:
     """
     file = Path(path).expanduser()
     try:
-        arrays = _read_npz(file)
-        for key in ("y_train", "y_test"):
-            if arrays[key].dtype.kind in "iu":
-                arrays[key] = arrays[key].astype(np.int64)
+        arrays = _integers(_read_npz(file, _NPZ_KEYS))
         x_train, y_train, x_test, y_test = (arrays[key] for key in _NPZ_KEYS)
-        greatest = max((y.max() for y in (y_train, y_test) if y.dtype == np.int64 and y.size), default=0)
-        return ImageArrays(
-            _channels(x_train), y_train, _channels(x_test), y_test, int(greatest) + 1, file.stem
-        )
+        num_classes = _num_classes(y for y in (y_train, y_test) if y.dtype == np.int64)
+        return ImageArrays(_channels(x_train), y_train, _channels(x_test), y_test, num_classes, file.stem)
     except UserError as error:
         raise UserError(f"dataset.path={path}: {error}") from error.__cause__
+
+
+def npz_classes(path: str) -> int:
+    """The number of classes in a file for `npz`, from its labels alone.
+
+    Raises:
+        UserError: the file is missing or damaged, or its labels are no class indices.
+    """
+    try:
+        labels = _integers(_read_npz(Path(path).expanduser(), ("y_train", "y_test")))
+        for name, array in labels.items():
+            check_labels(name, array)
+        return _num_classes(labels.values())
+    except UserError as error:
+        raise UserError(f"dataset.path={path}: {error}") from error.__cause__
+
+
+def _integers(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Labels of any integer type become int64."""
+    return {
+        key: array.astype(np.int64) if key.startswith("y_") and array.dtype.kind in "iu" else array
+        for key, array in arrays.items()
+    }
+
+
+def _num_classes(labels: Iterable[NDArray[Any]]) -> int:
+    return 1 + int(max((y.max() for y in labels if y.size), default=0))
 
 
 def _channels(images: NDArray[Any]) -> NDArray[Any]:
     return images[..., None] if images.ndim == 3 else images
 
 
-def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
-    """Load the four arrays; raises `UserError` without the name of the file."""
+def _read_npz(file: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Load the arrays; raises `UserError` without the name of the file."""
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):  # reading a pipe would wait for ever
             raise UserError("is no ordinary file; set dataset.path to an .npz file")
@@ -244,12 +267,12 @@ def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise UserError("holds one bare array; save four with np.savez(path, x_train=..., ...)")
             with archive:
-                missing = [key for key in _NPZ_KEYS if key not in archive.files]
+                missing = [key for key in keys if key not in archive.files]
                 if missing:
                     raise UserError(
                         f"has no {', '.join(missing)}; save them with np.savez(path, x_train=..., ...)"
                     )
-                arrays = {key: archive[key] for key in _NPZ_KEYS}
+                arrays = {key: archive[key] for key in keys}
         if wrong := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
             raise ValueError(f"{wrong[0]} is no array")  # numpy hands out the bytes of what is none
         return arrays

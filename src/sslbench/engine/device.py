@@ -7,6 +7,7 @@ import shutil
 
 import torch
 
+from sslbench.config.identity import pick_precision
 from sslbench.errors import UserError
 
 
@@ -21,14 +22,6 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
-
-
-def pick_precision(precision: str) -> str:
-    """The precision, fp32 or bf16, for the setting `precision`, one of these or auto.
-
-    ``auto`` is fp32: bfloat16 has not been tried on a GPU yet, and few CPUs have units for it.
-    """
-    return "fp32" if precision == "auto" else precision
 
 
 def autocast_type(precision: str) -> torch.dtype | None:

@@ -15,7 +15,7 @@ from sslbench.config import saved
 from sslbench.config.build import build, check_nodes
 from sslbench.config.checks import check_values
 from sslbench.config.schema import Settings
-from sslbench.config.trust import require_shipped
+from sslbench.config.trust import require_trusted_targets
 from sslbench.core import DataSpec
 from sslbench.data.views import FittedTransform, ImageTransform
 from sslbench.data.zca import GcnZca
@@ -88,7 +88,7 @@ def trusted_settings(directory: Path, trust: bool) -> Settings:
     """
     settings = saved.load(directory / CONFIG)
     if not trust:
-        require_shipped(settings, directory / CONFIG, _REMEDY)
+        require_trusted_targets(settings, directory / CONFIG, _REMEDY)
     check_values(settings)
     check_nodes(settings)
     return settings

@@ -1,15 +1,16 @@
-"""``resume=RUN_DIR``: the settings of a run that was stopped, from its own folder."""
+"""``resume=RUN_DIR``: the settings of an interrupted run, from its own folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from sslbench.config import saved
+from sslbench.config.data_file import absolute
 from sslbench.config.schema import Settings
-from sslbench.config.trust import require_shipped
+from sslbench.config.trust import require_trusted_targets
 from sslbench.errors import UserError
 
-#: What may differ from the run as it began: where and on what it goes on, and what it tells meanwhile.
+#: Keys that may be typed beside ``resume``: where and on what the run continues, and what it reports.
 _FREE = (
     *("device", "deterministic", "graph", "compile", "threads", "data_root", "logger"),
     *("log_every", "checkpoint_every", "profile"),
@@ -17,22 +18,22 @@ _FREE = (
 
 
 def resumed(typed: Settings) -> Settings:
-    """The saved settings of the run in the folder ``typed.resume``, with what may be changed as it was typed.
+    """The saved settings of the run in the folder ``typed.resume``, with the typed values of what may change.
 
     Args:
         typed: from the command line.
 
     Raises:
-        UserError: the folder holds no run, or something was typed that would make it another run.
+        UserError: the folder holds no run, or a typed key would make it another run.
     """
     if not typed.resume:
         raise UserError("resume= names no folder: give that of a run")
     folder = Path(typed.resume).expanduser().absolute()
     config_yaml = folder / "config.yaml"
     settings = saved.load(config_yaml)
-    require_shipped(settings, config_yaml, "start the command again that began the run")
+    require_trusted_targets(settings, config_yaml, "type the command again that began the run")
     if "root" in settings.dataset:
-        settings.dataset["download"] = False  # it would be written where the author of the file says
+        settings.dataset["download"] = False  # the author of the file says where it would be written
     for override in typed.overrides:
         key = override.partition("=")[0].lstrip("+~")
         group, _, rest = key.partition(".")
@@ -40,7 +41,7 @@ def resumed(typed: Settings) -> Settings:
             continue
         if group not in _FREE:
             raise UserError(
-                f"resume={typed.resume} goes on with the configuration that the run began with: leave out "
+                f"resume={typed.resume} continues with the configuration that the run began with: leave out "
                 f"{override}, or start another run"
             )
         if group == "logger":
@@ -48,13 +49,13 @@ def resumed(typed: Settings) -> Settings:
         else:
             setattr(settings, key, getattr(typed, key))
         if key == "data_root" and "root" in settings.dataset:
-            settings.dataset["root"] = str(Path(typed.data_root).expanduser().absolute())
+            settings.dataset["root"] = absolute(typed.data_root)
     settings.run_dir = str(folder)
     return settings
 
 
 def _take_logger(settings: Settings, typed: Settings, argument: str) -> None:
-    """Take the logger that was typed, or one argument of it."""
+    """Put the typed logger, or one typed argument of it, into `settings`."""
     if not argument:
         settings.logger, settings.choices["logger"] = typed.logger, typed.choices["logger"]
     elif settings.choices["logger"] == typed.choices["logger"]:

@@ -16,8 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
-from sslbench.config.build import blaming, build
-from sslbench.config.schema import Node, Settings
+from sslbench.algorithms.protocol_checks import check_modules
+from sslbench.config.build import build, user_error_context
+from sslbench.config.data_file import require_same_content
+from sslbench.config.identity import Node
+from sslbench.config.schema import Settings
 from sslbench.core import DataSpec, Stage
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.splits import Split, make_split
@@ -100,8 +103,9 @@ def load_data(settings: Settings) -> tuple[ImageArrays, Split]:
     """The data set in main memory, and its split.
 
     Raises:
-        UserError: the data is absent or broken, or the settings do not fit it.
+        UserError: the data is absent or broken, its file has changed, or the settings do not fit it.
     """
+    require_same_content(settings.dataset)
     arrays: ImageArrays = build(settings.dataset, "dataset")
     split = make_split(
         arrays.y_train,
@@ -127,7 +131,7 @@ def prepare_data(settings: Settings, device: torch.device) -> Data:
         # Fitted on what may be trained on: validation images stay unseen.
         whitening = fit(arrays.x_train[np.union1d(split.labelled, split.unlabelled)], device)
     transform = FittedTransform(images, whitening, device)
-    with blaming("dataset.images"):
+    with user_error_context("dataset.images"):
         train, test = transform.store(arrays.x_train, padded=True), transform.store(arrays.x_test)
     targets = torch.from_numpy(arrays.y_train).to(device)
     valid = torch.from_numpy(split.valid).to(device)
@@ -186,7 +190,7 @@ def new_models(settings: Settings, algorithm: AnyAlgorithm, spec: DataSpec) -> d
     Raises:
         UserError: the settings of the algorithm or the model do not fit the data.
     """
-    with blaming("algorithm"):
+    with user_error_context("algorithm"):
         built = algorithm.build(Networks(settings.model, spec))
         check_modules(algorithm, built)
     return {name: model.to(memory_format=torch.channels_last) for name, model in built.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 import sslbench
 from sslbench.algorithms.protocol import AnyAlgorithm, stages_of
 from sslbench.algorithms.protocol_checks import check_algorithm
-from sslbench.config import saved, schema
-from sslbench.config.build import blaming, build, check_nodes
+from sslbench.config import saved
+from sslbench.config.build import build, check_nodes, user_error_context
 from sslbench.config.checks import check_values
+from sslbench.config.identity import pick_precision
 from sslbench.config.intervals import Interval
 from sslbench.config.schema import Settings
 from sslbench.data.batches import BatchSource, check_views
-from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device, pick_precision
+from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device
 from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.loop import LoopOptions, train
 from sslbench.engine.schedules import Schedule
@@ -43,6 +44,7 @@ from sslbench.rundir.weights import save_weights
 from sslbench.system.atomic_files import sync_file, write_text_atomically
 from sslbench.system.git import git_commit
 from sslbench.system.memory import keep_freed_memory
+from sslbench.system.paths import relative
 from sslbench.system.signals import raise_on_signal
 from sslbench.tracking import ConsoleTracker, Fanout, FileTracker, RunInfo, Tracker
 from sslbench.tracking.jsonl import FILE_NAME as METRICS
@@ -68,11 +70,11 @@ def check(settings: Settings) -> Parts:
     check_nodes(settings)
     algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     schedule: Schedule = build(settings.schedule, "schedule")
-    with blaming("schedule"):
+    with user_error_context("schedule"):
         schedule(0, settings.steps)
     stages = check_algorithm(algorithm)
     stage_ends(len(stages), settings.steps)
-    with blaming("algorithm"):
+    with user_error_context("algorithm"):
         for stage in stages:
             check_views(stage.views)
     build(settings.dataset["images"], "dataset.images")
@@ -128,6 +130,12 @@ def run_locked(settings: Settings, parts: Parts) -> dict[str, Any]:
         require_space(directory, checkpoint_bytes(state.models) + sum(tensor.nbytes for tensor in whitening))
         try:
             return _train(settings, directory, data, state, parts, commit)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(
+                f"interrupted at step {state.step:,} of {settings.steps:,}; the same command continues from "
+                f"{relative(directory)}"
+            )
+            raise
         except OSError as error:
             raise UserError(
                 f"the run stopped ({error.strerror or error}); its files in {directory} are kept, and the "
@@ -140,7 +148,7 @@ def _initial_state(
 ) -> TrainingState:
     """Fresh models, optimizers and batches."""
     models = build_models(settings, algorithm, data, device)
-    with blaming("algorithm"):
+    with user_error_context("algorithm"):
         batches = BatchSource(
             data.train,
             data.targets,
@@ -151,7 +159,7 @@ def _initial_state(
             settings.seed,
             device,
         )
-    with blaming("optimizer"):
+    with user_error_context("optimizer"):
         state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches)
     if settings.compile:
         state.compile()
@@ -208,12 +216,15 @@ def _train(
 
 
 def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
+    config = asdict(settings)
+    # Null where the algorithm has none, so that a dashboard groups runs by what they used.
+    config["choices"] |= {"loss": settings.loss_name, "model": settings.model_name}
     return RunInfo(
         run_id=settings.run_id,
         name=settings.name,
         group=settings.group,
-        tags=[settings.choices["algorithm"], settings.choices["dataset"], f"{settings.num_labels} labels"],
-        config=schema.nested(settings),
+        tags=[settings.choices["algorithm"], settings.dataset_name, f"{settings.num_labels} labels"],
+        config=config,
         run_dir=directory,
         total_steps=settings.steps,
         first_step=state.step,

@@ -30,6 +30,7 @@ def finished_result(directory: Path, settings: Settings) -> dict[str, Any] | Non
     if not exists(directory / RESULT):
         return None
     result = read_result(directory)
+    # By its configuration alone where there is one: runs of other versions have other ids.
     if not known and result["run_id"] != settings.run_id:
         raise UserError(
             f"{directory} holds the result of another run ({result['run_id']}): "

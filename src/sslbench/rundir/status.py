@@ -10,7 +10,7 @@ from traceback import format_exception
 from types import TracebackType
 from typing import Any, final
 
-from sslbench.config.schema import Node
+from sslbench.config.identity import Node
 from sslbench.errors import UserError
 from sslbench.rundir.records import RESULT, STATUS, RunState
 from sslbench.system.atomic_files import write_text_atomically

@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sslbench.config.schema import SEEDS, Settings
+from sslbench.config.identity import SEEDS
+from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 from sslbench.rundir.records import RESULT, STATUS
 from sslbench.rundir.result import read_result

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.errors import UserError, nearest
+from sslbench.errors import UserError, did_you_mean
 from sslbench.system.text import ellipsize, escape_control
 from sslbench.tracking.tracker import RunInfo
 from sslbench.tracking.wandb_id import new_id, save_id, saved_id
@@ -82,7 +82,7 @@ class WandbTracker:
     ) -> None:
         if mode not in _MODES:
             raise ValueError(
-                f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{nearest(str(mode), _MODES)}"
+                f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{did_you_mean(str(mode), _MODES)}"
             )
         for key, name in {"project": project, "entity": entity}.items():
             if name is not None and not _is_name(name):

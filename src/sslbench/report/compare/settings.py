@@ -8,8 +8,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sslbench.config.identity import SEEDS, identity_of
 from sslbench.config.saved import flat
-from sslbench.config.schema import GROUPS, SEEDS, identity_of
+from sslbench.config.schema import GROUPS
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group, Task
 from sslbench.system.paths import relative
