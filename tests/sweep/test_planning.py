@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.small_sweeps import TINY, Sslbench, planned, read
+from helpers.small_sweeps import TINY, Sslbench, planned
 from sslbench.config.schema import conf_dir
 
 
@@ -40,7 +40,7 @@ def test_nothing_starts_while_a_configuration_is_wrong(
 @pytest.mark.parametrize(
     "typed",
     [
-        "launcher=joblib,none",
+        "launcher=local,none",
         "sweep=losses,methods",
         "retry_failed=true,false",
         "++fail_fast=true,false",
@@ -76,12 +76,10 @@ def test_wrong_configurations_are_counted(sslbench: Sslbench, capfd: pytest.Capt
     assert err[1] == "sslbench: nothing was started: 4 of 8 configurations are wrong"
 
 
-def test_a_key_given_twice_is_as_hydra_takes_it(
-    sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "++seed=5") == 0
-    assert "sweep: 1 run, 1 combination is the same run as another, 1 to run" in capfd.readouterr().out
-    assert [read(path)["seed"] for path in Path("outputs").glob("*/result.json")] == [5]
+def test_a_key_given_twice_is_as_hydra_takes_it() -> None:
+    assert [
+        run.settings.seed for run in planned([*TINY, "algorithm=supervised", "seed=0,1", "++seed=5"])
+    ] == [5]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +92,9 @@ def test_a_key_given_twice_is_as_hydra_takes_it(
     ],
 )
 def test_a_key_set_whole_and_in_part_is_as_hydra_takes_it(typed: str, batches: set[tuple[int, int]]) -> None:
-    cells = planned([*TINY, "algorithm=supervised", *typed.split(" ")])
-    assert {tuple(cell.settings["batch"].values()) for cell in cells} == batches
-    assert len(cells) == len(batches)
+    runs = planned([*TINY, "algorithm=supervised", *typed.split(" ")])
+    assert {(run.settings.batch.labelled, run.settings.batch.unlabelled) for run in runs} == batches
+    assert len(runs) == len(batches)
 
 
 @pytest.mark.parametrize(("preset", "runs"), [("losses", 51), ("methods", 21), ("labels", 60)])

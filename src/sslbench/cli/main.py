@@ -98,7 +98,8 @@ def main() -> None:
         _say(in_one_line(error, sys.argv[1:]))
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        _say("interrupted; the same command goes on")
+        how_far = getattr(interrupt, "__notes__", [])
+        _say(f"{': '.join(['interrupted', *how_far])}; the same command continues")
         sys.exit(exit_code(interrupt))
     finally:
         del os.environ[_FULL_ERROR]

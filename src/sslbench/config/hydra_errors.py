@@ -21,7 +21,6 @@ from sslbench.errors import UserError, nearest
 
 #: Launchers that come with an extra of this package.
 _EXTRAS = {
-    "hydra/launcher/joblib": "parallel",
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
