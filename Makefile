@@ -28,7 +28,7 @@ test: $(READY)
 
 # What a run must survive, thoroughly; the table of what was tried goes into docs/reliability.md.
 faults: $(READY)
-	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m fault --thorough --fault-table=docs/reliability.md
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "fault or thorough" --thorough --fault-table=docs/reliability.md
 
 # Half an hour on 2 cores; leave the machine alone meanwhile.
 bench: $(READY)

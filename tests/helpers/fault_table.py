@@ -1,4 +1,4 @@
-"""The tests marked ``fault``: how thorough they are, and the table of what they tried.
+"""How thorough the tests are, and the table of what the tests marked ``fault`` have tried.
 
 A fault test says in its marker what it does and what must hold, and tells how often it has done it:
 
@@ -7,7 +7,8 @@ A fault test says in its marker what it does and what must hold, and tells how o
         ...
         tried(25 if thorough else 3)
 
-`make faults` runs them with ``--thorough`` and puts the table where ``--fault-table`` says.
+`make faults` runs them with ``--thorough`` and puts the table where ``--fault-table`` says. What is marked
+``thorough`` is run only then: it costs much and finds little that a cheaper test of the same kind does not.
 """
 
 from __future__ import annotations
@@ -81,8 +82,12 @@ class FaultTable:
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """The options of the fault tests."""
-    parser.addoption("--thorough", action="store_true", help="fault tests: all moments, all generated inputs")
+    """The options of thorough runs."""
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="also the tests marked thorough; fault tests try all they can",
+    )
     parser.addoption("--fault-table", type=Path, help="fault tests: the document to put the table into")
 
 
@@ -94,7 +99,9 @@ def configure(config: pytest.Config) -> None:
 
 
 def note(item: pytest.Item) -> None:
-    """Let the report of a fault test carry what it is about."""
+    """Skip what is only for a thorough look; let the report of a fault test carry what it is about."""
+    if item.get_closest_marker("thorough") and not item.config.getoption("--thorough"):
+        pytest.skip("only with --thorough (make faults)")
     marker = item.get_closest_marker("fault")
     if marker is not None:
         fault, promise = marker.args

@@ -51,12 +51,6 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture
-def only_thorough(thorough: bool) -> None:
-    if not thorough:
-        pytest.skip("only with --thorough (make faults)")
-
-
 def has_processes(session: int) -> bool:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -116,7 +110,7 @@ def test_two_sweeps_share_the_work_and_one_outlives_its_shell(sslbench: Sslbench
 )
 @pytest.mark.parametrize("end", ["terminal", "kill -INT", "group -TERM"])
 @pytest.mark.parametrize("launcher", ["none", "local"])
-@pytest.mark.usefixtures("only_thorough")
+@pytest.mark.thorough
 def test_interrupted_by_hand(launcher: str, end: str, tmp_path: Path) -> None:
     # Slow steps, more places than runs, and no checkpoint but that of the interrupt.
     words = [f"launcher={launcher}", "model=wrn_28_2", "logger=none", "device=cpu", "threads=1"]
@@ -140,7 +134,7 @@ def test_interrupted_by_hand(launcher: str, end: str, tmp_path: Path) -> None:
     "a sweep killed with SIGKILL three times; one in which an algorithm raises and a run is killed",
     "every run ends once, as in an undisturbed sweep; the failing ones are reported and stop nothing",
 )
-@pytest.mark.usefixtures("only_thorough")
+@pytest.mark.thorough
 def test_kills_on_purpose(tmp_path: Path) -> None:
     """The script of the documentation, on a grid of four."""
     script = conf_dir().parent / "benchmarks" / "sweep_faults.py"
@@ -160,7 +154,7 @@ def test_kills_on_purpose(tmp_path: Path) -> None:
     "the first failure of a sweep with fail_fast=true, whose output nobody reads (| head -c 1)",
     "no other run begins",
 )
-@pytest.mark.usefixtures("only_thorough")
+@pytest.mark.thorough
 def test_the_first_failure_stops_a_sweep_that_nobody_reads(tmp_path: Path) -> None:
     own = add_broken(tmp_path)
     words = ["-m", *own, *TINY, "algorithm=broken,supervised", "seed=0,1", "fail_fast=true"]
@@ -179,7 +173,7 @@ def test_the_first_failure_stops_a_sweep_that_nobody_reads(tmp_path: Path) -> No
     "its error is printed with what was typed, and the other runs finish",
 )
 @pytest.mark.parametrize("launcher", ["slurm_local", "ray"])
-@pytest.mark.usefixtures("only_thorough")
+@pytest.mark.thorough
 def test_real_jobs(launcher: str, tmp_path: Path) -> None:
     own = add_broken(tmp_path)
     words = [*own, f"launcher={launcher}", *TINY, "algorithm=broken,supervised,pi_model", "seed=0"]
@@ -213,7 +207,7 @@ def worker_of(pid: int) -> int:
     "all runs of the sweep end with their results, the one under way goes on from its checkpoint",
 )
 @pytest.mark.parametrize("launcher", ["slurm_local", "ray"])
-@pytest.mark.usefixtures("only_thorough")
+@pytest.mark.thorough
 def test_a_killed_worker_takes_no_run_along(launcher: str, tmp_path: Path) -> None:
     words = [f"launcher={launcher}", *TINY, "algorithm=pi_model", "seed=0,1,2,3"]
     words += ["steps=500", "eval_every=50", "checkpoint_every=50"]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import final
@@ -18,7 +19,7 @@ from sslbench.errors import UserError
 from sslbench.rundir.lock import claimed, in_use
 from sslbench.rundir.status import in_words, write_status
 from sslbench.sweep.monitor import Monitor, count
-from sslbench.sweep.planned_run import PlannedRun, Stamp, State
+from sslbench.sweep.planned_run import PlannedRun, State
 from sslbench.sweep.run_errors import RunFailedError, RunInterruptedError, RunLockedError
 from sslbench.sweep.run_process import GRACE_SECONDS, POLL_SECONDS
 from sslbench.sweep.sweep_folder import STOP
@@ -51,7 +52,6 @@ class LauncherRunner:
         self._monitor = monitor
         self._launched = 0
         self._todo: Sequence[PlannedRun] = ()
-        self._stamps: dict[PlannedRun, Stamp] = {}
 
     def stop(self) -> None:
         """Start no more runs, and wait until those under way have ended; for a handler of signals.
@@ -72,41 +72,44 @@ class LauncherRunner:
             raise
 
     def _run(self, todo: Sequence[PlannedRun]) -> None:
-        waiting, alone, locked = list(todo), list[PlannedRun](), list[PlannedRun]()
-        failed_starts = 0
-        self._stamps = {run: run.stamp() for run in todo}
-        while (waiting or alone or locked) and not self._stop.exists():
-            is_last_try = not waiting
-            if waiting:
-                batch = waiting[: self._batch_size]
-                waiting = waiting[len(batch) :]
-            elif alone:
-                batch, alone = alone[:1], alone[1:]
-            else:
+        batches = deque(self._batches(todo))
+        stamps = {run: run.stamp() for run in todo}
+        locked, retried, failed_starts = list[PlannedRun](), set[PlannedRun](), 0
+        while (batches or locked) and not self._stop.exists():
+            if not batches:
                 wait_until_free(locked, stop=self._stop)
                 # Those that the process which trained them has not finished.
-                waiting, locked = [run for run in locked if not run.has_ended(self._stamps[run])], []
+                batches.extend(self._batches([run for run in locked if not run.has_ended(stamps[run])]))
+                locked = []
                 continue
+            batch = batches.popleft()
             before = {run: run.stamp() for run in batch}
             error = self._launch(batch, locked)
             if not error:
                 continue
-            begun = [run for run in batch if run.stamp() != before[run]]
-            left = [run for run in batch if run not in locked and not run.has_ended(self._stamps[run])]
+            left = [run for run in batch if run not in locked and not run.has_ended(stamps[run])]
+            locked += [run for run in left if in_use(run.folder)]
+            begun = {run for run in batch if run.stamp() != before[run]}
             failed_starts = 0 if begun else failed_starts + 1
             if failed_starts == _FAILED_STARTS:
                 self._monitor.cannot_start = (
                     f"the launcher cannot start jobs ({error}): mend that, or give another launcher"
                 )
                 return
-            again = 0 if is_last_try and begun else len(left)
+            mark_killed(left)
+            alone = [run for run in left if run in begun - retried and run not in locked]
+            together = [run for run in left if run not in begun and run not in locked]
+            retried |= {*alone}
+            batches.extend([run] for run in alone)
+            if together:
+                batches.appendleft(together)
+            again = len(alone) + len(together)
             started = f"; {count(again, 'run is', 'runs are')} started again" if again else ""
             self._monitor.print(f"jobs were lost ({error}){started}")
-            locked += [run for run in left if in_use(run.folder)]
-            mark_killed(left)
-            if again:
-                alone += [run for run in left if run in begun and run not in locked]
-                waiting = [*(run for run in left if run not in (*begun, *locked)), *waiting]
+
+    def _batches(self, runs: Sequence[PlannedRun]) -> list[Sequence[PlannedRun]]:
+        size = self._batch_size or max(len(runs), 1)
+        return [runs[first : first + size] for first in range(0, len(runs), size)]
 
     def _launch(self, batch: Sequence[PlannedRun], locked: list[PlannedRun]) -> str:
         """Launch one batch; returns the error of a launcher that lost jobs, in one line."""
