@@ -94,8 +94,8 @@ def _has_ended(sweep: int) -> bool:
         left = False
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):  # it ends in this moment
-                _, _, session, *_ = path.read_text().rpartition(") ")[2].split()[1:]
-                left = left or int(session) == sweep
+                state, _, _, session, *_ = path.read_text().rpartition(") ")[2].split()
+                left = left or (int(session) == sweep and state != "Z")
         if not left:
             return True
         time.sleep(0.5)

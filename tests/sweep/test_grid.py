@@ -161,7 +161,7 @@ def test_interrupted(
     check_interrupted(Path("outputs"))
 
 
-@pytest.mark.parametrize("n_jobs", ["0", "-2", "many"])
+@pytest.mark.parametrize("n_jobs", ["0", "many"])
 def test_a_number_of_jobs_that_makes_no_sense(
     n_jobs: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
 ) -> None:

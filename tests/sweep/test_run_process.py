@@ -26,7 +26,7 @@ from sslbench.sweep.sweep_folder import STOP
 
 MakeSettings = Callable[..., Settings]
 LONG = ("steps=1000000", "eval_every=50", "checkpoint_every=50", "threads=1")
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def wait_for(what: Callable[[], Any]) -> Any:
@@ -253,7 +253,9 @@ def test_a_run_does_not_outlive_its_parent(settings_of: MakeSettings, tmp_path: 
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     with subprocess.Popen([sys.executable, str(script), str(config_yaml), str(tmp_path)]) as parent:
-        wait_for(lambda: trains(settings))
-        parent.kill()
+        try:
+            wait_for(lambda: trains(settings))
+        finally:
+            parent.kill()
     wait_for(lambda: status_of(settings)["status"] == "interrupted")
     wait_for(lambda: not in_use(settings.directory()))

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pytest
 from helpers.small_sweeps import TINY, Sslbench, add_broken, check_interrupted, count, read
 from sslbench.config.schema import conf_dir
 
-PATIENCE = 200.0
+PATIENCE = 300.0
 END = "test acc at best val"  # in job.log, once for each time that the end was reached
 
 
@@ -34,13 +35,15 @@ def wait_for(what: Callable[[], Any], sweep: subprocess.Popen[str] | None = None
     return found
 
 
-def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+@contextmanager
+def command(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep, which ends with the block."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
         "RAY_AUTH_MODE": "disabled",  # a key in the home folder is no business of a test
     }
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "sslbench", "-m", *words],
         cwd=folder,
         env=environment,
@@ -48,13 +51,20 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,  # a group of its own, as a shell gives to what is typed
-    )
+    ) as sweep:
+        try:
+            yield sweep
+        finally:
+            sweep.kill()
 
 
 def has_processes(session: int) -> bool:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if int(path.read_text().rpartition(")")[2].split()[3]) == session:
+            state, _, _, its_session, *_ = path.read_text().rpartition(")")[2].split()
+            if (
+                int(its_session) == session and state != "Z"
+            ):  # one that has ended, and whose end nobody has read
                 return True
         except OSError:  # it ends in this moment
             continue

@@ -126,7 +126,7 @@ class Monitor:
             self._print_end(run, error, done, left)
         if self._bars:
             total = max(made + sum(remaining), 1)
-            head = _joined(f"{done}/{self._total} runs", self._failed())
+            head = _joined(f"{done}/{self._total} runs", self._failed(), f"{len(running)} running")
             self._bars.update(
                 self._bars.task_ids[0], description=head, total=total, completed=made, figures=left
             )
