@@ -65,7 +65,7 @@ def test_without_a_driver_there_is_no_gpu(driver: Callable[..., None], tmp_path:
     assert GpuSlots((), 3, tmp_path).take() is None
 
 
-def test_gpus_that_cannot_be_told_apart_are_an_error(
+def test_gpus_that_cannot_be_listed_are_an_error(
     driver: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpus, "_DRIVER", tmp_path / "gpus")

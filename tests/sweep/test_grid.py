@@ -92,7 +92,7 @@ def test_a_failure_stops_nothing_else(
     sweep = ["-m", *add_broken(tmp_path), *TINY, "algorithm=broken,supervised", "seed=0,1"]
     assert sslbench(*sweep) == 1
     out = capfd.readouterr().out
-    assert out.index("failed broken-digits-20-s0") < out.index("finished supervised"), "told when it happens"
+    assert out.index("failed broken-digits-20-s0") < out.index("finished supervised"), "printed at once"
     assert "RuntimeError: made to fail [" in out
     assert "traceback in" in out
     assert (count(out, "finished"), count(out, "failed")) == (2, 2)

@@ -225,7 +225,7 @@ def test_a_worker_that_composes_another_run_refuses_it(
     assert sslbench("-m", *TINY, "algorithm=supervised", "seed=0,1", "split_seed=${another:}") == 1
     out = capfd.readouterr().out
     assert count(out, "failed") == 2
-    told = re.findall(r"^failed (\S+): planned was (\S+), and the worker makes (\S+) of", out, re.MULTILINE)
-    assert len(told) == 2
-    assert all(name == plan != made for name, plan, made in told)
+    found = re.findall(r"^failed (\S+): planned was (\S+), and the worker makes (\S+) of", out, re.MULTILINE)
+    assert len(found) == 2
+    assert all(name == plan != made for name, plan, made in found)
     assert [path.name for path in Path("outputs").iterdir()] == ["sweeps"]

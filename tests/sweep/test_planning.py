@@ -11,7 +11,7 @@ from sslbench.config.schema import conf_dir
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("algorithm.weight=1.0,-1", "algorithm: weight=-1"),
         ("algorithm.weight=1.0,heavy", "algorithm.weight=heavy"),
@@ -25,13 +25,13 @@ from sslbench.config.schema import conf_dir
     ],
 )
 def test_nothing_starts_while_a_configuration_is_wrong(
-    wrong: str, told: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
+    wrong: str, message: str, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
 ) -> None:
     changed = tuple(f"{part.partition('=')[0]}=" for part in wrong.split(" "))
     tiny = [word for word in TINY if not word.startswith(changed)]
     assert sslbench("-m", *tiny, "algorithm=pi_model", "seed=0,1", *wrong.split(" ")) == 1
     err = capfd.readouterr().err
-    assert told in err
+    assert message in err
     assert all(line.startswith("sslbench: ") for line in err.splitlines())
     assert "Traceback" not in err
     assert not Path("outputs").exists()
@@ -60,12 +60,12 @@ def test_every_mistake_is_told(sslbench: Sslbench, capfd: pytest.CaptureFixture[
     tiny = [word for word in TINY if not word.startswith("steps")]
     assert sslbench("-m", *tiny, "algorithm=supervised,nonsense", "steps=4,many") == 1
     err = capfd.readouterr().err
-    for told in (
+    for message in (
         "steps: Value 'many'",
         "algorithm=nonsense: there is no such choice",
         "3 of 4 configurations",
     ):
-        assert told in err
+        assert message in err
 
 
 def test_wrong_configurations_are_counted(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ class RunProcess:
         self._process.terminate()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end of the process, and tell whether it has come."""
+        """Wait for the end of the process; returns whether it has ended."""
         self._process.join(seconds)
         return not self._process.is_alive()
 
