@@ -139,7 +139,10 @@ def block(folder: Path, how: str) -> Path:
     return place
 
 
-@pytest.mark.parametrize(("how", "fail_fast"), [("folder", False), ("job.log", True), ("status.json", False)])
+@pytest.mark.parametrize(
+    ("how", "fail_fast"),
+    [("folder", False), ("job.log", True), pytest.param("status.json", False, marks=pytest.mark.thorough)],
+)
 def test_a_run_that_cannot_write_into_its_folder(
     how: str, fail_fast: bool, sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -207,6 +207,7 @@ def test_a_signal_to_the_whole_job_interrupts_the_run(settings_of: MakeSettings,
     os.kill(server, 0)  # raises if it is gone
 
 
+@pytest.mark.thorough
 def test_a_run_does_not_outlive_its_fork_server(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of(*LONG)
     with ThreadPoolExecutor(1) as pool:
@@ -246,6 +247,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 def test_a_run_does_not_outlive_its_parent(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of(*LONG)
     config_yaml = tmp_path / "settings.yaml"
