@@ -1,9 +1,9 @@
-"""Kill a sweep and cells of it, and check that nothing is lost and nothing differs.
+"""Kill a sweep and runs of it, and check that nothing is lost and nothing differs.
 
     python benchmarks/sweep_faults.py                      4 algorithms x 4 distances x 3 seeds, 3 kills
     python benchmarks/sweep_faults.py --algorithms pi_model,ict --losses mse --seeds 2 --kills 1
 
-Three sweeps over the same grid on digits, two runs at a time under joblib:
+Three sweeps over the same grid on digits, two runs at a time:
 
 1. undisturbed;
 2. killed with SIGKILL at random moments and started again each time. In the end every result must equal
@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
 def _command(args: argparse.Namespace, output: Path, algorithms: str) -> list[str]:
     seeds = ",".join(map(str, range(args.seeds)))
     return [
-        *(sys.executable, "-m", "sslbench", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2"),
+        *(sys.executable, "-m", "sslbench", "-m", "launcher=local", "hydra.launcher.n_jobs=2"),
         *(f"algorithm={algorithms}", f"loss={args.losses}", f"seed={seeds}", f"output_root={output}"),
         *("model=mlp", "model.hidden=[64]", f"steps={args.steps}", f"eval_every={args.steps // 10}"),
         f"checkpoint_every={args.steps // 10}",
@@ -94,8 +94,8 @@ def _has_ended(sweep: int) -> bool:
         left = False
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):  # it ends in this moment
-                _, _, session, *_ = path.read_text().rpartition(") ")[2].split()[1:]
-                left = left or int(session) == sweep
+                state, _, _, session, *_ = path.read_text().rpartition(") ")[2].split()
+                left = left or (int(session) == sweep and state != "Z")
         if not left:
             return True
         time.sleep(0.5)
@@ -108,12 +108,12 @@ def _check(holds: bool, what: str) -> None:
         sys.exit(1)
 
 
-def _undisturbed(args: argparse.Namespace, output: Path, cells: int) -> dict[str, Any]:
+def _undisturbed(args: argparse.Namespace, output: Path, runs: int) -> dict[str, Any]:
     began = time.perf_counter()
     code = _start(_command(args, output, args.algorithms), output.with_suffix(".log")).wait()
     seconds = time.perf_counter() - began
     expected = _results(output)
-    _check(code == 0 and len(expected) == cells, f"undisturbed: {cells} runs finished in {seconds:.0f} s")
+    _check(code == 0 and len(expected) == runs, f"undisturbed: {runs} runs finished in {seconds:.0f} s")
     return expected
 
 
@@ -171,15 +171,15 @@ def _failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], o
     finished = {name: result for name, result in expected.items() if name != victim.name}
     _check(code == 1, "with failures the exit code is 1")
     _check(_results(output) == finished, f"all others finished, {len(finished)}, with the expected results")
-    _check(f"interrupted {victim.name}: killed by SIGKILL" in log, "the killed run is told")
+    _check(f"interrupted {victim.name}: killed by SIGKILL" in log, "the killed run is reported")
     broken = [json.loads(path.read_text()) for path in output.glob("broken-*/status.json")]
-    cells = len(args.losses.split(",")) * args.seeds
+    runs = len(args.losses.split(",")) * args.seeds
     _check(
-        len(broken) == cells
+        len(broken) == runs
         and all(s["status"] == "failed" and "made to fail" in s["traceback"] for s in broken)
         and all("RuntimeError: made to fail" in p.read_text() for p in output.glob("broken-*/job.log"))
-        and log.count("RuntimeError: made to fail [") >= cells,
-        f"{cells} failures are told, with tracebacks in status.json and job.log",
+        and log.count("RuntimeError: made to fail [") >= runs,
+        f"{runs} failures are printed, with tracebacks in status.json and job.log",
     )
     before = {path: path.stat().st_mtime_ns for path in output.glob("broken-*/status.json")}
     code = _start(words, output.with_suffix(".log"), PYTHONPATH=path).wait()
@@ -191,10 +191,10 @@ def _failing(args: argparse.Namespace, output: Path, expected: dict[str, Any], o
 def main() -> None:
     """Run the three sweeps."""
     args = _parse()
-    cells = len(args.algorithms.split(",")) * len(args.losses.split(",")) * args.seeds
+    runs = len(args.algorithms.split(",")) * len(args.losses.split(",")) * args.seeds
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        expected = _undisturbed(args, root / "undisturbed", cells)
+        expected = _undisturbed(args, root / "undisturbed", runs)
         _killed(args, root / "killed", expected)
         _failing(args, root / "failing", expected, root / "own")
     print("all holds")

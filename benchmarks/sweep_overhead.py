@@ -25,14 +25,14 @@ from omegaconf import open_dict
 from sslbench.config import schema
 from sslbench.run.train import run
 from sslbench.sweep import task  # noqa: F401  (registers what the configuration refers to)
-from sslbench.sweep.grid import _planned
+from sslbench.sweep.planning import plan_runs
 
 FEW, MANY = 3, 11
 TINY = ["algorithm=supervised", "model=mlp", "model.hidden=[16]", "steps=1", "eval_every=1"]
 TINY += ["logger=none", "device=cpu", "threads=1"]
 LAUNCHERS = {
     "none": [],
-    "joblib": ["launcher=joblib", "hydra.launcher.n_jobs=1"],
+    "local": ["launcher=local", "hydra.launcher.n_jobs=1"],
     "ray": ["launcher=ray", "hydra.launcher.ray.init.num_cpus=1"],
     "slurm_local": ["launcher=slurm_local", "hydra.sweeper.max_batch_size=1"],
 }
@@ -74,8 +74,8 @@ def _plan() -> None:
         with open_dict(master):
             master.hydra.job.config_name = "config"
         began = time.perf_counter()
-        _, cells = _planned(PLAN, master, GlobalHydra.instance().config_loader())
-        states = [cell.state() for cell in cells]
+        runs = plan_runs(PLAN, master, GlobalHydra.instance().config_loader())
+        states = [run.state() for run in runs]
         seconds = time.perf_counter() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

@@ -148,7 +148,7 @@ def test_help_lists_the_groups_of_a_config_dir(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("launcher", "plugin", "extra"),
-    [("joblib", "joblib", "parallel"), ("slurm", "submitit", "slurm"), ("ray", "ray", "ray")],
+    [("slurm", "submitit", "slurm"), ("ray", "ray", "ray")],
 )
 def test_a_launcher_that_is_not_installed(launcher: str, plugin: str, extra: str, tmp_path: Path) -> None:
     hidden = f"hydra_plugins.hydra_{plugin}_launcher"

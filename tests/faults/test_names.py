@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from sslbench.config.file_names import check_folder, file_name
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 from sslbench.run.train import check
+from sslbench.sweep.local import LocalRunner
+from sslbench.sweep.planned_run import PlannedRun
 from sslbench.tracking import WandbTracker
 
 Sslbench = Callable[..., int]
@@ -168,12 +170,12 @@ def test_a_sweep_over_own_choices(
         text = "_target_: sslbench.algorithms.supervised.Supervised\n"
         (algorithms / f"{name}.yaml").write_text(text, encoding="utf-8")
 
-    def trained(settings: Settings, sweep: Path) -> dict[str, float]:
-        settings.directory().mkdir(parents=True)
-        write_result(settings.directory(), settings.run_id)
-        return {"val_acc_best": 0.5}
+    def finish(runner: LocalRunner, todo: Sequence[PlannedRun]) -> None:
+        for run in todo:
+            run.folder.mkdir(parents=True)
+            write_result(run.folder, run.run_id)
 
-    monkeypatch.setattr("sslbench.sweep.worker.train_cell", trained)
+    monkeypatch.setattr(LocalRunner, "run", finish)
     typed = ",".join("'" + name.replace("'", "\\'") + "'" for name in names)
     assert sslbench("--config-dir", "own", *TINY, f"algorithm={typed}", "-m") == 0
     out, err = capfd.readouterr()

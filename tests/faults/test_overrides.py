@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from helpers.override_grammar import lists
 from helpers.results import write_result
 from sslbench.cli import main as cli
 from sslbench.config.schema import Settings
+from sslbench.sweep.local import LocalRunner
+from sslbench.sweep.planned_run import PlannedRun
 
 Sslbench = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -32,13 +34,13 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         sslbench.run.train.check(checked)
         return {"val_acc_best": 0.5}
 
-    def cell(checked: Settings, sweep: Path) -> dict[str, Any]:
-        checked.directory().mkdir(parents=True, exist_ok=True)
-        write_result(checked.directory(), checked.run_id)
-        return single(checked)
+    def finish(runner: LocalRunner, todo: Sequence[PlannedRun]) -> None:
+        for run in todo:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_result(run.folder, run.run_id)
 
     monkeypatch.setattr("sslbench.run.train.run", single)
-    monkeypatch.setattr("sslbench.sweep.worker.train_cell", cell)
+    monkeypatch.setattr(LocalRunner, "run", finish)
 
 
 @contextmanager

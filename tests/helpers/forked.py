@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sslbench.config.schema import Settings
-from sslbench.sweep.worker import PRELOADED
+from sslbench.sweep.run_process import PRELOADED
 
 Sabotage = Callable[[], object]
 TIMES = ("train_seconds", "steps_per_second")

@@ -1,4 +1,4 @@
-"""What the tests of sweeps share; a name of its own, since every folder may have a conftest."""
+"""What the tests of sweeps share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import open_dict
 
-from sslbench.config.schema import conf_dir
-from sslbench.sweep.grid import _planned
-from sslbench.sweep.planned_run import Cell, without_repeats
+from sslbench.config.schema import Settings, conf_dir
+from sslbench.rundir.checkpoint import load_checkpoint
+from sslbench.sweep.planned_run import PlannedRun, without_repeats
+from sslbench.sweep.planning import plan_runs
 
 Sslbench = Callable[..., int]
 
@@ -64,8 +65,8 @@ def count(text: str, row: str) -> int:
     return int(found[1]) if found else 0
 
 
-def planned(typed: Sequence[str], *chosen: str) -> list[Cell]:
-    """The cells of a sweep, with the choices that Hydra makes before it."""
+def planned(typed: Sequence[str], *chosen: str) -> list[PlannedRun]:
+    """The runs of a sweep, with the choices that Hydra makes before it."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         master = compose(
             "config", overrides=list(chosen) or ["hydra.mode=MULTIRUN"], return_hydra_config=True
@@ -74,5 +75,22 @@ def planned(typed: Sequence[str], *chosen: str) -> list[Cell]:
         with open_dict(master):
             master.hydra.job.config_name = "config"
         values = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
-        _, cells = _planned([*values, *typed], master, GlobalHydra.instance().config_loader())
-    return without_repeats(cells)
+        runs = plan_runs([*values, *typed], master, GlobalHydra.instance().config_loader())
+    return without_repeats(runs)
+
+
+def made_up_run(folder: Path, run_id: str, *overrides: str, steps: int = 100) -> PlannedRun:
+    """A planned run whose files are written by hand."""
+    return PlannedRun(overrides, Settings(), folder, {"run_id": run_id, "steps": steps}, {"num_valid": 50})
+
+
+def check_interrupted(outputs: Path) -> None:
+    """Each run that began has stopped in order, with a checkpoint of its last step."""
+    for path in outputs.glob("*/metrics.jsonl"):
+        if logged := len(path.read_text().splitlines()):
+            state = load_checkpoint(path.parent / "checkpoint" / "last.pt")
+            assert state["step"] == len(state["history"]) == logged, "nothing is lost"
+    statuses = [read(path) for path in outputs.glob("*/status.json")]
+    assert statuses
+    assert {status["status"] for status in statuses} == {"interrupted"}
+    assert not [status for status in statuses if "error" in status], "ended in order, not killed"

@@ -2,125 +2,145 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from sslbench.errors import UserError
 from sslbench.sweep import gpus
-from sslbench.sweep.gpus import Gpu, chosen, gpu_slot, visible_gpus, workers
+from sslbench.sweep.gpus import GpuSlots, choose_visible, cpu_cores, visible_gpus
 
 UUIDS = {"0": "GPU-aaa", "1": "GPU-bbb", "2": "GPU-ccc"}
-A, B = Gpu("0", "GPU-aaa"), Gpu("1", "GPU-bbb")
+A, B, C = UUIDS.values()
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes up an ``nvidia-smi`` that lists GPUs; without any, there is none."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    visible_gpus.cache_clear()
+
+    def listing(*listed: str) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in listed))
+        program.chmod(0o755)
+
+    return listing
 
 
 @pytest.mark.parametrize(
     ("visible", "expected"),
     [
-        (None, (A, B, Gpu("2", "GPU-ccc"))),
+        (None, (A, B, C)),
         ("1,0", (B, A)),
         (" 1 ", (B,)),
         ("", ()),
         ("-1", ()),
         ("0,7,1", (A,)),
-        ("GPU-ccc", (Gpu("GPU-ccc", "GPU-ccc"),)),
+        ("GPU-ccc", (C,)),
+        ("MIG-ddd", ("MIG-ddd",)),
     ],
 )
-def test_what_cuda_would_see(visible: str | None, expected: tuple[Gpu, ...]) -> None:
-    assert chosen(UUIDS, visible) == expected
+def test_what_cuda_would_see(visible: str | None, expected: tuple[str, ...]) -> None:
+    assert choose_visible(UUIDS, visible) == expected
 
 
-@pytest.fixture
-def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho '0, GPU-aaa'\necho '1, GPU-bbb'\n")
-    driver.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(gpus, "visible_gpus", visible_gpus.__wrapped__)
+def test_gpus_are_named_by_what_no_order_changes(
+    driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA's number 0 is the fastest GPU, that of nvidia-smi the first in the machine."""
+    driver("0, GPU-slow", "1, GPU-fast")
+    assert visible_gpus() == ("GPU-slow", "GPU-fast")
+    visible_gpus.cache_clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert visible_gpus() == ("GPU-fast",)
 
 
-def test_the_driver_is_asked(two_gpus: None) -> None:
-    assert gpus.visible_gpus() == (A, B)
-    assert workers("auto", 3) == 6
-    assert workers("cpu", 3) == workers("cpu", 1) >= 1
+def test_without_a_driver_there_is_no_gpu(driver: Callable[..., None], tmp_path: Path) -> None:
+    assert visible_gpus() == ()
+    assert len(GpuSlots((), 3, tmp_path)) == 0
+    assert GpuSlots((), 3, tmp_path).take() is None
 
 
-def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert visible_gpus.__wrapped__() == ()
-    with gpu_slot((), 1, pause=lambda: pytest.fail("there is nothing to wait for"), folder=tmp_path) as gpu:
-        assert gpu is None
-
-
-def test_gpus_that_cannot_be_told_apart_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(gpus, "_DRIVER", tmp_path)
-    assert visible_gpus.__wrapped__() == ()
-    (tmp_path / "0000:01:00.0").mkdir()
+def test_gpus_that_cannot_be_listed_are_an_error(
+    driver: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "_DRIVER", tmp_path / "gpus")
+    (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
     with pytest.raises(UserError, match="set CUDA_VISIBLE_DEVICES, or device=cpu"):
-        visible_gpus.__wrapped__()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-ccc")
-    assert visible_gpus.__wrapped__() == (Gpu("3", "3"), Gpu("GPU-ccc", "GPU-ccc"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert visible_gpus.__wrapped__() == ()
+        visible_gpus()
+    for visible, expected in (("3, GPU-ccc", ("3", "GPU-ccc")), ("-1", ())):
+        visible_gpus.cache_clear()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert visible_gpus() == expected
 
 
-class TiredError(Exception):
-    """Nobody waits for ever in a test."""
-
-
-def tired() -> None:
-    raise TiredError
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("max 100000", 3), ("150000 100000", 2), ("50000 100000", 1), (None, 3)],
+)
+def test_cores_are_those_of_the_process_and_the_container(
+    limit: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(gpus, "_CPU_LIMIT", tmp_path / "cpu.max")
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    assert cpu_cores() == expected
 
 
 def test_places_are_taken_breadth_first_and_given_back(tmp_path: Path) -> None:
-    def slot() -> object:
-        return gpu_slot((A, B), 2, pause=tired, folder=tmp_path)
+    slots, other_sweep = GpuSlots((A, B), 2, tmp_path), GpuSlots((A, B), 2, tmp_path)
+    assert len(slots) == 4
 
-    with slot() as one, slot() as two, slot() as three:
-        assert [one, two, three] == [A, B, A]
-        with slot() as four:
-            assert four == B
-            with pytest.raises(TiredError), slot():
-                pass
-        with slot() as again:
-            assert again == B
+    def take(slots: GpuSlots) -> tuple[str, FileLock]:
+        place = slots.take()
+        assert place is not None
+        return place
+
+    one, two, three, four = take(slots), take(other_sweep), take(slots), take(slots)
+    assert [gpu for gpu, _ in (one, two, three, four)] == [A, B, A, B]
+    assert slots.take() is other_sweep.take() is None
+    two[1].release()
+    assert take(slots)[0] == B
+    assert slots.take() is other_sweep.take() is None
+    for _, lock in (one, three, four):
+        lock.release()
 
 
 def test_a_folder_of_locks_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "folder" / "GPU-aaa-0.lock").mkdir(parents=True)
+    (tmp_path / "folder" / f"{A}-0.lock").mkdir(parents=True)
     for folder in (tmp_path / "file", tmp_path / "folder"):
-        with pytest.raises(UserError) as told, gpu_slot((A,), 1, pause=tired, folder=folder):
-            pass
-        assert str(folder) in str(told.value)
-        assert "TMPDIR" in str(told.value)
+        with pytest.raises(UserError) as raised:
+            GpuSlots((A,), 1, folder).take()
+        assert str(folder) in str(raised.value)
+        assert "TMPDIR" in str(raised.value)
 
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
-from sslbench.sweep.gpus import Gpu, gpu_slot
-with gpu_slot([Gpu("0", "GPU-aaa")], 1, pause=lambda: time.sleep(0.01), folder=Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
+from sslbench.sweep.gpus import GpuSlots
+gpu, lock = GpuSlots(["GPU-aaa"], 1, Path(sys.argv[1])).take()
+print("held", flush=True)
+sys.stdin.read()
 """
 
 
 def test_a_killed_process_gives_its_place_back(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    slots = GpuSlots((A,), 1, tmp_path)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        waits = 0
-
-        def kill_it() -> None:
-            nonlocal waits
-            waits += 1
-            other.kill()
-            other.wait()
-
-        with gpu_slot([A], 1, pause=kill_it, folder=tmp_path) as gpu:
-            assert gpu == A
-        assert waits == 1
+        assert slots.take() is None
+        other.kill()
+        other.wait()
+        place = slots.take()
+    assert place is not None
+    assert place[0] == A
+    place[1].release()

@@ -39,7 +39,7 @@ Plain keys (key=value), with their defaults:
 
 Sweeps (-m, or sweep=PRESET): every combination of comma-separated values. The same command again
 skips finished runs and continues interrupted ones.
-  launcher=joblib|slurm|slurm_local|ray      side by side; default: one after the other
+  launcher=local|slurm|slurm_local|ray       side by side; default: one after the other
   retry_failed=true                          run again what failed before
   fail_fast=true  jobs_per_gpu=1             stop at the first failure; runs on one GPU at a time
 
@@ -49,7 +49,7 @@ Examples:
   sslbench dataset=npz dataset.path=my.npz model=wrn_28_2 num_labels=100
   sslbench experiment=seeds/vat_mnist seed=1        a published setting, ready made
   sslbench -m algorithm=pi_model,vat loss=mse,l1,kl,js seed=0,1,2
-  sslbench sweep=losses dataset=mnist launcher=joblib output_root=outputs/losses
+  sslbench sweep=losses dataset=mnist launcher=local output_root=outputs/losses
 
 Also: --cfg job prints the configuration without training; --config-dir DIR adds your own groups.
 

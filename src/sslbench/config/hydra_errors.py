@@ -22,7 +22,6 @@ from sslbench.errors import UserError, did_you_mean
 
 #: Launchers that come with an extra of this package.
 _EXTRAS = {
-    "hydra/launcher/joblib": "parallel",
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",

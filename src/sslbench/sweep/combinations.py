@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
@@ -64,35 +63,29 @@ def _merged(
     shared: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]],
 ) -> tuple[DictConfig, dict[str, str]]:
     """The configuration of one combination and its choices, from `shared` where it has the same choices."""
-    contested = _contested(parsed)
-    values = [o for o in parsed if _is_value(o) and o.key_or_group not in contested]
-    rest = tuple(text for text, o in zip(overrides, parsed, strict=True) if o not in values)
+    keys = [override.key_or_group for override in parsed if not _chooses_file(override)]
+    values = [
+        override for override in parsed if _is_value(override) and _is_alone(override.key_or_group, keys)
+    ]
+    rest = tuple(text for text, override in zip(overrides, parsed, strict=True) if override not in values)
     if rest not in shared:
         found = loader.load_sweep_config(master, list(overrides))
         choices = dict(found.hydra.runtime.choices)
         with open_dict(found):
             del found["hydra"]
         shared[rest] = found, choices
-    keys, choices = shared[rest]
+    config, choices = shared[rest]
     for override in values:  # the same keys in every combination: nothing is left of the last one
-        OmegaConf.update(keys, override.key_or_group, override.value())
-    return keys, choices
+        OmegaConf.update(config, override.key_or_group, override.value())
+    return config, choices
 
 
-def _contested(parsed: Sequence[Override]) -> set[str]:
-    """The keys that more than one override sets, whole or in part; there, the order as typed counts."""
-    keys = [o.key_or_group for o in parsed if not _is_choice(o)]
-    times = Counter(keys)
-    contested = {key for key in keys if times[key] > 1}
-    for key in times:
-        parts = key.split(".")
-        above = {".".join(parts[:count]) for count in range(1, len(parts))} & times.keys()
-        if above:
-            contested |= {key, *above}
-    return contested
+def _is_alone(key: str, keys: Sequence[str]) -> bool:
+    """Whether no other override sets the key, whole or in part; where one does, the order as typed counts."""
+    return sum(f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.") for other in keys) == 1
 
 
-def _is_choice(override: Override) -> bool:
+def _chooses_file(override: Override) -> bool:
     """Whether it chooses a file of a group; wherever it was typed, Hydra reads files before it sets keys."""
     return override.key_or_group in schema.GROUPS and not isinstance(override.value(), dict)
 
@@ -101,9 +94,5 @@ def _is_value(override: Override) -> bool:
     """Whether it sets one value and chooses nothing."""
     plain = override.type == OverrideType.CHANGE and override.package is None
     head, dot, _ = override.key_or_group.partition(".")
-    return (
-        plain
-        and head in _KEYS
-        and (bool(dot) or head not in schema.GROUPS)
-        and not isinstance(override.value(), dict)
-    )
+    is_key = head in _KEYS and (bool(dot) or head not in schema.GROUPS)
+    return plain and is_key and not isinstance(override.value(), dict)

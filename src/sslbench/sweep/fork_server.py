@@ -1,7 +1,7 @@
-"""Imported by the fork server of a worker, and by nothing else: it is to outlive signals to the whole job.
+"""Imported by the fork server alone: the server ignores signals that are sent to a whole job.
 
-A scheduler signals every process of a job at its time limit. The cells take that as an interrupt; without
-the server, nobody would learn how they ended. It ends when its worker does.
+A scheduler signals every process of a job at its time limit. The runs take that as an interrupt; without
+the server, nobody would learn how they ended. The server ends when the process that started it does.
 """
 
 from __future__ import annotations

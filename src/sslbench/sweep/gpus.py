@@ -1,43 +1,36 @@
-"""One job a GPU, or as many as are wanted; the rest wait. Holds for all sweeps of a user on a machine."""
+"""One run on each GPU, or `jobs_per_gpu`; the rest wait. Holds for all sweeps of a user on a machine."""
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import final
 
 from filelock import FileLock, Timeout
 
 from sslbench.errors import UserError
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 _DRIVER_SECONDS = 60.0
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU.
-
-    Attributes:
-        token: what `VISIBLE` calls it.
-        uuid: its name for every process on the machine, whatever that process can see.
-    """
-
-    token: str
-    uuid: str
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 @cache
-def visible_gpus() -> tuple[Gpu, ...]:
+def visible_gpus() -> tuple[str, ...]:
     """The GPUs that this process may use, found without touching CUDA; none where there is no driver.
 
-    A list of numbers in ``CUDA_VISIBLE_DEVICES`` is respected, and so is one of UUIDs.
+    ``nvidia-smi`` counts GPUs as they are plugged in, and CUDA the fastest first. So they are named by their
+    UUIDs, which ``CUDA_VISIBLE_DEVICES`` takes as well as numbers.
+
+    Returns:
+        UUIDs; where ``nvidia-smi`` does not answer, what ``CUDA_VISIBLE_DEVICES`` lists.
 
     Raises:
         UserError: there are GPUs, and it cannot be found out which.
@@ -53,95 +46,89 @@ def visible_gpus() -> tuple[Gpu, ...]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         if visible is not None:
-            tokens = [token.strip() for token in visible.split(",")]
-            return tuple(Gpu(token, token) for token in tokens if token not in ("", "-1"))
+            return tuple(token for token in _tokens(visible) if token != "-1")
         if _DRIVER.is_dir() and any(_DRIVER.iterdir()):
             raise UserError(
-                f"there are GPUs, but nvidia-smi does not tell which ({error}): set {VISIBLE}, or device=cpu"
+                f"there are GPUs, but nvidia-smi does not list them ({error}): set {VISIBLE}, or device=cpu"
             ) from error
         return ()
     uuids = dict(line.split(", ") for line in done.stdout.splitlines() if ", " in line)
-    return chosen(uuids, visible)
+    return choose_visible(uuids, visible)
 
 
-def chosen(uuids: dict[str, str], visible: str | None) -> tuple[Gpu, ...]:
-    """The GPUs of `visible`, in its order.
+def choose_visible(uuids: dict[str, str], visible: str | None) -> tuple[str, ...]:
+    """The UUIDs of the GPUs of `visible`, in its order.
 
     Args:
-        uuids: by index, as the driver counts.
+        uuids: by index, as ``nvidia-smi`` counts.
         visible: the value of ``CUDA_VISIBLE_DEVICES``; None, where it is not set, for all of them.
     """
     if visible is None:
-        return tuple(Gpu(index, uuid) for index, uuid in uuids.items())
+        return tuple(uuids.values())
     gpus = []
-    for token in filter(None, map(str.strip, visible.split(","))):
+    for token in _tokens(visible):
         if token.lstrip("-").isdigit() and token not in uuids:
             break  # as CUDA does: what follows a number that does not exist is not seen
-        gpus.append(Gpu(token, uuids.get(token, token)))
+        gpus.append(uuids.get(token, token))
     return tuple(gpus)
 
 
-def workers(device: str, jobs_per_gpu: int) -> int:
-    """How many jobs this machine takes at once: one a place on its GPUs, or, without any, one a CPU core."""
-    from joblib import cpu_count  # which knows of containers and affinity
-
-    gpus = visible_gpus() if device != "cpu" else ()
-    return len(gpus) * jobs_per_gpu or int(cpu_count())
+def _tokens(visible: str) -> list[str]:
+    return [token for token in map(str.strip, visible.split(",")) if token]
 
 
-@contextmanager
-def gpu_slot(
-    gpus: Sequence[Gpu], jobs_per_gpu: int, pause: Callable[[], object], folder: Path | None = None
-) -> Iterator[Gpu | None]:
-    """Wait for a place on one of `gpus` and hold it; the operating system frees it, should the process die.
+def cpu_cores() -> int:
+    """The CPU cores that this process may use; a container's limit counts."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no control group of version 2, or no limit ("max")
+        quota, period = map(int, _CPU_LIMIT.read_text().split())
+        cores = min(cores, math.ceil(quota / period))
+    return cores
+
+
+@final
+class GpuSlots:
+    """Places on GPUs for runs, across all sweeps of a user on this machine.
 
     Args:
-        gpus: to choose from; with none, there is nothing to wait for.
+        gpus: UUIDs.
         jobs_per_gpu: places on each, at least 1.
-        pause: called while all places are taken, before looking again; may raise to give up.
-        folder: of the locks; by default one of the user's on this machine.
-
-    Yields:
-        The GPU, the emptiest first; None if there are none.
-
-    Raises:
-        UserError: the folder cannot be written.
+        folder: of the locks; by default one of the user's in the machine's temporary folder.
     """
-    if not gpus:
-        yield None
-        return
-    folder = folder or Path(tempfile.gettempdir()) / f"sslbench-gpus-{os.getuid()}"
-    with _writing(folder):
-        folder.mkdir(exist_ok=True)
-    # The first place of every GPU comes before the second of any.
-    places = [
-        (gpu, FileLock(folder / f"{gpu.uuid}-{place}.lock", timeout=0))
-        for place in range(jobs_per_gpu)
-        for gpu in gpus
-    ]
-    while True:
-        for gpu, lock in places:
-            try:
-                with _writing(folder):
-                    lock.acquire()
-            except Timeout:
+
+    def __init__(self, gpus: Sequence[str], jobs_per_gpu: int, folder: Path | None = None) -> None:
+        self._folder = folder or Path(tempfile.gettempdir()) / f"sslbench-gpus-{os.getuid()}"
+        # The first place of every GPU comes before the second of any.
+        self._places = [
+            (gpu, FileLock(self._folder / f"{gpu}-{place}.lock", timeout=0))
+            for place in range(jobs_per_gpu)
+            for gpu in gpus
+        ]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def take(self) -> tuple[str, FileLock] | None:
+        """Take a place on the emptiest GPU; None if no place is free.
+
+        Returns:
+            The GPU, and the lock that holds the place until it is released or this process ends.
+
+        Raises:
+            UserError: the folder of the locks cannot be written.
+        """
+        for gpu, lock in self._places:
+            if lock.is_locked:  # by this sweep: the same lock could be acquired twice
                 continue
             try:
-                yield gpu
-            finally:
-                lock.release()
-            return
-        pause()
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except Timeout:
-        raise
-    except OSError as error:
-        raise UserError(
-            f"{folder}, which says what GPUs are taken, cannot be written ({error.strerror}): "
-            f"move what is there, or set TMPDIR to another folder"
-        ) from error
+                self._folder.mkdir(exist_ok=True)
+                lock.acquire()
+            except Timeout:
+                continue
+            except OSError as error:
+                raise UserError(
+                    f"{self._folder}, which says what GPUs are taken, cannot be written ({error.strerror}): "
+                    f"move what is there, or set TMPDIR to another folder"
+                ) from error
+            return gpu, lock
+        return None

@@ -1,4 +1,4 @@
-"""What Hydra calls for each job, here or in a worker on another machine.
+"""What Hydra calls for a run, here or as a job in a worker on another machine.
 
 Importing this module registers with Hydra what the configuration refers to: a worker imports it when it is
 handed the task, before it composes a configuration.
@@ -7,7 +7,7 @@ handed the task, before it composes a configuration.
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from sslbench.config.checks import check_values
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 from sslbench.run.resume import resumed
-from sslbench.sweep.gpus import workers
 
 #: In the environment of a job, where the sweep was typed.
 FOLDER = "SSLBENCH_SWEEP_FOLDER"
@@ -28,11 +27,10 @@ FOLDER = "SSLBENCH_SWEEP_FOLDER"
 RUN = "SSLBENCH_SWEEP_RUN"
 
 schema.register()
-OmegaConf.register_new_resolver("workers", workers, replace=True)
 
 
 def settings_of(composed: DictConfig) -> Settings:
-    """The settings of the job that Hydra is about to run."""
+    """The settings of the run that Hydra is about to start."""
     context = HydraConfig.get()
     typed: Any = OmegaConf.to_container(
         context.overrides.task, resolve=False
@@ -41,26 +39,26 @@ def settings_of(composed: DictConfig) -> Settings:
 
 
 def task(composed: DictConfig) -> float:
-    """One run, in a sweep a cell in a process of its own; returns the best validation accuracy.
+    """One run, in a sweep as a job of a launcher; returns the best validation accuracy.
 
     Raises:
         UserError: something the user can mend.
     """
     context = HydraConfig.get()
     if context.mode == RunMode.MULTIRUN:
-        result = _cell(composed, Path(context.sweep.dir).absolute())
+        result = _job(composed, Path(context.sweep.dir).absolute())
     else:
         result = _single(settings_of(composed))
     return float(result["val_acc_best"])
 
 
-def _cell(composed: DictConfig, sweep: Path) -> dict[str, Any]:
-    from sslbench.sweep.run_errors import noted
-    from sslbench.sweep.worker import train_cell
+def _job(composed: DictConfig, sweep: Path) -> dict[str, Any]:
+    from sslbench.sweep.run_errors import RunInterruptedError, RunLockedError
+    from sslbench.sweep.run_process import train_in_process
+    from sslbench.sweep.sweep_folder import STOP
 
     planned = os.environ.get(RUN)  # not by Hydra's own sweepers
-    fail_fast = OmegaConf.select(composed, "fail_fast", throw_on_resolution_failure=False) is True
-    with noted(sweep, planned, fail_fast=fail_fast) if planned else nullcontext():
+    try:
         # A worker on another machine may begin anywhere; paths are relative to where the sweep was typed.
         os.chdir(os.environ.get(FOLDER, "."))
         settings = settings_of(composed)
@@ -69,7 +67,14 @@ def _cell(composed: DictConfig, sweep: Path) -> dict[str, Any]:
                 f"planned was {planned}, and the worker makes {settings.run_id} of the same command: "
                 f"give both the same version of sslbench, the same files and the same environment"
             )
-        return train_cell(settings, sweep)
+        return train_in_process(settings, sweep)
+    except (RunLockedError, RunInterruptedError):
+        raise
+    except Exception:
+        if OmegaConf.select(composed, "fail_fast", throw_on_resolution_failure=False) is True:
+            with suppress(OSError):  # before this worker begins another run
+                (sweep / STOP).touch()
+        raise
 
 
 def _single(settings: Settings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sslbench.config.schema import Settings
 from sslbench.report import Comparison, compare, find_runs
 from sslbench.report.compare.settings import _flattened
 from sslbench.report.figures.palette import labels
-from sslbench.sweep.planned_run import Cell, write_cells
+from sslbench.sweep.planned_run import PlannedRun, write_plan
 
 MakeSettings = Callable[..., Settings]
 Finish = Callable[..., Path]
@@ -50,7 +50,7 @@ def _plan(*planned: Settings) -> tuple[Path, dict[str, dict[str, Any]]]:
     sweep = Path("runs/sweeps/today")
     sweep.mkdir(parents=True)
     known: dict[str, dict[str, Any]] = {}
-    write_cells(sweep, [Cell.of(settings, ["typed"], known) for settings in planned])
+    write_plan(sweep, [PlannedRun.of(settings, ["typed"], known) for settings in planned])
     return sweep / "cells.jsonl", known
 
 
