@@ -83,7 +83,7 @@ def test_a_line_is_broken_where_a_method_has_no_result(holes: MakeRun) -> None:
     palette = Palette(groups)
     with look():
         figure, axes = panel_axes()
-        own = palette.of(next(group for group in groups if group.head.algorithm == "vat"))
+        own = palette.of(next(group for group in groups if group.identity.algorithm == "vat"))
         _draw_line(axes, lines["vat"], own, "vat")
         drawn = axes.lines[0]
         np.testing.assert_array_equal(drawn.get_xdata(), [10, 20, 100])
@@ -92,7 +92,7 @@ def test_a_line_is_broken_where_a_method_has_no_result(holes: MakeRun) -> None:
         ((x, y),) = [line.get_xydata()[0] for line in axes.lines if line.get_markerfacecolor() == "white"]
         assert (x, y) == (100, pytest.approx(95))
         count = len(axes.lines)
-        styles = {group.head.algorithm: palette.of(group) for group in groups}
+        styles = {group.identity.algorithm: palette.of(group) for group in groups}
         assert _draw_crosses(figure, axes, lines, styles) == 3
         crosses = axes.lines[count:]
     assert [(line.get_xdata()[0], line.get_color()) for line in crosses] == [

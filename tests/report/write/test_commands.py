@@ -15,7 +15,7 @@ def _commands(make_run: MakeRun, *runs: tuple[int, int, list[str]]) -> list[str]
 
 def test_command_sweeps_sorted_seeds(make_run: MakeRun) -> None:
     runs = [(seed, 0, ["experiment=seeds/vat_mnist", f"seed={seed}"]) for seed in (10, 2, 0)]
-    assert _commands(make_run, *runs) == ["sslbench -m experiment=seeds/vat_mnist seed=0,2,10"]
+    assert _commands(make_run, *runs) == ["sslbench -m experiment=seeds/vat_mnist split_seed=0 seed=0,2,10"]
 
 
 def test_command_of_one_seed(make_run: MakeRun) -> None:
@@ -25,7 +25,7 @@ def test_command_of_one_seed(make_run: MakeRun) -> None:
 def test_command_is_quoted_and_drops_what_belongs_to_one_run(make_run: MakeRun) -> None:
     typed = ["++seed=1", "model.widths=[10,20]", "run_dir=runs/a", "data_root=/data", "+note='it is'"]
     (line,) = _commands(make_run, (1, 0, typed))
-    assert line == """sslbench 'model.widths=[10,20]' '+note='"'"'it is'"'"'' seed=1"""
+    assert line == """sslbench 'model.widths=[10,20]' '+note='"'"'it is'"'"'' split_seed=0 seed=1"""
 
 
 def test_command_does_not_say_how_a_sweep_was_run(make_run: MakeRun) -> None:
@@ -37,7 +37,7 @@ def test_command_does_not_say_how_a_sweep_was_run(make_run: MakeRun) -> None:
         "retry_failed=true",
     ]
     runs = [(0, 0, [*swept, "fail_fast=true", "jobs_per_gpu=2"]), (1, 0, ["loss=kl"])]
-    assert _commands(make_run, *runs) == ["sslbench -m loss=kl seed=0,1"]
+    assert _commands(make_run, *runs) == ["sslbench -m loss=kl split_seed=0 seed=0,1"]
 
 
 def test_command_lists_split_seeds_as_a_grid(make_run: MakeRun) -> None:
@@ -50,9 +50,9 @@ def test_command_runs_no_more_than_the_group_holds(make_run: MakeRun) -> None:
     assert _commands(make_run, *runs) == ["sslbench split_seed=3 seed=0", "sslbench split_seed=4 seed=1"]
 
 
-def test_command_says_once_that_each_split_seed_is_the_seed(make_run: MakeRun) -> None:
-    runs = [(seed, seed, ["loss=kl", f"seed={seed}", "split_seed=${seed}"]) for seed in (0, 1)]
-    assert _commands(make_run, *runs) == ["sslbench -m loss=kl 'split_seed=${seed}' seed=0,1"]
+def test_a_split_seed_that_is_the_seed_is_the_default(make_run: MakeRun) -> None:
+    runs = [(seed, seed, ["loss=kl", f"seed={seed}"]) for seed in (0, 1)]
+    assert _commands(make_run, *runs) == ["sslbench -m loss=kl seed=0,1"]
 
 
 def test_command_keeps_a_typed_split_seed(make_run: MakeRun) -> None:
@@ -61,7 +61,10 @@ def test_command_keeps_a_typed_split_seed(make_run: MakeRun) -> None:
 
 def test_one_command_for_each_way_of_typing(make_run: MakeRun) -> None:
     runs = [(0, 0, ["device=cpu"]), (1, 0, ["device=cuda"]), (2, 0, ["device=cuda"])]
-    assert _commands(make_run, *runs) == ["sslbench device=cpu seed=0", "sslbench -m device=cuda seed=1,2"]
+    assert _commands(make_run, *runs) == [
+        "sslbench device=cpu seed=0",
+        "sslbench -m device=cuda split_seed=0 seed=1,2",
+    ]
 
 
 def test_a_control_character_does_not_reach_the_terminal(make_run: MakeRun) -> None:
