@@ -110,17 +110,21 @@ def write_run(folder: Path, result: dict[str, Any], accs: Sequence[float] = ()) 
     return folder
 
 
+def run_maker(runs: Path) -> MakeRun:
+    """Writes finished runs below `runs`: it takes what `run_result` takes and returns the folder."""
+
+    def make(algorithm: str = "vat", seed: int = 0, test_acc: float = 0.9, **changes: Any) -> Path:
+        result = run_result(algorithm, seed, test_acc, **changes)
+        # The group and the seeds, whatever the run id is.
+        return write_run(runs / f"{result['group']}-s{seed}-{result['split_seed']}", result)
+
+    return make
+
+
 @pytest.fixture
 def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """Writes a finished run below ``runs/`` of the working directory and returns its folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "runs").mkdir()
-
-    def make(algorithm: str = "vat", seed: int = 0, test_acc: float = 0.9, **changes: Any) -> Path:
-        result = run_result(algorithm, seed, test_acc, **changes)
-        # The group and the seeds, whatever the run id is.
-        name = f"{result['group']}-s{seed}-{result['split_seed']}"
-        return write_run(Path("runs") / name, result)
-
-    return make
+    return run_maker(Path("runs"))

@@ -187,7 +187,7 @@ def _report(args: argparse.Namespace) -> None:
     comparison, curves = _read(args)
     # All is rendered before anything is written: an error leaves no half of a report.
     files = _rendered(args, comparison, curves)
-    # Written before anything is shown: whoever reads the table may stop reading.
+    # Written before anything is shown: the reader of the table may stop reading.
     for path, content in files.items():
         _write(path, content)
     for line in comparison.warnings:

@@ -6,13 +6,14 @@ import base64
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from helpers.figure_runs import BINS, SVG, all_sections, compared, make_grid, make_methods, overview, words_of
+from helpers.figure_runs import BINS, SVG, all_sections, compared, make_methods, overview, words_of
 from helpers.report_runs import MakeRun, identity, metrics, write_status
 from sslbench.report import Group
 from sslbench.report.compare.curves import Curve, gather_curves
@@ -21,17 +22,13 @@ from sslbench.report.figures.curve_panels import draw_curves
 from sslbench.report.figures.drawing import legend_columns, look, panel_axes, to_svg
 from sslbench.report.figures.heat_map import _axes
 from sslbench.report.figures.palette import Palette, best_variants, labels, style
+from sslbench.report.figures.sections import Section
 from sslbench.report.read.fields import Calibration
 from sslbench.system.text import short
 
 
-@pytest.fixture
-def grid(make_run: MakeRun) -> MakeRun:
-    return make_grid(make_run)
-
-
-def test_every_kind_of_figure_is_drawn(grid: MakeRun) -> None:
-    sections = all_sections()
+def test_every_kind_of_figure_is_drawn(grid_sections: dict[str, Section]) -> None:
+    sections = grid_sections
     assert {key: len(section.panels) for key, section in sections.items()} == {
         "curves": 6,  # for each number of labels all methods, and two with variants
         "labels": 1,
@@ -65,8 +62,8 @@ def test_without_bins_the_calibration_errors_are_drawn(make_run: MakeRun) -> Non
     assert "expected calibration error (%)" in words_of(panels[1].svg)
 
 
-def test_a_figure_is_an_image_of_its_own_that_fetches_nothing(grid: MakeRun) -> None:
-    for section in all_sections().values():
+def test_a_figure_is_an_image_of_its_own_that_fetches_nothing(grid_sections: dict[str, Section]) -> None:
+    for section in grid_sections.values():
         for panel in section.panels:
             root = ElementTree.fromstring(panel.svg)
             assert root.tag == f"{SVG}svg"
@@ -78,9 +75,8 @@ def test_a_figure_is_an_image_of_its_own_that_fetches_nothing(grid: MakeRun) -> 
             assert "#ffffff" in panel.svg
 
 
-def test_the_same_numbers_give_the_same_figures(grid: MakeRun) -> None:
-    first, second = all_sections(), all_sections()
-    assert first == second
+def test_the_same_numbers_give_the_same_figures(grid: Path, grid_sections: dict[str, Section]) -> None:
+    assert all_sections(grid) == grid_sections
 
 
 def test_a_name_is_text_and_no_formula(make_run: MakeRun) -> None:

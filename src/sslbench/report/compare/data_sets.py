@@ -1,4 +1,4 @@
-"""Telling data sets of one name apart: older versions called each file of one's own ``npz``."""
+"""Names that tell data sets apart: older versions called each file of one's own ``npz``."""
 
 from __future__ import annotations
 

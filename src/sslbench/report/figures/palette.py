@@ -63,7 +63,7 @@ class Palette:
 
     def of(self, group: Group) -> Style:
         """The style of the group's algorithm and model, which must be among those of the palette."""
-        return self._styles[_method(group)]
+        return self._styles[_key(group)]
 
 
 def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
@@ -83,31 +83,31 @@ def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
         names.append(f"{name}, {short(group.settings, _LONGEST)}" if group.settings else name)
     count = Counter(names)
     drawn = {group.number for group in groups}
-    others = {_method(group) for group in rows if group.number not in drawn}
+    others = {_key(group) for group in rows if group.number not in drawn}
     return [
-        f"{name}, row {group.number}" if count[name] > 1 or _method(group) in others else name
+        f"{name}, row {group.number}" if count[name] > 1 or _key(group) in others else name
         for name, group in zip(names, groups, strict=True)
     ]
 
 
-def _method(group: Group) -> tuple[str, str]:
+def _key(group: Group) -> tuple[str, str]:
     return group.identity.algorithm, group.identity.model
 
 
 def best_variants(groups: Iterable[Group]) -> list[Group]:
     """Of each algorithm and model the group with the best validation accuracy, the best of all first."""
-    by_method: dict[tuple[str, str], list[Group]] = {}
+    by_key: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        by_method.setdefault(_method(group), []).append(group)
-    best = [found for members in by_method.values() if (found := best_by_validation(members))]
+        by_key.setdefault(_key(group), []).append(group)
+    best = [found for members in by_key.values() if (found := best_by_validation(members))]
     return sorted(best, key=validation_order)
 
 
 def most_important(groups: Iterable[Group]) -> list[Group]:
     """The groups for one panel: the best variants of up to `MOST_CURVES` algorithms, then the baselines."""
     best = best_variants(groups)
-    methods = [group for group in best if group.identity.algorithm != BASELINE]
+    algorithms = [group for group in best if group.identity.algorithm != BASELINE]
     return [
-        *methods[:MOST_CURVES],
+        *algorithms[:MOST_CURVES],
         *[group for group in best if group.identity.algorithm == BASELINE][:_MOST_BASELINES],
     ]

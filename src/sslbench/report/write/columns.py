@@ -47,7 +47,8 @@ class Column(Generic[T]):
         shared: whether it is left out, and said once, where all rows agree in it.
         first: whether it stands at the left of the page, where it is seen without scrolling.
         drop: its place among the columns that a narrow terminal leaves out, 1 first; 0 if it always stays.
-        tells_apart: whether it goes at its place only where rows differ in it, and early where they do not.
+        tells_apart: whether it keeps its place in that order only where rows differ in it, and goes early
+            otherwise.
         brief: its title on a terminal that has room for the first word of its cells alone.
         kind: what the style sheet of the page calls its cells.
         in_full: whether the page shows even a long text whole.

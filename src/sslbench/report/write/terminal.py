@@ -34,7 +34,7 @@ _LONGEST = 60  # characters of a cell; a name may have thousands
 _LONGEST_REASON = 1000  # of what went wrong, and of a folder
 _NARROW = 10  # characters to which a column of names may shrink
 _BETWEEN = 3  # characters that a column takes beside its text
-_ALIKE = 15  # place in the order of leaving out of a column that would tell rows apart, and does not
+_ALIKE = 15  # when a column is left out that could tell rows apart, if all rows are alike in it
 
 
 def _width(column: Column[Any], cells: Iterable[Cell]) -> int:
