@@ -65,7 +65,8 @@ def data_set_names(groups: Iterable[Group], configs: Mapping[int, Configuration]
             same_name.append(own)
     names: dict[int, str] = {}
     for name, data_sets in found.items():
-        files = [short(printable(PurePath(min(data.files, default="")).name), _LONGEST) for data in data_sets]
+        paths = [PurePath(min(data.files, default="")) for data in data_sets]
+        files = [short(printable(path.name), _LONGEST) for path in paths]
         count = Counter(files)
         for number, (data, file) in enumerate(zip(data_sets, files, strict=True), start=1):
             parts = [file] if file else []

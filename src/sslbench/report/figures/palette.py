@@ -79,7 +79,8 @@ def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
     models = {group.identity.model for group in groups}
     names = []
     for group in groups:
-        name = short(f"{group.label}, {group.identity.model}" if len(models) > 1 else group.label, _LONGEST)
+        name = f"{group.label}, {group.identity.model}" if len(models) > 1 else group.label
+        name = short(name, _LONGEST)
         names.append(f"{name}, {short(group.settings, _LONGEST)}" if group.settings else name)
     count = Counter(names)
     drawn = {group.number for group in groups}
