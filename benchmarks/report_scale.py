@@ -127,8 +127,8 @@ def main() -> None:
             _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        if told := (root / "warnings").read_text():
-            sys.exit(f"not all runs are in the report: {told.splitlines()[0]}")
+        if warned := (root / "warnings").read_text():
+            sys.exit(f"not all runs are in the report: {warned.splitlines()[0]}")
         if process.returncode:
             sys.exit(f"the command ended with {process.returncode}")
         print(f"{count} runs, {args.points} log points: {seconds:.1f} s, processor {usage.ru_utime:.1f} s")

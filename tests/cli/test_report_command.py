@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shlex
@@ -9,10 +10,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from helpers.report_runs import MakeRun, metrics
+from helpers.report_runs import CONFIG, MakeRun, identity, metrics, write_status
 from sslbench.cli.report_command import main
 
 ACCS = {"vat": (0.951, 0.957, 0.943), "supervised": (0.912, 0.921, 0.899)}
@@ -45,7 +45,7 @@ def test_terminal_table(six_runs: MakeRun, capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     error = 100 * (1 - np.array(ACCS["vat"]))
     assert f"{error.mean():.2f} ± {error.std(ddof=1):.2f}" in out
-    assert "chosen on the validation images alone" in out
+    assert "Validation images alone selected the best step" in out
     assert "not finished" not in out
 
 
@@ -54,9 +54,9 @@ def test_markdown(six_runs: MakeRun) -> None:
     main(["runs", "--out", "report.md", "--title", "MNIST, 100", "--note", str(Path("note.md").absolute())])
     text = Path("report.md").read_text()
     assert text.startswith("# MNIST, 100\n")
-    assert "\nsslbench-report runs --out report.md --title 'MNIST, 100' --note note.md\n" in text
+    assert "\nsslbench-report runs --out report.md --note note.md --title 'MNIST, 100'\n" in text
     assert "The learning rate was tuned on *validation*:\n\n    3 values, seed 0\n\n## Summary" in text
-    assert "chosen on the validation images alone" in text
+    assert "Validation images alone selected the best step" in text
     assert str(Path.cwd()) not in text
 
     summary = _section(text, "Summary")
@@ -76,7 +76,7 @@ def test_markdown(six_runs: MakeRun) -> None:
             assert f"| {100 * (acc + 0.005):.2f} @ 1500 | {100 * (1 - acc):.2f} |" in row
             assert "| cpu | 2.11.0 | 01234567 |" in row
 
-    assert "\nsslbench -m algorithm=vat loss=kl seed=0,1,2\n" in _section(text, "Commands")
+    assert "\nsslbench -m algorithm=vat loss=kl split_seed=0 seed=0,1,2\n" in _section(text, "Commands")
     gaps = 100 * (np.array(ACCS["supervised"]) - np.array(ACCS["vat"]))
     line = _section(text, "Difference to supervised").splitlines()[-1]
     assert f"| {gaps.mean():+.2f} | {gaps.std(ddof=1) / np.sqrt(3):.2f} | [" in line
@@ -97,8 +97,8 @@ def test_single_seed_shows_no_spread(make_run: MakeRun, capsys: pytest.CaptureFi
     make_run("supervised", 0, 0.9)
     main(["runs", "--out", "report.md"])
     text = Path("report.md").read_text()
-    assert "5.00 (n=1: no spread)" in text
-    assert "5.00 (n=1: no spread)" in capsys.readouterr().out
+    assert "5.00 (n=1: no std)" in text
+    assert "5.00 (n=1: no std)" in capsys.readouterr().out
     assert "±" not in _section(text, "Summary").split("\n\n")[1]
     assert "| -5.00 | none, n=1 | - | - | 1 |" in text
     assert "sslbench algorithm=vat loss=kl seed=0\n" in text
@@ -116,22 +116,26 @@ def test_method_without_supervised_group(make_run: MakeRun) -> None:
 def test_only_supervised(make_run: MakeRun) -> None:
     make_run("supervised")
     main(["runs", "--out", "report.md"])
-    assert "no other method" in _section(Path("report.md").read_text(), "Difference to supervised")
+    assert "no other algorithm" in _section(Path("report.md").read_text(), "Difference to supervised")
 
 
 def test_csv_round_trip(six_runs: MakeRun) -> None:
     main(["runs", "--csv", "runs.csv"])
-    table = pd.read_csv("runs.csv", dtype=str, keep_default_na=False).set_index("folder")
-    assert len(table) == 6
-    for folder, row in table.iterrows():
-        result = json.loads((Path(str(folder)) / "result.json").read_text())
+    with Path("runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    for row in rows:
+        result = json.loads((Path(row.pop("folder")) / "result.json").read_text())
         del result["schema"], result["a_field_of_tomorrow"]
         assert json.loads(row.pop("overrides")) == result.pop("overrides")
         for name in ("metrics_best", "metrics_last"):
             assert json.loads(row.pop(name)) == result.pop(name, {})
         assert (row.pop("status"), row.pop("error"), row.pop("test_calibration")) == ("finished", "", "")
         assert (row.pop("counted"), row.pop("settings")) == ("True", "")
-        assert row.to_dict() == {key: "" if value is None else str(value) for key, value in result.items()}
+        # Nothing says that there were twenty evaluations.
+        assert (row.pop("test_acc_median20"), result.pop("test_acc_median20", None) is None) == ("", False)
+        unknown = dict.fromkeys(row.keys() - result.keys())  # fields that the result does not have
+        assert row == {key: "" if value is None else str(value) for key, value in (unknown | result).items()}
 
 
 def test_png(six_runs: MakeRun) -> None:
@@ -283,7 +287,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys, sslbench.cli.report_command as cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'pandas', 'numpy', 'scipy', 'matplotlib', 'rich', 'jinja2', 'hydra'}\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'matplotlib', 'rich', 'jinja2', 'hydra'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -296,3 +300,62 @@ def test_public_names() -> None:
 
     assert report.__all__ == sorted(report.__all__)
     assert all(hasattr(report, name) for name in report.__all__)
+
+
+FILES = {
+    "html": "r.html",
+    "out": "r.md",
+    "csv": "r.csv",
+    "table": "t.csv",
+    "latex": "t.tex",
+    "figure": "f.svg",
+}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_do_not_depend_on_where_the_command_was_typed(
+    six_runs: MakeRun, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    root = Path.cwd()
+    Path("written/here").mkdir(parents=True)
+    if damaged:
+        (six_runs("odd") / "result.json").write_text("{")
+        (six_runs("ict") / "metrics.jsonl").unlink()
+        write_status("dead", "failed", identity(seed=9), error="no memory")
+    contents = []
+    for place in (".", "written/here", "runs"):
+        monkeypatch.chdir(root / place)
+        seen = [os.path.relpath(root / name) for name in ("runs", "written")]
+        paths = {
+            option: Path(seen[1]) / ("here" if option == "csv" else "") / name
+            for option, name in FILES.items()
+        }
+        main([seen[0], *(word for option, path in paths.items() for word in (f"--{option}", str(path)))])
+        contents.append({option: path.read_bytes() for option, path in paths.items()})
+    assert contents[0] == contents[1] == contents[2]
+    markdown = contents[0]["out"].decode()
+    assert "\nsslbench-report ../runs --out r.md --figure f.svg --csv here/r.csv" in markdown
+    if damaged:
+        assert "- ../runs/odd-kl-mnist-100-4f3a-s0-0/result.json is not valid JSON" in markdown
+        assert "- ../runs/ict-kl-mnist-100-4f3a-s0-0/metrics.jsonl: No such file" in markdown.replace(
+            "cannot read ", ""
+        )
+        assert "| ../runs/dead |" in markdown
+    for row in csv.DictReader(contents[0]["csv"].decode().splitlines()):
+        assert (root / "written/here" / row["folder"]).is_dir()
+
+
+@pytest.mark.parametrize(("eval_every", "known"), [(100, True), (105, True), (106, False), (2000, False)])
+def test_a_median_of_twenty_needs_twenty_evaluations(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str], eval_every: int, known: bool
+) -> None:
+    (make_run("vat", 0, 0.9) / "config.yaml").write_text(f"{CONFIG}steps: 2000\neval_every: {eval_every}\n")
+    main(["runs", "--csv", "r.csv", "--table", "t.csv", "--out", "r.md"])
+    (run,) = csv.DictReader(Path("r.csv").read_text().splitlines())
+    (group,) = csv.DictReader(Path("t.csv").read_text().splitlines())
+    assert (run["test_acc_median20"] != "", group["test_error_median20_mean"] != "") == (known, known)
+    text = Path("r.md").read_text()
+    assert ("10.10 (n=1)" in _section(text, "Summary"), "| 10.10 |" in _section(text, "Every run")) == (
+        known,
+        known,
+    )

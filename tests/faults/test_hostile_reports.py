@@ -175,26 +175,3 @@ def test_other_files(
     assert any("sweep-5/" in line for line in warnings)
     assert any("metrics-5/" in line for line in warnings)
     tried(len(statuses) + len(points) + len(plans) + 3 * len(odd_files(runs)))
-
-
-@pytest.mark.fault("a hostile file of published numbers for a report", "refused in one line")
-def test_published_numbers(runs: Path, tried: Tried, capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"system": "a", "data": "b", "number": "c", "published": "d", "remark": "e", "metric": "test_acc"}
-    texts = [
-        "!!python/object/apply:os.system ['touch executed']",
-        "a: &a [*a]",
-        "[" * 50_000,
-        json.dumps([{**row, "runs": {"seed": [[[]]]}}]),
-        json.dumps([{**row, "runs": 5}]),
-        json.dumps([{**row, "metric": "folder", "runs": {"seed": 0}}]),
-        json.dumps([{**row, "metric": "__class__:x", "runs": {"seed": 0}}]),
-        "- 2024-13-45",
-    ]
-    for content in [*map(str.encode, texts), *NOT_JSON.values()]:
-        Path("rows.yaml").write_bytes(content)
-        with pytest.raises(SystemExit) as stop:
-            main([str(runs.relative_to(Path.cwd())), "--out", "r.md", "--beside", "rows.yaml"])
-        assert stop.value.code == 1
-        one_line(capsys.readouterr().err, "sslbench-report")
-        assert not Path("r.md").exists()
-    tried(len(texts) + len(NOT_JSON))

@@ -15,12 +15,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 BINS = {"counts": [0, 40, 60], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.25, 0.8]}
 
 
-def compared() -> Comparison:
-    return compare(find_runs([Path("runs")]))
+def compared(runs: Path = Path("runs")) -> Comparison:
+    return compare(find_runs([runs]))
 
 
-def all_sections() -> dict[str, Section]:
-    comparison = compared()
+def all_sections(runs: Path = Path("runs")) -> dict[str, Section]:
+    comparison = compared(runs)
     curves = gather_curves(comparison.groups)
     return {section.key: section for section in figure_sections(comparison, curves.of)}
 

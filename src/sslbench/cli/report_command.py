@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sslbench import __version__
 from sslbench.errors import UserError
 from sslbench.system.atomic_files import write_atomically
-from sslbench.system.paths import relative
+from sslbench.system.paths import relative, seen_from
 from sslbench.system.text import escape_control
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _ENDINGS = {
     "table": (".csv",),
     "latex": (".tex",),
 }
-_INPUTS = ("beside", "note")
 
 
 def _place(text: str) -> Path:
@@ -72,28 +71,19 @@ def _parser() -> argparse.ArgumentParser:
         "--title", default=_TITLE, metavar="TEXT", help="of the report, the page and the figure (%(default)s)"
     )
     parser.add_argument(
-        "--beside",
-        type=Path,
-        metavar="FILE.yaml",
-        help="published numbers for --out to set beside the runs' (example: docs/results/notes/seeds.yaml)",
-    )
-    parser.add_argument(
-        "--note", type=Path, metavar="FILE.md", help="prose that --out takes in unchanged, after the title"
+        "--note", type=Path, metavar="FILE.md", help="prose that --out repeats unchanged after the title"
     )
     return parser
 
 
 def _command(args: argparse.Namespace) -> str:
-    """The command line that makes the same files, with paths as seen from the working directory."""
+    """The command line that makes the same files, with paths as `relative` shows them."""
     words = ["sslbench-report", *map(relative, args.runs)]
-    for option in ("out", "figure", "csv", "table", "latex", "html"):
+    for option in ("out", "figure", "csv", "table", "latex", "html", "note"):
         if path := getattr(args, option):
             words += [f"--{option}", relative(path)]
     if args.title != _TITLE:
         words += ["--title", args.title]
-    for option in _INPUTS:
-        if path := getattr(args, option):
-            words += [f"--{option}", relative(path)]
     return escape_control(shlex.join(words))
 
 
@@ -109,10 +99,9 @@ def _check_paths(args: argparse.Namespace) -> None:
                 raise UserError(f"--{option} must end in {' or '.join(endings)}, not {path.name}{through}")
         if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 - raises nothing
             raise UserError(f"--{option} {relative(path)} is no ordinary file")
-    for option in _INPUTS:
-        if getattr(args, option) and not args.out:
-            raise UserError(f"--{option} goes into the markdown report: give --out too")
-    options = (*_ENDINGS, *_INPUTS)
+    if args.note and not args.out:
+        raise UserError("--note goes into the markdown report: give --out too")
+    options = (*_ENDINGS, "note")
     used = [os.path.realpath(path) for option in options if (path := getattr(args, option))]
     if len(set(used)) < len(used):
         names = ", ".join(f"--{option}" for option in options[:-1])
@@ -136,66 +125,79 @@ def _write(path: Path, content: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _figure(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> bytes:
-    from sslbench.report.figures.figure_file import render_figure
+def _read(args: argparse.Namespace) -> tuple[Comparison, Curves]:
+    """The runs compared, and their curves where a file needs them; all warnings are the comparison's."""
+    from sslbench.report.compare.comparison import compare
+    from sslbench.report.compare.curves import Curves, gather_curves
+    from sslbench.report.read.find import find_runs
 
-    file_format = Path(os.path.realpath(args.figure)).suffix.lower().removeprefix(".")
-    return render_figure(
-        comparison.groups, curves.of, title=escape_control(args.title), file_format=file_format
-    )
+    comparison = compare(find_runs(args.runs))
+    curves = gather_curves(comparison.groups) if args.figure or args.html else Curves()
+    return replace(comparison, warnings=[*comparison.warnings, *curves.warnings]), curves
 
 
-def _rendered(args: argparse.Namespace, comparison: Comparison) -> tuple[dict[Path, bytes], list[str]]:
-    """The content of each file that was asked for, and every warning."""
-    from sslbench.report.write.markdown import render_markdown
-    from sslbench.report.write.published import read_published, render_beside
+def _content(option: str, args: argparse.Namespace, comparison: Comparison, curves: Curves) -> str | bytes:
+    """What the file of an option holds."""
+    title, path = escape_control(args.title), getattr(args, option)
+    if option == "figure":
+        from sslbench.report.figures.figure_file import render_figure
 
-    note = _read_note(args.note) if args.note else ""
-    published = read_published(args.beside) if args.beside else []
-    title, command = escape_control(args.title), _command(args)
+        ending = Path(os.path.realpath(path)).suffix.lower().removeprefix(".")
+        return render_figure(comparison.groups, curves.of, title=title, file_format=ending)
+    if option == "html":
+        from sslbench.report.page import render_page
+
+        return render_page(comparison, curves, title=title, command=_command(args), page=path)
+    if option == "out":
+        from sslbench.report.write.markdown import render_markdown
+
+        note = _read_note(args.note) if args.note else ""
+        return render_markdown(comparison, title=title, command=_command(args), note=note)
+    if option == "latex":
+        from sslbench.report.write.latex import latex
+
+        return latex(comparison)
+    from sslbench.report.write.csv_files import groups_csv, runs_csv
+
+    return runs_csv(comparison) if option == "csv" else groups_csv(comparison)
+
+
+def _rendered(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> dict[Path, bytes]:
+    """The content of each file, which does not depend on where the command was typed.
+
+    Its paths are as seen from the folder of the file. Those within warnings are put together where a file is
+    read, so that a folder that has warnings is read once more, as seen from there.
+    """
     files: dict[Path, bytes] = {}
-    if args.figure or args.html:
-        from sslbench.report.compare.curves import gather_curves
-
-        curves = gather_curves(comparison.groups)
-        warnings = [*comparison.warnings, *curves.warnings]
-        if args.figure and not curves.of:
-            warnings.append(f"{relative(args.figure)} is not written: no run has curves to draw")
-        elif args.figure:
-            files[args.figure] = _figure(args, comparison, curves)
-        comparison = replace(comparison, warnings=warnings)
-        if args.html:
-            from sslbench.report.page import render_page
-
-            page = render_page(comparison, curves, title=title, command=command, page=args.html)
-            files[args.html] = page.encode()
-    if args.csv or args.table or args.latex:
-        from sslbench.report.write.tables import groups_csv, latex, runs_csv
-
-        writers = {args.csv: runs_csv, args.table: groups_csv, args.latex: latex}
-        files |= {path: writer(comparison).encode() for path, writer in writers.items() if path}
-    if args.out:
-        parts = [note, *([render_beside(published, comparison.groups)] if published else [])]
-        text = "\n\n".join(part for part in parts if part)
-        files[args.out] = render_markdown(comparison, title=title, command=command, note=text).encode()
-    return files, comparison.warnings
+    seen: dict[Path, tuple[Comparison, Curves]] = {}
+    for option in _ENDINGS:
+        path = getattr(args, option)
+        if not path or (option == "figure" and not curves.of):
+            continue
+        with seen_from(path.parent):
+            if path.parent not in seen:
+                seen[path.parent] = _read(args) if comparison.warnings else (comparison, curves)
+            content = _content(option, args, *seen[path.parent])
+        files[path] = content if isinstance(content, bytes) else content.encode()
+    return files
 
 
 def _report(args: argparse.Namespace) -> None:
     _check_paths(args)
-    from sslbench.report.compare.comparison import compare
-    from sslbench.report.read.find import find_runs
     from sslbench.report.write.terminal import show
 
-    comparison = compare(find_runs(args.runs))
+    comparison, curves = _read(args)
     # All is rendered before anything is written: an error leaves no half of a report.
-    files, warnings = _rendered(args, comparison)
-    # Written before anything is shown: whoever reads the table may stop reading.
+    files = _rendered(args, comparison, curves)
+    # Written before anything is shown: the reader of the table may stop reading.
     for path, content in files.items():
         _write(path, content)
-    for line in warnings:
+    for line in comparison.warnings:
         print(f"sslbench-report: warning: {escape_control(line)}", file=sys.stderr)
-    if sys.stdout is None:  # closed by whoever called
+    if args.figure and args.figure not in files:
+        reason = "is not written: no run has curves to draw"
+        print(f"sslbench-report: warning: {relative(args.figure)} {reason}", file=sys.stderr)
+    if sys.stdout is None:  # the caller closed it
         return
     try:
         show(comparison, seeds=args.seeds)
@@ -229,7 +231,7 @@ def main(argv: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     try:
         _report(args)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has ended
         _silence()
         sys.exit(1)
     except UserError as error:

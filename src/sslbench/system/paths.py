@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from sslbench.system.text import escape_control
@@ -13,9 +16,22 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises there
 
 
-def relative(path: Path) -> str:
-    """`path` as seen from the working directory, with forward slashes, on one line."""
+_base: ContextVar[Path | None] = ContextVar("base", default=None)
+
+
+@contextmanager
+def seen_from(folder: Path) -> Iterator[None]:
+    """Have `relative` show paths as seen from `folder`: that of the file which they are written into."""
+    token = _base.set(folder.absolute())
     try:
-        return escape_control(Path(os.path.relpath(path)).as_posix())
+        yield
+    finally:
+        _base.reset(token)
+
+
+def relative(path: Path) -> str:
+    """`path` as seen from the working directory or `seen_from`, with forward slashes, on one line."""
+    try:
+        return escape_control(Path(os.path.relpath(path, _base.get())).as_posix())
     except FileNotFoundError:  # the working directory is gone
         return escape_control(path.as_posix())

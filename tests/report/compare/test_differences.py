@@ -10,7 +10,7 @@ from scipy import stats
 from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
 from sslbench.report import Group, differences_to_supervised, find_runs, group_runs
-from sslbench.report.compare.differences import bootstrap_interval, shown_beside, t_interval
+from sslbench.report.compare.differences import bootstrap_interval, row_differences, t_interval
 
 VAT = (0.951, 0.957, 0.943, 0.962)
 SUPERVISED = (0.912, 0.921, 0.899, 0.914)
@@ -42,7 +42,7 @@ def test_pairs_follow_the_split_not_the_order(make_run: MakeRun) -> None:
     # The same splits, but drawn with the other seed: the runs are no pairs any more.
     make_run("pi_model", 0, 0.93, split_seed=4)
     make_run("pi_model", 1, 0.94, split_seed=5)
-    by_name = {d.method.head.algorithm: d for d in differences_to_supervised(_groups())[0]}
+    by_name = {d.group.identity.algorithm: d for d in differences_to_supervised(_groups())[0]}
     assert by_name["vat"].paired
     assert not by_name["pi_model"].paired
 
@@ -109,8 +109,8 @@ def test_the_baseline_in_the_summary_has_most_pairs_then_the_best_validation(mak
     make_run("supervised", 0, group="one seed", val_acc_best=0.99)
     differences, _ = differences_to_supervised(_groups())
     assert len(differences) == 3
-    (gap,) = shown_beside(differences).values()
-    assert gap.baseline.head.group == "better validation"
+    (gap,) = row_differences(differences).values()
+    assert gap.baseline.identity.group == "better validation"
 
 
 @pytest.mark.parametrize("supervised_seeds", [(0,), (0, 1)])
@@ -133,7 +133,7 @@ def test_nothing_to_compare_with(make_run: MakeRun, change: dict[str, object]) -
     make_run("supervised", **change)
     differences, alone = differences_to_supervised(_groups())
     assert differences == []
-    assert [group.head.algorithm for group in alone] == ["vat"]
+    assert [group.identity.algorithm for group in alone] == ["vat"]
 
 
 def test_the_own_model_comes_first(make_run: MakeRun) -> None:
@@ -142,7 +142,7 @@ def test_the_own_model_comes_first(make_run: MakeRun) -> None:
     make_run("supervised", test_acc=0.8, model="cnn", group="supervised-cnn")
     make_run("supervised", test_acc=0.7, model="mlp", group="supervised-mlp")
     differences, _ = differences_to_supervised(_groups())
-    compared = {(d.method.head.algorithm, d.baseline.head.model) for d in differences}
+    compared = {(d.group.identity.algorithm, d.baseline.identity.model) for d in differences}
     assert compared == {("vat", "cnn"), ("ladder", "cnn"), ("ladder", "mlp")}
 
 
@@ -186,8 +186,8 @@ def test_the_baseline_is_chosen_by_the_runs_that_are_compared(make_run: MakeRun)
         make_run("supervised", seed, 0.6, group="better later", val_acc_best=0.7)
     # A seed that the method has not, on which the other baseline shines.
     make_run("supervised", 2, 0.99, group="better later", val_acc_best=1.0)
-    (beside,) = shown_beside(differences_to_supervised(_groups())[0]).values()
-    assert beside.baseline.head.group == "better here"
+    (beside,) = row_differences(differences_to_supervised(_groups())[0]).values()
+    assert beside.baseline.identity.group == "better here"
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_minus(make_run: MakeRun) -> None:
@@ -207,5 +207,5 @@ def test_runs_in_pairs_count_and_not_splits(make_run: MakeRun) -> None:
             make_run("supervised", seed, 0.7, group="all", split_seed=split, val_acc_best=0.7)
             if not split:
                 make_run("supervised", seed, 0.6, group="one split", val_acc_best=0.8)
-    (beside,) = shown_beside(differences_to_supervised(_groups())[0]).values()
-    assert (beside.baseline.head.group, beside.n) == ("all", 3)
+    (beside,) = row_differences(differences_to_supervised(_groups())[0]).values()
+    assert (beside.baseline.identity.group, beside.n) == ("all", 3)

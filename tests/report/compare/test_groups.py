@@ -9,7 +9,7 @@ import pytest
 
 from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
-from sslbench.report import Comparison, Group, compare, find_runs, group_runs, ranks, spread
+from sslbench.report import Comparison, Group, compare, find_runs, group_runs, mean_std, ranks
 from sslbench.report.compare.groups import best_by_validation, without_copies
 from sslbench.report.read.missing import MissingRun
 from sslbench.rundir.records import RunSummary
@@ -22,14 +22,14 @@ def _groups() -> list[Group]:
 
 
 def test_spread_is_the_sample_standard_deviation() -> None:
-    found = spread(VAT)
+    found = mean_std(VAT)
     assert found.mean == pytest.approx(np.mean(VAT))
     assert found.std == pytest.approx(np.std(VAT, ddof=1))
     assert found.n == 4
 
 
 def test_one_value_has_no_spread() -> None:
-    assert spread([0.5]).std is None
+    assert mean_std([0.5]).std is None
 
 
 def test_rows_of_a_task_stand_together(make_run: MakeRun) -> None:
@@ -39,7 +39,7 @@ def test_rows_of_a_task_stand_together(make_run: MakeRun) -> None:
             make_run(algorithm, test_acc=acc - place / 10, **changes)
     tasks = [group.task for group in _groups()]
     assert tasks == sorted(tasks)
-    assert [group.head.algorithm for group in _groups()] == 3 * ["vat", "supervised"]
+    assert [group.identity.algorithm for group in _groups()] == 3 * ["vat", "supervised"]
 
 
 def test_sorted_by_dataset_labels_then_error(make_run: MakeRun) -> None:
@@ -49,7 +49,7 @@ def test_sorted_by_dataset_labels_then_error(make_run: MakeRun) -> None:
     make_run("vat", test_acc=0.9)
     make_run("vat", seed=1, test_acc=0.92)
     groups = _groups()
-    assert [(g.number, g.head.dataset, g.head.num_labels, g.label, len(g.runs)) for g in groups] == [
+    assert [(g.number, g.identity.dataset, g.identity.num_labels, g.label, len(g.runs)) for g in groups] == [
         (1, "mnist", 100, "vat (kl)", 2),
         (2, "mnist", 100, "supervised", 1),
         (3, "mnist", 1000, "vat (kl)", 1),
@@ -107,7 +107,7 @@ def test_ranks_are_within_a_task_and_ties_share_them(make_run: MakeRun) -> None:
         make_run("d", seed, 0.5)
         make_run("other_task", seed, 0.1, steps=1)
     found = _groups()
-    by_name = {group.head.algorithm: ranks(found)[group.number] for group in found}
+    by_name = {group.identity.algorithm: ranks(found)[group.number] for group in found}
     assert by_name == {"c": 1, "a": 2, "b": 2, "d": 4, "other_task": 1}
 
 
@@ -116,7 +116,7 @@ def test_validation_chooses_the_best_and_test_does_not(make_run: MakeRun) -> Non
     make_run("vat", group="two", test_acc=0.8, val_acc_best=0.9)
     best = best_by_validation(_groups())
     assert best is not None
-    assert best.head.group == "two"
+    assert best.identity.group == "two"
     assert best_by_validation([]) is None
 
 
@@ -125,7 +125,7 @@ def _comparison() -> Comparison:
 
 
 def _named(comparison: Comparison, numbers: Iterable[int]) -> set[str]:
-    return {group.head.group for group in comparison.groups if group.number in numbers}
+    return {group.identity.group for group in comparison.groups if group.number in numbers}
 
 
 def test_validation_chooses_among_the_variants_of_a_method(make_run: MakeRun) -> None:
@@ -135,11 +135,11 @@ def test_validation_chooses_among_the_variants_of_a_method(make_run: MakeRun) ->
     make_run("vat", group="another task", steps=500, val_acc_best=0.95)
     make_run("ict", group="alone", test_acc=0.7)
     found = _comparison()
-    assert _named(found, found.chosen) == {"mse"}
-    assert set(found.chosen.values()) == {2}
+    assert _named(found, found.selected) == {"mse"}
+    assert set(found.selected.values()) == {2}
     # The kl variant has the lowest test error of all, and validation did not choose it.
     assert found.ranks[1] == 1
-    assert _named(found, found.firsts) == {"one network"}
+    assert _named(found, found.best) == {"one network"}
 
 
 def test_who_lacks_seeds_is_first_of_nothing(make_run: MakeRun) -> None:
@@ -149,14 +149,14 @@ def test_who_lacks_seeds_is_first_of_nothing(make_run: MakeRun) -> None:
         make_run("ict", seed, 0.8)
     make_run("lucky", 0, 0.9)
     found = _comparison()
-    assert _named(found, found.out_of_step) == {"lucky-kl-mnist-100-4f3a"}
-    assert found.firsts == set()
+    assert _named(found, found.incomplete_seeds) == {"lucky-kl-mnist-100-4f3a"}
+    assert found.best == set()
     for seed in (1, 2):
         make_run("lucky", seed, 0.9)
     make_run("supervised", 3, 0.7)
     found = _comparison()
-    assert found.out_of_step == set()  # more seeds than most are no fault
-    assert _named(found, found.firsts) == {"lucky-kl-mnist-100-4f3a"}
+    assert found.incomplete_seeds == set()  # more seeds than most are no fault
+    assert _named(found, found.best) == {"lucky-kl-mnist-100-4f3a"}
 
 
 def test_other_labels_are_out_of_step(make_run: MakeRun) -> None:
@@ -165,12 +165,12 @@ def test_other_labels_are_out_of_step(make_run: MakeRun) -> None:
         make_run("vat", seed, 0.8)
         make_run("ict", seed, 0.9, split_seed=seed + 5)
     found = _comparison()
-    assert _named(found, found.out_of_step) == {"ict-kl-mnist-100-4f3a"}
+    assert _named(found, found.incomplete_seeds) == {"ict-kl-mnist-100-4f3a"}
 
 
 def test_one_row_is_first_of_nothing(make_run: MakeRun) -> None:
     make_run("vat")
-    assert _comparison().firsts == set()
+    assert _comparison().best == set()
 
 
 def test_of_copies_the_one_with_a_log_stays(make_run: MakeRun) -> None:
@@ -188,8 +188,8 @@ def test_rows_that_share_nothing_are_all_out_of_step(make_run: MakeRun) -> None:
         make_run("vat", seed, 0.9)
         make_run("ict", seed + 3, 0.8)
     found = _comparison()
-    assert found.out_of_step == {1, 2}
-    assert found.firsts == set()
+    assert found.incomplete_seeds == {1, 2}
+    assert found.best == set()
 
 
 def test_half_way_through_a_sweep_most_seeds_count(make_run: MakeRun) -> None:
@@ -197,7 +197,7 @@ def test_half_way_through_a_sweep_most_seeds_count(make_run: MakeRun) -> None:
         for seed in range(count):
             make_run(f"method_{count}", seed, 0.9)
     found = _comparison()
-    assert {group.head.algorithm for group in found.groups if group.number in found.out_of_step} == {
+    assert {group.identity.algorithm for group in found.groups if group.number in found.incomplete_seeds} == {
         "method_1",
         "method_2",
     }
@@ -208,7 +208,7 @@ def test_a_tie_in_validation_is_not_decided_by_test_error(make_run: MakeRun) -> 
         make_run("vat", group=better, test_acc=0.9, val_acc_best=0.8, steps=ord(better))
         make_run("vat", group=worse, test_acc=0.7, val_acc_best=0.8 + 1e-15, steps=ord(better))
     found = _comparison()
-    assert _named(found, found.chosen) == {"a", "c"}
+    assert _named(found, found.selected) == {"a", "c"}
 
 
 def test_a_lucky_seed_is_not_chosen(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,7 +217,7 @@ def test_a_lucky_seed_is_not_chosen(make_run: MakeRun, capsys: pytest.CaptureFix
         make_run("vat", seed, 0.8, group="whole")
     make_run("vat", 2, 0.9, group="lucky")
     found = _comparison()
-    assert _named(found, found.chosen) == {"whole"}
-    assert _named(found, found.firsts) == {"whole"}
+    assert _named(found, found.selected) == {"whole"}
+    assert _named(found, found.best) == {"whole"}
     main(["runs"])
-    assert "the only whole one" in capsys.readouterr().out
+    assert "the only complete one" in capsys.readouterr().out

@@ -23,12 +23,20 @@ MakeSettings = Callable[..., Settings]
 Finish = Callable[..., Path]
 
 
+@pytest.fixture(scope="module")
+def composed() -> dict[tuple[str, ...], Settings]:
+    """The configurations that tests of this file have composed, which takes longer than comparing them."""
+    return {}
+
+
 @pytest.fixture
-def finish(make_run: MakeRun, settings_of: MakeSettings) -> Finish:
+def finish(make_run: MakeRun, settings_of: MakeSettings, composed: dict[tuple[str, ...], Settings]) -> Finish:
     """A finished run of the shipped configuration with these overrides, with its ``config.yaml``."""
 
     def write(*overrides: str, test_acc: float = 0.9) -> Path:
-        settings = settings_of(*overrides)
+        if overrides not in composed:
+            composed[overrides] = settings_of(*overrides)
+        settings = composed[overrides]
         folder = make_run(test_acc=test_acc, **settings.summary())
         (folder / "config.yaml").write_text(saved.save(settings))
         return folder

@@ -7,11 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from helpers.figure_runs import BINS, all_sections, compared, make_grid, overview, words_of
+from helpers.figure_runs import BINS, all_sections, compared, overview, words_of
 from helpers.report_runs import MakeRun, identity, write_status
 from sslbench.report.figures.drawing import look, panel_axes
 from sslbench.report.figures.label_counts import _draw_crosses, _draw_line, _lines
 from sslbench.report.figures.palette import Palette
+from sslbench.report.figures.sections import Section
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_a_line_is_broken_where_a_method_has_no_result(holes: MakeRun) -> None:
     palette = Palette(groups)
     with look():
         figure, axes = panel_axes()
-        own = palette.of(next(group for group in groups if group.head.algorithm == "vat"))
+        own = palette.of(next(group for group in groups if group.identity.algorithm == "vat"))
         _draw_line(axes, lines["vat"], own, "vat")
         drawn = axes.lines[0]
         np.testing.assert_array_equal(drawn.get_xdata(), [10, 20, 100])
@@ -92,7 +93,7 @@ def test_a_line_is_broken_where_a_method_has_no_result(holes: MakeRun) -> None:
         ((x, y),) = [line.get_xydata()[0] for line in axes.lines if line.get_markerfacecolor() == "white"]
         assert (x, y) == (100, pytest.approx(95))
         count = len(axes.lines)
-        styles = {group.head.algorithm: palette.of(group) for group in groups}
+        styles = {group.identity.algorithm: palette.of(group) for group in groups}
         assert _draw_crosses(figure, axes, lines, styles) == 3
         crosses = axes.lines[count:]
     assert [(line.get_xdata()[0], line.get_color()) for line in crosses] == [
@@ -107,9 +108,10 @@ def test_a_line_is_broken_where_a_method_has_no_result(holes: MakeRun) -> None:
     assert heights[2] < lowest
 
 
-def test_marks_of_what_is_missing_are_explained_only_where_they_are(make_run: MakeRun) -> None:
-    make_grid(make_run)
-    for section in all_sections().values():
+def test_marks_are_explained_only_where_they_are(
+    grid_sections: dict[str, Section],
+) -> None:
+    for section in grid_sections.values():
         for panel in section.panels:
             assert not re.search("Hollow|Cross|no result|no training time", panel.caption)
 

@@ -55,7 +55,7 @@ def test_the_rest_is_reported(make_run: MakeRun, capsys: pytest.CaptureFixture[s
     make_run("supervised", seed=0, test_acc=0.7)
     main(["runs", "--html", "page.html", "--out", "r.md", "--latex", "t.tex", "--csv", "r.csv"])
     out, err = capsys.readouterr()
-    assert "30.00 (n=1: no spread)" in out
+    assert "30.00 (n=1: no std)" in out
     assert err.count("warning: ") == 1
     for written in ("page.html", "r.md", "r.csv"):
         assert "in conflict" in Path(written).read_text()

@@ -14,13 +14,8 @@ def _commands(make_run: MakeRun, *runs: tuple[int, int, list[str]]) -> list[str]
 
 
 def test_command_sweeps_sorted_seeds(make_run: MakeRun) -> None:
-    runs = [(seed, seed, ["experiment=seeds/vat_mnist", f"seed={seed}"]) for seed in (10, 2, 0)]
-    assert _commands(make_run, *runs) == ["sslbench -m experiment=seeds/vat_mnist seed=0,2,10"]
-
-
-def test_command_says_that_all_seeds_share_one_split(make_run: MakeRun) -> None:
-    runs = [(seed, 0, ["loss=kl"]) for seed in (0, 1)]  # as by default, once
-    assert _commands(make_run, *runs) == ["sslbench -m loss=kl split_seed=0 seed=0,1"]
+    runs = [(seed, 0, ["experiment=seeds/vat_mnist", f"seed={seed}"]) for seed in (10, 2, 0)]
+    assert _commands(make_run, *runs) == ["sslbench -m experiment=seeds/vat_mnist split_seed=0 seed=0,2,10"]
 
 
 def test_command_of_one_seed(make_run: MakeRun) -> None:
@@ -41,8 +36,8 @@ def test_command_does_not_say_how_a_sweep_was_run(make_run: MakeRun) -> None:
         "hydra/launcher=ray",
         "retry_failed=true",
     ]
-    runs = [(0, 0, [*swept, "fail_fast=true", "jobs_per_gpu=2"]), (1, 1, ["loss=kl"])]
-    assert _commands(make_run, *runs) == ["sslbench -m loss=kl seed=0,1"]
+    runs = [(0, 0, [*swept, "fail_fast=true", "jobs_per_gpu=2"]), (1, 0, ["loss=kl"])]
+    assert _commands(make_run, *runs) == ["sslbench -m loss=kl split_seed=0 seed=0,1"]
 
 
 def test_command_lists_split_seeds_as_a_grid(make_run: MakeRun) -> None:
@@ -55,8 +50,8 @@ def test_command_runs_no_more_than_the_group_holds(make_run: MakeRun) -> None:
     assert _commands(make_run, *runs) == ["sslbench split_seed=3 seed=0", "sslbench split_seed=4 seed=1"]
 
 
-def test_command_leaves_out_split_seeds_that_are_the_seeds(make_run: MakeRun) -> None:
-    runs = [(seed, seed, ["loss=kl", f"seed={seed}", "split_seed=${seed}"]) for seed in (0, 1)]
+def test_a_split_seed_that_is_the_seed_is_the_default(make_run: MakeRun) -> None:
+    runs = [(seed, seed, ["loss=kl", f"seed={seed}"]) for seed in (0, 1)]
     assert _commands(make_run, *runs) == ["sslbench -m loss=kl seed=0,1"]
 
 
@@ -65,8 +60,11 @@ def test_command_keeps_a_typed_split_seed(make_run: MakeRun) -> None:
 
 
 def test_one_command_for_each_way_of_typing(make_run: MakeRun) -> None:
-    runs = [(0, 0, ["device=cpu"]), (1, 1, ["device=cuda"]), (2, 2, ["device=cuda"])]
-    assert _commands(make_run, *runs) == ["sslbench device=cpu seed=0", "sslbench -m device=cuda seed=1,2"]
+    runs = [(0, 0, ["device=cpu"]), (1, 0, ["device=cuda"]), (2, 0, ["device=cuda"])]
+    assert _commands(make_run, *runs) == [
+        "sslbench device=cpu seed=0",
+        "sslbench -m device=cuda split_seed=0 seed=1,2",
+    ]
 
 
 def test_a_control_character_does_not_reach_the_terminal(make_run: MakeRun) -> None:

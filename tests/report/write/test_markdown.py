@@ -24,7 +24,7 @@ def test_missing_runs_and_damaged_files_have_sections(
     assert r"| 1 | runs/dead | vat (kl) | 1 | failed | no \| memory &lt;b&gt; |" in section
     assert "| damaged |" in section
     assert "- runs/vat-kl-mnist-100-4f3a-s7-0/result.json is not valid JSON" in text
-    assert "| 1 of 2 (failed) | 10.00 (n=1: no spread) |" in text
+    assert "| 1 of 2 (failed) | 10.00 (n=1: no std) |" in text
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -33,7 +33,7 @@ def test_a_group_without_a_result_has_dashes(make_run: MakeRun) -> None:
     write_status("dead", "interrupted", identity(seed=1))
     text = _report()
     assert (
-        f"| 2 | - | mnist | 100 | 1000 | vat | kl | mlp | 2000 | 0 of 1 (interrupted) |{8 * ' - |'}" in text
+        f"| 2 | - | mnist | 100 | 1000 | 2000 | vat | kl | mlp | 0 of 1 (interrupted) |{8 * ' - |'}" in text
     )
     assert "group `vat" not in text  # no command is known
 
@@ -44,7 +44,7 @@ def test_the_rank_and_the_difference_are_in_the_summary(make_run: MakeRun) -> No
         make_run("supervised", seed, supervised)
     text = _report()
     assert "| 4.00 ± 1.00 | 10.00 ± 0.00 | -6.00 [-7.00, -5.00] n=3 |" in text
-    assert "| 2 | 2 | mnist | 100 | 1000 | supervised |" in text
+    assert "| 2 | 2 | mnist | 100 | 1000 | 2000 | supervised |" in text
 
 
 def test_names_stay_in_their_cells(make_run: MakeRun) -> None:

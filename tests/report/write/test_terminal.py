@@ -25,7 +25,7 @@ def test_missing_cells_and_reasons_are_shown(make_run: MakeRun, capsys: pytest.C
     (dead,) = [line for line in lines if "runs/dead" in line]
     assert "loss is nan at step 3" in dead
     assert "failed" in dead
-    assert "dataset mnist, labels 100, validation images 1000, model mlp, steps 2000:\n" in out
+    assert "dataset mnist, labels 100, validation images 1000, steps 2000, model mlp:\n" in out
 
 
 def test_seeds_on_request(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_seeds_on_request(make_run: MakeRun, capsys: pytest.CaptureFixture[str])
     assert "00000001" not in without
     main(["runs", "--seeds"])
     out = capsys.readouterr().out
-    assert out.startswith(without[: without.index("chosen on")])
+    assert out.startswith(without[: without.index("Validation images")])
     assert "00000001" in out
     assert "90.50 @ 1500" in out
 
@@ -75,13 +75,19 @@ def test_numbers_are_whole_at_every_width(
     cells = {cell.strip() for line in head.splitlines() for cell in line.strip("│").split("│")}
     assert {"9.00 ± 1.00", "30.00"} <= cells
     # Where there is no room the difference loses its interval; it is not cut, and who looks is told.
-    dropped = out.partition("left out, as the terminal is narrow: ")[2].partition(";")[0].split(", ")
+    text = " ".join(out.split())
+    dropped = text.partition("left out, as the terminal is narrow: ")[2].partition(";")[0].split(", ")
     assert ("-21.00 [-22.00, -20.00] n=3" in cells) == ("intervals of the difference" not in dropped)
     assert ("-21.00" in cells) == ("intervals of the difference" in dropped)
     for name in ("supervised %", "ECE %", "seconds"):
         assert (name in columns) != (name in dropped)
     assert ("left out, as the terminal" in out) == (width < 220)
-    assert "three cases of four" in out
+    # What is not shown is not explained.
+    shown = {"rank": "rank: by mean", "difference [95 %]": "three cases of four"}
+    titles = {t.strip() for line in table if line.startswith("┃") for t in line.strip("┃").split("┃")}
+    for name, words in shown.items():
+        assert (words in text) == (name in titles), name
+    assert max(map(len, out.splitlines())) <= max(width, 110)
 
 
 def test_warnings_are_lines_on_stderr(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +99,7 @@ def test_warnings_are_lines_on_stderr(make_run: MakeRun, capsys: pytest.CaptureF
     lines = captured.err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("sslbench-report: warning: runs/vat") for line in lines)
-    assert "10.00 (n=1: no spread)" in captured.out
+    assert "10.00 (n=1: no std)" in captured.out
 
 
 def test_a_table_for_each_task(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +109,7 @@ def test_a_table_for_each_task(make_run: MakeRun, capsys: pytest.CaptureFixture[
     main(["runs"])
     out = capsys.readouterr().out
     assert out.count("┏") == 2
-    assert out.index("steps 500:") < out.index("│ 1 │") < out.index("steps 2000:") < out.index("│ 3 │")
+    assert out.index("steps 500,") < out.index("│ 1 │") < out.index("steps 2000,") < out.index("│ 3 │")
 
 
 def test_what_tells_rows_apart_goes_last(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:

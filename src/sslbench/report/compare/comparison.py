@@ -1,19 +1,23 @@
-"""All that a report says, worked out once for every form it is shown in."""
+"""All that a report shows, computed once for each of its forms."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sslbench.report.compare.differences import Difference, differences_to_supervised, shown_beside
+from sslbench.report.compare.configurations import evaluations, read_configurations
+from sslbench.report.compare.data_sets import data_set_names
+from sslbench.report.compare.differences import Difference, differences_to_supervised, row_differences
 from sslbench.report.compare.groups import (
     Group,
-    Task,
-    chosen_variants,
+    by_task,
     group_runs,
-    out_of_step,
+    incomplete_seeds,
+    numbered,
     ranks,
+    selected_variants,
+    with_results,
     without_copies,
 )
 from sslbench.report.read.conflicts import without_conflicts
@@ -28,20 +32,16 @@ class Comparison:
 
     Attributes:
         groups: in the order of their rows.
-        ranks: by the number of the group.
         differences: to supervised training, in the order of `groups`.
-        beside: the difference that stands in a group's row, by the number of the group.
-        alone: methods without a supervised group to compare with.
+        unmatched: groups without a supervised group to compare with.
         missing: every run without a result, also where its group is not known.
         copies: runs left out since another folder holds the same outcome.
         warnings: one line for each file or run that could not be used.
     """
 
     groups: list[Group]
-    ranks: dict[int, int]
     differences: list[Difference]
-    beside: dict[int, Difference]
-    alone: list[Group]
+    unmatched: list[Group]
     missing: list[MissingRun]
     copies: list[RunResult]
     warnings: list[str]
@@ -51,75 +51,79 @@ class Comparison:
         """Every run with a result, group by group."""
         return [run for group in self.groups for run in group.runs]
 
-    def counts(self, cell: MissingRun) -> bool:
+    def counts(self, run: MissingRun) -> bool:
         """Whether a missing run is counted as one: not if another folder has the same run."""
-        return cell.run is None or id(cell) in self._missed
-
-    @cached_property
-    def baselines(self) -> Counter[int]:
-        """How many baselines each method is compared with, by the number of its group."""
-        return Counter(gap.method.number for gap in self.differences)
+        return run.run is None or id(run) in self._missed
 
     @cached_property
     def _missed(self) -> set[int]:
-        return {id(cell) for group in self.groups for cell in group.missing}
+        return {id(run) for group in self.groups for run in group.missing}
 
     @cached_property
-    def chosen(self) -> dict[int, int]:
-        """The variants that validation chose, by number, with how many it chose from."""
-        return chosen_variants(self.groups)
+    def row_of(self) -> dict[str, int]:
+        """The number of each group, by its name."""
+        return {group.identity.group: group.number for group in self.groups}
 
     @cached_property
-    def out_of_step(self) -> set[int]:
+    def ranks(self) -> dict[int, int]:
+        """The rank of each group with a result, by its number."""
+        return ranks(self.groups)
+
+    @cached_property
+    def row_differences(self) -> dict[int, Difference]:
+        """The difference that stands in the row of a group, by its number."""
+        return row_differences(self.differences)
+
+    @cached_property
+    def baselines(self) -> Counter[int]:
+        """How many baselines each group is compared with, by its number."""
+        return Counter(difference.group.number for difference in self.differences)
+
+    @cached_property
+    def selected(self) -> dict[int, int]:
+        """The variants that validation selected, by number, with how many it selected from."""
+        return selected_variants(self.groups)
+
+    @cached_property
+    def incomplete_seeds(self) -> set[int]:
         """Groups whose rank compares other seeds or draws than those of most of their task."""
-        return out_of_step(self.groups)
+        return incomplete_seeds(self.groups)
 
     @cached_property
-    def firsts(self) -> set[int]:
-        """The best of each task among the variants that validation chose.
+    def best(self) -> set[int]:
+        """The best of each task among the variants that validation selected.
 
-        None where there is nothing to be first of, or where it misses seeds or draws that the others have.
+        None where there is nothing to be better than, or where it misses seeds or draws that the others have.
         """
-        several = {group.method for group in self.groups if group.number in self.chosen}
+        several = {group.variant_of for group in self.groups if group.number in self.selected}
         found = set()
-        for members in self.by_task().values():
-            groups = [group for group in members if group.runs]
-            rivals = [g for g in groups if g.number in self.chosen or g.method not in several]
-            best = min((self.ranks[group.number] for group in rivals), default=0)
+        for groups in by_task(with_results(self.groups)).values():
+            candidates = [g for g in groups if g.number in self.selected or g.variant_of not in several]
+            lowest = min((self.ranks[group.number] for group in candidates), default=0)
             found |= {
                 group.number
-                for group in rivals
-                if len(groups) > 1 and self.ranks[group.number] == best
-                if not group.missing and group.number not in self.out_of_step
+                for group in candidates
+                if len(groups) > 1 and self.ranks[group.number] == lowest
+                if not group.missing and group.number not in self.incomplete_seeds
             }
         return found
-
-    def by_task(self) -> dict[Task, list[Group]]:
-        """The groups of each task, in the order of their rows."""
-        tasks: dict[Task, list[Group]] = defaultdict(list)
-        for group in self.groups:
-            tasks[group.task].append(group)
-        return dict(sorted(tasks.items()))
 
 
 def compare(found: Found) -> Comparison:
     """Group, rank and compare."""
-    from sslbench.report.compare.settings import (
-        with_settings,  # which knows configurations: no matter of --help
-    )
+    # It knows configurations, whose libraries the command's help does not need.
+    from sslbench.report.compare.settings import settings_of
 
     runs, copies = without_copies(found.runs)
     runs, in_conflict, conflicts = without_conflicts(runs)
     missing = [*found.missing, *in_conflict]
-    groups, unread = with_settings(group_runs(runs, missing))
-    differences, alone = differences_to_supervised(groups)
-    return Comparison(
-        groups,
-        ranks(groups),
-        differences,
-        shown_beside(differences),
-        alone,
-        missing,
-        copies,
-        [*found.warnings, *conflicts, *unread],
-    )
+    groups = group_runs(runs, missing)
+    configs, unread = read_configurations(groups)
+    names = data_set_names(groups, configs)
+    known = {number: evaluations(config) for number, config in configs.items()}
+    named = [replace(g, dataset=names[g.number], evaluations=known.get(g.number)) for g in groups]
+    settings = settings_of(named, configs)
+    groups = numbered(replace(group, settings=settings.get(group.number, "")) for group in named)
+    differences, unmatched = differences_to_supervised(groups)
+    warnings = [*found.warnings, *conflicts, *unread]
+    return Comparison(groups, differences, unmatched, missing, copies, warnings)

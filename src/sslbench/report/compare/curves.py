@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group
@@ -20,6 +21,17 @@ TEST, VALID = "test/acc", "val/acc"
 Points = dict[int, tuple[float, float]]  # test and validation accuracy by step
 _LARGEST_STEP = 2**53  # the last whole number that a float holds exactly
 _TOLERANCE = 1e-9  # of an accuracy that was written twice
+_Accuracy = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Point(BaseModel):
+    """A line of the log; a number that is absent or was not finite is None."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    step: Annotated[int, Field(ge=0, le=_LARGEST_STEP)]
+    test: Annotated[_Accuracy | None, Field(alias=TEST)] = None
+    valid: Annotated[_Accuracy | None, Field(alias=VALID)] = None
 
 
 def read_curves(run: RunResult) -> Points:
@@ -33,17 +45,17 @@ def read_curves(run: RunResult) -> Points:
     path = run.folder / FILE_NAME
     points: Points = {}
     for number, line in enumerate(read_text(path, relative(path)).rstrip("\n").splitlines(), start=1):
-        point = _point(line)
-        if point is None:
-            raise UserError(f"{relative(path)}, line {number}: not a log point")
-        step, test, valid = point
-        if test is not None and valid is not None:
-            points[step] = (test, valid)
-    _require_whole(run, points, relative(path))
+        try:
+            point = _Point.model_validate_json(line)
+        except ValidationError as error:
+            raise UserError(f"{relative(path)}, line {number}: not a log point") from error
+        if point.test is not None and point.valid is not None:
+            points[point.step] = (point.test, point.valid)
+    _require_complete(run, points, relative(path))
     return dict(sorted(points.items()))
 
 
-def _require_whole(run: RunResult, points: Points, where: str) -> None:
+def _require_complete(run: RunResult, points: Points, where: str) -> None:
     # A result is written after the last step, which is always evaluated: the log ends where the result does.
     if not points:
         raise UserError(f"{where} has no step with {TEST} and {VALID}")
@@ -53,26 +65,6 @@ def _require_whole(run: RunResult, points: Points, where: str) -> None:
     acc = points[last][0]
     if abs(acc - run.test_acc_last) > _TOLERANCE:
         raise UserError(f"{where}: the last {TEST} is {acc}, but {run.test_acc_last} in {RESULT}")
-
-
-def _point(line: str) -> tuple[int, float | None, float | None] | None:
-    """Step, test and validation accuracy; a number that is absent or was not finite is None."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict):
-        return None
-    step, test, valid = found.get("step"), found.get(TEST), found.get(VALID)
-    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LARGEST_STEP:
-        return None
-    return (step, test, valid) if all(map(_is_share, (test, valid))) else None
-
-
-def _is_share(value: object) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 @dataclass(frozen=True)
@@ -125,7 +117,7 @@ def gather_curves(groups: Iterable[Group]) -> Curves:
         steps = [step for step in curves[0] if all(step in curve for curve in curves[1:])]
         if not steps:
             found.warnings.append(
-                f"group '{group.head.group}': no step was evaluated in all of its runs; "
+                f"group '{group.identity.group}': no step was evaluated in all of its runs; "
                 "left out of the curves"
             )
             continue

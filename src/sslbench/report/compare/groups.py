@@ -1,28 +1,40 @@
-"""Grouping runs over their seeds: means, spreads, what is missing, and ranks."""
+"""Grouping runs over their seeds: means, standard deviations, what is missing, and ranks."""
 
 from __future__ import annotations
 
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from sslbench.report.read.missing import MissingRun
 from sslbench.rundir.records import RunResult, RunSummary
-from sslbench.tracking.jsonl import FILE_NAME as METRICS
 
 BASELINE = "supervised"
+_LOG = "metrics.jsonl"  # not imported from its module, which imports more than the command's help needs
 # Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
 _OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
 #: Of a mean; means that differ by less differ in the order of their additions only.
 DIGITS = 12
+#: Evaluations that `test_acc_median20` is the median of; a shorter run has no such number.
+MEDIAN_OF = 20
+
+#: The numbers of a run that are averaged over a group, by their names in ``--table``: fractions, and seconds.
+MEASURES: Mapping[str, Callable[[RunResult], float]] = {
+    "test_error": lambda run: 1 - run.test_acc,
+    "test_error_last": lambda run: 1 - run.test_acc_last,
+    "test_error_median20": lambda run: 1 - run.test_acc_median20,
+    "test_ece": lambda run: run.test_ece,
+    "val_acc_best": lambda run: run.val_acc_best,
+    "train_seconds": lambda run: run.train_seconds,
+}
 
 
 class Task(NamedTuple):
-    """What methods must share to be ranked beside each other."""
+    """What groups must share to be ranked against each other."""
 
     dataset: str
     num_labels: int
@@ -37,8 +49,8 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A mean that never travels without its spread and its count.
+class MeanStd:
+    """A mean with its standard deviation and the number of its values.
 
     Attributes:
         mean: in the unit of the values.
@@ -51,10 +63,15 @@ class Spread:
     n: int
 
 
-def spread(values: Sequence[float]) -> Spread:
+def mean_std(values: Sequence[float]) -> MeanStd:
     """Mean and sample standard deviation of at least one value."""
     std = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), std, len(values))
+    return MeanStd(statistics.fmean(values), std, len(values))
+
+
+def algorithm_label(run: RunSummary) -> str:
+    """Algorithm and distance, such as ``vat (kl)``."""
+    return f"{run.algorithm} ({run.loss})" if run.loss else run.algorithm
 
 
 @dataclass(frozen=True)
@@ -65,16 +82,20 @@ class Group:
         number: its row in the tables, from 1.
         runs: those with a result, sorted by seed, then split seed; there may be none.
         missing: those without, likewise sorted; never both empty.
-        settings: in which it differs from other rows of its task and which have no column, in words.
+        dataset: the name of its data, which no other data of the report has.
+        settings: in which it differs from other rows of its task and which have no column, as text.
+        evaluations: how often each of its runs was evaluated; None where its configuration is not known.
     """
 
     number: int
     runs: tuple[RunResult, ...]
     missing: tuple[MissingRun, ...] = ()
+    dataset: str = ""
     settings: str = ""
+    evaluations: int | None = None
 
     @cached_property
-    def head(self) -> RunSummary:
+    def identity(self) -> RunSummary:
         """The first run, for what all runs of the group share."""
         if self.runs:
             return self.runs[0]
@@ -85,27 +106,39 @@ class Group:
     @property
     def label(self) -> str:
         """Algorithm and distance, such as ``vat (kl)``."""
-        return f"{self.head.algorithm} ({self.head.loss})" if self.head.loss else self.head.algorithm
+        return algorithm_label(self.identity)
 
-    @property
+    @cached_property
     def task(self) -> Task:
-        """What its runs are ranked within."""
-        return Task(self.head.dataset, self.head.num_labels, self.head.num_valid, self.head.steps)
+        """The task within which it is ranked."""
+        run = self.identity
+        return Task(self.dataset or run.dataset, run.num_labels, run.num_valid, run.steps)
 
     @property
-    def method(self) -> tuple[Task, str, str]:
-        """What its variants share: task, algorithm and network."""
-        return self.task, self.head.algorithm, self.head.model
+    def variant_of(self) -> tuple[Task, str, str]:
+        """What its variants share: task, algorithm and model."""
+        return self.task, self.identity.algorithm, self.identity.model
+
+    def value(self, measure: str, run: RunResult) -> float | None:
+        """One of `MEASURES` of a run; None for a median of more evaluations than there are."""
+        if measure == "test_error_median20" and (self.evaluations or 0) < MEDIAN_OF:
+            return None
+        return MEASURES[measure](run)
+
+    def mean_std(self, measure: str) -> MeanStd | None:
+        """One of `MEASURES` over the runs; None where no run has it."""
+        values = [value for run in self.runs if (value := self.value(measure, run)) is not None]
+        return mean_std(values) if values else None
 
     @cached_property
-    def test_error(self) -> Spread:
+    def test_error(self) -> MeanStd:
         """Test error at the step of the best validation accuracy, as a fraction; there must be a run."""
-        return spread([1 - run.test_acc for run in self.runs])
+        return mean_std([MEASURES["test_error"](run) for run in self.runs])
 
     @cached_property
-    def val_acc(self) -> Spread:
+    def val_acc(self) -> MeanStd:
         """The highest validation accuracy, as a fraction; there must be a run."""
-        return spread([run.val_acc_best for run in self.runs])
+        return mean_std([run.val_acc_best for run in self.runs])
 
     @property
     def seeds(self) -> str:
@@ -133,114 +166,117 @@ def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[Run
 
 
 def _has_log(run: RunResult) -> bool:
-    return os.path.isfile(run.folder / METRICS)  # noqa: PTH113 - Path.is_file raises in closed folders
+    return os.path.isfile(run.folder / _LOG)  # noqa: PTH113 - Path.is_file raises in closed folders
 
 
 def _missing_by_group(
     missing: Iterable[MissingRun], finished: set[tuple[str, int, int]]
 ) -> dict[str, list[MissingRun]]:
     """Each planned seed once, and none that finished in another folder."""
-    by_group: dict[str, list[MissingRun]] = defaultdict(list)
-    seen = set(finished)
-    for cell in missing:
-        if cell.run is None:
-            continue
-        key = (cell.run.group, cell.run.seed, cell.run.split_seed)
-        if key not in seen:
-            seen.add(key)
-            by_group[cell.run.group].append(cell)
-    for cells in by_group.values():
-        cells.sort(key=lambda cell: (cell.run.seed, cell.run.split_seed) if cell.run else (0, 0))
-    return by_group
+    by_group: dict[str, dict[tuple[int, int], MissingRun]] = defaultdict(dict)
+    for entry in missing:
+        if run := entry.run:
+            seeds = run.seed, run.split_seed
+            if (run.group, *seeds) not in finished:
+                by_group[run.group].setdefault(seeds, entry)
+    return {name: [entries[seeds] for seeds in sorted(entries)] for name, entries in by_group.items()}
 
 
 def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) -> list[Group]:
-    """Group by ``group``, sorted by `Task`, then mean test error; those of a task without a result last.
+    """Group by ``group``, in the order of `numbered`.
 
     Args:
         runs: those with a result, without conflicts.
         missing: those without; one that finished in another folder is not missed.
     """
     by_group: dict[str, list[RunResult]] = defaultdict(list)
-    for run in runs:
+    for run in sorted(runs, key=lambda run: (run.seed, run.split_seed)):
         by_group[run.group].append(run)
     finished = {(run.group, run.seed, run.split_seed) for members in by_group.values() for run in members}
     missed = _missing_by_group(missing, finished)
-    groups = []
-    for name in {**by_group, **missed}:
-        members = sorted(by_group.get(name, ()), key=lambda run: (run.seed, run.split_seed))
-        groups.append(Group(0, tuple(members), tuple(missed.get(name, ()))))
+    return numbered(
+        Group(0, tuple(by_group.get(name, ())), tuple(missed.get(name, ())))
+        for name in {**by_group, **missed}
+    )
+
+
+def numbered(groups: Iterable[Group]) -> list[Group]:
+    """Sorted by `Task`, then mean test error, with their rows; those of a task without a result last."""
 
     def order(group: Group) -> tuple[Task, float, str]:
-        return group.task, group.test_error.mean if group.runs else 2.0, group.head.group
+        return group.task, group.test_error.mean if group.runs else 2.0, group.identity.group
 
-    ordered = sorted(groups, key=order)
-    return [Group(number, group.runs, group.missing) for number, group in enumerate(ordered, start=1)]
+    return [replace(group, number=row) for row, group in enumerate(sorted(groups, key=order), start=1)]
 
 
-def _finished_by_task(groups: Iterable[Group]) -> Iterable[list[Group]]:
-    """Of each task, the groups with a result."""
-    by_task: dict[Task, list[Group]] = defaultdict(list)
+def by_task(groups: Iterable[Group]) -> dict[Task, list[Group]]:
+    """The groups of each task, in their order."""
+    tasks: dict[Task, list[Group]] = defaultdict(list)
     for group in groups:
-        if group.runs:
-            by_task[group.task].append(group)
-    return by_task.values()
+        tasks[group.task].append(group)
+    return tasks
+
+
+def with_results(groups: Iterable[Group]) -> list[Group]:
+    """The groups of which a run has a result."""
+    return [group for group in groups if group.runs]
 
 
 def ranks(groups: Iterable[Group]) -> dict[int, int]:
     """The rank of each group with a result by mean test error within its `Task`, from 1; ties share it."""
     found = {}
-    for members in _finished_by_task(groups):
+    for members in by_task(with_results(groups)).values():
         errors = {group.number: round(group.test_error.mean, DIGITS) for group in members}
-        counts = Counter(errors.values())
         for number, error in errors.items():
-            found[number] = 1 + sum(count for other, count in counts.items() if other < error)
+            found[number] = 1 + sum(other < error for other in errors.values())
     return found
 
 
-def chosen_variants(groups: Iterable[Group]) -> dict[int, int]:
-    """The groups that validation chooses among the variants of their method, with how many it chose from.
+def selected_variants(groups: Iterable[Group]) -> dict[int, int]:
+    """The groups that validation selects among the variants of an algorithm, with how many it selects from.
 
-    Variants share `Group.method`; of one there is nothing to choose. Those that lack seeds, which one of them
-    may be lucky with, are left out of the choice while there are others.
+    Variants share `Group.variant_of`. Those that lack seeds are left
+    out while there are others, as one of them may be lucky with the seeds that it has.
     """
-    groups = list(groups)
-    lacking = out_of_step(groups)
+    groups = with_results(groups)
+    incomplete = incomplete_seeds(groups)
     variants: dict[tuple[Task, str, str], list[Group]] = defaultdict(list)
     for group in groups:
-        if group.runs:
-            variants[group.method].append(group)
+        variants[group.variant_of].append(group)
     found = {}
     for members in variants.values():
-        whole = [group for group in members if not group.missing and group.number not in lacking]
-        best = best_by_validation(whole or members)
+        complete = [group for group in members if not group.missing and group.number not in incomplete]
+        best = best_by_validation(complete or members)
         if best and len(members) > 1:
-            found[best.number] = len(whole or members)
+            found[best.number] = len(complete or members)
     return found
 
 
-def out_of_step(groups: Iterable[Group]) -> set[int]:
+def incomplete_seeds(groups: Iterable[Group]) -> set[int]:
     """The groups that lack a seed or draw of the labels that most groups of their task have, by number.
 
-    Where there is none that most have, all of a task's are: nothing there is compared with its like.
+    Where no seed or draw is in most groups, all groups of the task lack some.
     """
     found = set()
-    for members in _finished_by_task(groups):
+    for members in by_task(with_results(groups)).values():
         draws = {
             group.number: frozenset((run.seed, run.split_seed, run.split_hash) for run in group.runs)
             for group in members
         }
-        counts = Counter(draw for has in draws.values() for draw in has)
+        counts = Counter(draw for own in draws.values() for draw in own)
         usual = {draw for draw, count in counts.items() if 2 * count > len(members)}
-        found |= {number for number, has in draws.items() if not usual or not has >= usual}
+        found |= {number for number, own in draws.items() if not usual or not own >= usual}
     return found
 
 
-def by_validation(group: Group) -> tuple[float, str]:
-    """What groups with a result are sorted by, the best first: test numbers, and so rows, choose nothing."""
-    return -round(group.val_acc.mean, DIGITS), group.head.group
+def validation_order(group: Group) -> tuple[float, str]:
+    """The key that sorts groups with a result by validation accuracy, the best first, then by name.
+
+    Test errors, and so rows, select nothing.
+    """
+    return -round(group.val_acc.mean, DIGITS), group.identity.group
 
 
 def best_by_validation(groups: Iterable[Group]) -> Group | None:
     """The group with the highest mean validation accuracy."""
-    return min((group for group in groups if group.runs), key=by_validation, default=None)
+    return min(with_results(groups), key=validation_order, default=None)

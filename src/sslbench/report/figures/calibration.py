@@ -1,4 +1,4 @@
-"""How far a network's confidence can be trusted: reliability diagrams, or calibration errors."""
+"""Whether a model is as often right as it is confident: reliability diagrams, or calibration errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.report.compare.groups import Group, Task, spread
+from sslbench.report.compare.groups import Group, MeanStd, Task
 from sslbench.report.figures.captions import sentences, title_of, without_result
 from sslbench.report.figures.drawing import (
     WIDTH,
@@ -19,7 +19,7 @@ from sslbench.report.figures.drawing import (
     panel_axes,
     to_svg,
 )
-from sslbench.report.figures.palette import Palette, first_choice, labels
+from sslbench.report.figures.palette import Palette, labels, most_important
 from sslbench.rundir.records import Calibration
 
 _FEWEST = 10  # images of a bin that is drawn; the share of fewer is chance
@@ -50,24 +50,22 @@ def _bins(group: Group) -> list[Calibration]:
     return found if len({len(bins.counts) for bins in found}) == 1 else []
 
 
-def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> list[Panel]:
+def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette) -> list[Panel]:
     """A reliability diagram of the best variants that have bins, and the errors where some have none."""
-    shown = first_choice(groups)
+    shown = most_important(groups)
     with_bins = [group for group in shown if _bins(group)]
     panels = []
     if with_bins:
-        panels.append(_reliability(task, with_bins, groups, palette, f"{name}-bins"))
+        panels.append(_reliability(task, with_bins, groups, palette))
     if len(with_bins) < len(shown):
-        panels.append(_errors(task, shown, groups, palette, f"{name}-ece"))
+        panels.append(_errors(task, shown, groups, palette))
     return panels
 
 
-def _reliability(
-    task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette, name: str
-) -> Panel:
-    with look(name):
+def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
+    with look():
         entries = [
-            f"{entry}, ECE {100 * _ece(group):.1f} %"
+            f"{entry}, ECE {100 * _ece(group).mean:.1f} %"
             for group, entry in zip(groups, labels(groups, rows), strict=True)
         ]
         figure, axes = panel_axes(entries, height=3.6)
@@ -94,23 +92,24 @@ def _reliability(
         legend(axes)
         caption = sentences(
             f"Test images at the best step in {' or '.join(map(str, sorted(numbers)))} equal bins of the top "
-            "probability, over all seeds; below the diagonal a network is too sure. Bins with fewer than "
+            "probability, over all seeds; below the diagonal a model is too confident. Bins with fewer than "
             f"{_FEWEST} images are left out. The ECE is the mean of the seeds'.",
             without_result(rows),
         )
-        title = title_of(task)
-        return Panel(title, caption, to_svg(figure, name, f"Reliability diagram. {title}"))
+        return Panel(title_of(task), caption, "Reliability diagram", to_svg(figure))
 
 
-def _ece(group: Group) -> float:
-    return spread([run.test_ece for run in group.runs]).mean
+def _ece(group: Group) -> MeanStd:
+    found = group.mean_std("test_ece")
+    assert found is not None, "only groups with results are drawn"
+    return found
 
 
-def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette, name: str) -> Panel:
-    with look(name):
+def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
+    with look():
         figure, axes = fitted_axes(WIDTH, 0.7 + 0.27 * len(groups))
         for place, group in enumerate(groups):
-            number = spread([run.test_ece for run in group.runs])
+            number = _ece(group)
             axes.barh(
                 place,
                 100 * number.mean,
@@ -125,9 +124,8 @@ def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette:
         axes.set_xlim(left=0)
         axes.set_xlabel("expected calibration error (%)")
         caption = sentences(
-            "Mean over seeds, bars: one sample standard deviation. Not all of these runs have kept the bins "
-            "that a reliability diagram needs.",
+            "Mean over seeds, bars: one sample standard deviation. Not all of these runs have the bins of a "
+            "reliability diagram.",
             without_result(rows),
         )
-        title = title_of(task)
-        return Panel(title, caption, to_svg(figure, name, f"Expected calibration error. {title}"))
+        return Panel(title_of(task), caption, "Expected calibration error", to_svg(figure))

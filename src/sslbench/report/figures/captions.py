@@ -1,4 +1,4 @@
-"""What several figures say in the same words."""
+"""The sentences that several figures share."""
 
 from __future__ import annotations
 

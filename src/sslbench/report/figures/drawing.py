@@ -1,7 +1,8 @@
-"""What all figures of the page share: their look, and how they become SVG that fits into a page."""
+"""What all figures share: their look, their axes and legends, and how they become part of a page."""
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import warnings
@@ -9,18 +10,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_SVG = "http://www.w3.org/2000/svg"
-_LINK = "{http://www.w3.org/1999/xlink}href"
-_URL = r"(url\(#)([^)]+)"
 _LOOK = {
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "svg.fonttype": "none",  # text stays text: it can be searched, and is smaller than outlines
+    "svg.fonttype": "none",  # text stays text, which is smaller than outlines
+    "svg.hashsalt": "sslbench",  # the same numbers give the same bytes
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -45,23 +43,30 @@ class Panel:
     Attributes:
         title: above it.
         caption: what it shows, in a sentence or two.
-        svg: the picture, an ``<svg>`` element.
+        kind: what figures of this kind show, for a screen reader.
+        svg: the picture, an SVG file.
     """
 
     title: str
     caption: str
+    kind: str
     svg: str
+
+    @property
+    def label(self) -> str:
+        """What a screen reader says."""
+        return f"{self.kind}. {self.title}"
+
+    @property
+    def address(self) -> str:
+        """The picture as a ``data:`` address: an image of its own, whose identifiers meet no others."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
 
 
 @contextmanager
-def look(name: str = "sslbench", **changes: Any) -> Iterator[None]:
-    """Draw in the look of the report.
-
-    Args:
-        name: of the figure; the same name and numbers give the same bytes.
-        changes: settings of matplotlib beside the look.
-    """
-    settings: dict[Any, Any] = {**_LOOK, "svg.hashsalt": name, **changes}
+def look(**changes: Any) -> Iterator[None]:
+    """Draw in the look of the report; `changes` are settings of matplotlib beside it."""
+    settings: dict[Any, Any] = {**_LOOK, **changes}
     with mpl.rc_context(settings), warnings.catch_warnings():
         # A name may be in a script that matplotlib's font lacks; the browser's has it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -100,7 +105,7 @@ def fitted_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def legend(axes: Axes, columns: int = 2) -> None:
-    """The legend below the axes of `panel_axes`, which was told its entries and `columns`."""
+    """The legend below the axes of `panel_axes`, made for the same entries and `columns`."""
     handles, names = axes.get_legend_handles_labels()
     axes.figure.legend(
         handles,
@@ -117,49 +122,14 @@ def label_of(name: str) -> str:
     return f"\u2009{name}" if name.startswith("_") else name
 
 
-def to_svg(figure: Figure, name: str, label: str) -> str:
-    """The figure as an ``<svg>`` element for a page that holds many.
-
-    Identifiers are replaced by ones that begin with `name`: matplotlib's would be the same in each figure.
-
-    Args:
-        figure: drawn within `look`.
-        name: of the figure, unique in the page; letters, digits and dashes.
-        label: what a screen reader says.
-    """
-    out = io.BytesIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    root = ElementTree.fromstring(out.getvalue())
-    for parent in root.iter():
-        for child in list(parent):
-            # The style is of every element of the page that the figure is put into.
-            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
-                parent.remove(child)
-    _rename(root, name)
-    root.attrib.pop("width", None)
-    root.attrib.pop("height", None)
-    root.set("role", "img")
-    root.set("aria-label", label)
-    return ElementTree.tostring(root, encoding="unicode")
+def to_svg(figure: Figure) -> str:
+    """The figure, drawn within `look`, as an SVG file; the same figure gives the same text."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return re.sub(r'(?<= d=")[^"]+', _shortened, out.getvalue())
 
 
-def _rename(root: ElementTree.Element, name: str) -> None:
-    """Keep the identifiers that something refers to, ``url(#x)`` or a link to ``#x``, under new names."""
-    used: dict[str, str] = {}
-
-    def renamed(match: re.Match[str]) -> str:
-        return match[1] + used.setdefault(match[2], f"{name}-{len(used)}")
-
-    for element in root.iter():
-        for key, pattern in (("clip-path", _URL), ("style", _URL), (_LINK, r"^(#)(.+)")):
-            if value := element.get(key):
-                element.set(key, re.sub(pattern, renamed, value))
-        if path := element.get("d"):
-            # A hundredth of a point is less than anybody sees.
-            element.set("d", re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", path).replace("\n", ""))
-    for element in root.iter():
-        old = element.attrib.pop("id", None)
-        if old in used:
-            element.set("id", used[old])
+def _shortened(path: re.Match[str]) -> str:
+    # A hundredth of a point is less than anybody sees.
+    numbers = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[0])
+    return numbers.replace("\n", "")

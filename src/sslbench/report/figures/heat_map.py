@@ -1,4 +1,4 @@
-"""Methods against distances: the mean test error of each pair."""
+"""Algorithms against distances: the mean test error of each pair."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _BAR = 1.1  # inches that the colour bar and its name need
 _LIGHT = 0.55  # of the colour scale: numbers on darker cells are white
 
 
-def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | None:
-    """The heat map of a task; None where no method has two distances, with results or planned.
+def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
+    """The heat map of a task; None where no algorithm has two distances, with results or planned.
 
     A pair that was planned and has no result is hatched and says why. A pair with fewer seeds than planned
-    says so, and one that nobody planned is empty. Of several variants of a pair the one with the best
+    says so, and a pair that was not planned is empty. Of several variants of a pair the one with the best
     validation accuracy counts.
     """
     if not _compares(groups):
         return None
-    losses = sorted({group.head.loss for group in groups if group.head.loss})
-    columns = [*losses, *([_NO_LOSS] if any(group.head.loss is None for group in groups) else [])]
+    losses = sorted({group.identity.loss for group in groups if group.identity.loss})
+    columns = [*losses, *([_NO_LOSS] if any(group.identity.loss is None for group in groups) else [])]
     pairs: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in groups:
-        pairs[group.head.algorithm, group.head.loss or _NO_LOSS].append(group)
+        pairs[group.identity.algorithm, group.identity.loss or _NO_LOSS].append(group)
     rows = sorted({algorithm for algorithm, _ in pairs})
     left = rows[_MOST_ROWS:]
     rows = rows[:_MOST_ROWS]
-    with look(name, **{"axes.grid": False}):
+    with look(**{"axes.grid": False}):
         names = [ellipsize(name, 24) for name in rows], [ellipsize(name, 14) for name in columns]
         figure, axes, bar = _axes(*names)
         errors = np.full((len(rows), len(columns)), np.nan)
@@ -75,9 +75,8 @@ def heat_map_panel(task: Task, groups: Sequence[Group], name: str) -> Panel | No
         if any(len(members) > 1 for members in pairs.values()):
             caption += " Of several variants the one with the best validation accuracy."
         if left:
-            caption += f" {len(left)} more methods are in the table."
-        title = title_of(task)
-        return Panel(title, caption, to_svg(figure, name, f"Test error of method and distance. {title}"))
+            caption += f" {len(left)} more algorithms are in the table."
+        return Panel(title_of(task), caption, "Test error by algorithm and distance", to_svg(figure))
 
 
 def _axes(rows: Sequence[str], columns: Sequence[str]) -> tuple[Figure, Axes, Axes]:
@@ -97,7 +96,7 @@ def _axes(rows: Sequence[str], columns: Sequence[str]) -> tuple[Figure, Axes, Ax
 def _compares(groups: Sequence[Group]) -> bool:
     distances: dict[str, set[str | None]] = defaultdict(set)
     for group in groups:
-        distances[group.head.algorithm].add(group.head.loss)
+        distances[group.identity.algorithm].add(group.identity.loss)
     return any(len(found) > 1 for found in distances.values())
 
 

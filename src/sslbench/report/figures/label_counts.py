@@ -22,23 +22,23 @@ _Lines = dict[str, dict[int, Group | None]]  # by algorithm and number of labels
 _CROSS = 6.0  # points that a cross needs
 
 
-def label_panels(groups: Sequence[Group], palette: Palette, name: str) -> list[Panel]:
-    """A panel for each data set, model, validation images and steps where a method has several label counts.
+def label_panels(groups: Sequence[Group], palette: Palette) -> list[Panel]:
+    """A panel for each data set, model, validation images and steps with several numbers of labels.
 
-    At each number the variant of a method with the best validation accuracy counts. There are at most eight
-    methods, the best by validation accuracy at the largest number of labels, beside the baseline. The line of
-    a method is broken where it was planned and has no result.
+    At each number the variant of an algorithm with the best validation accuracy counts. There are at most
+    eight algorithms, the best by validation accuracy at the largest number of labels, and the baseline. The
+    line of an algorithm is broken where it was planned and has no result.
     """
     settings: dict[_Setting, list[Group]] = defaultdict(list)
     for group in groups:
-        if group.head.num_labels > 0:
-            head = group.head
-            settings[head.dataset, head.model, head.num_valid, head.steps].append(group)
+        if group.identity.num_labels > 0:
+            task = group.task
+            settings[task.dataset, group.identity.model, task.num_valid, task.steps].append(group)
     panels = []
-    for place, (setting, members) in enumerate(sorted(settings.items())):
+    for setting, members in sorted(settings.items()):
         lines = {algorithm: points for algorithm, points in _lines(members).items() if len(points) > 1}
         if any(len(_known(points)) > 1 for points in lines.values()):
-            panels.append(_panel(setting, members, lines, palette, f"{name}-{place}"))
+            panels.append(_panel(setting, members, lines, palette))
     return panels
 
 
@@ -46,7 +46,7 @@ def _lines(groups: Sequence[Group]) -> _Lines:
     """Of each algorithm the best variant at each number of labels, in ascending order."""
     variants: dict[tuple[str, int], list[Group]] = defaultdict(list)
     for group in groups:
-        variants[group.head.algorithm, group.head.num_labels].append(group)
+        variants[group.identity.algorithm, group.identity.num_labels].append(group)
     lines: _Lines = defaultdict(dict)
     for (algorithm, count), members in sorted(variants.items()):
         lines[algorithm][count] = best_by_validation(members)
@@ -67,7 +67,7 @@ def _order(lines: _Lines) -> list[str]:
     return sorted(lines, key=last, reverse=True)
 
 
-def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: Palette, name: str) -> Panel:
+def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: Palette) -> Panel:
     dataset, model, num_valid, steps = setting
     order = _order(lines)
     shown = [algorithm for algorithm in order if algorithm != BASELINE][:MOST_CURVES]
@@ -76,8 +76,8 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
     title = f"{ellipsize(dataset, 40)}, {ellipsize(model, 40)}, {num_valid} validation images, {steps} steps"
     lines = {algorithm: lines[algorithm] for algorithm in shown}
     counts = sorted({count for points in lines.values() for count in points})
-    styles = {group.head.algorithm: palette.of(group) for group in groups}
-    with look(name):
+    styles = {group.identity.algorithm: palette.of(group) for group in groups}
+    with look():
         figure, axes = panel_axes([ellipsize(algorithm, 28) for algorithm in shown], 3)
         for algorithm, points in lines.items():
             _draw_line(axes, points, styles[algorithm], ellipsize(algorithm, 28))
@@ -92,20 +92,20 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
         axes.set_ylabel("test accuracy (%)")
         legend(axes, 3)
         caption = sentences(
-            "Mean over seeds, bars: one sample standard deviation. Of each method the variant with the best "
-            "validation accuracy at that number of labels.",
+            "Mean over seeds, bars: one sample standard deviation. Of each algorithm the variant with the "
+            "best validation accuracy at that number of labels.",
             hollow([group for points in lines.values() for group in _known(points)]),
             crossed(crosses),
             not_drawn(_beside_others(groups, lines), "result"),
-            f"The best {MOST_CURVES} methods; {left} more are in the table." if left else "",
+            f"The best {MOST_CURVES} algorithms; {left} more are in the table." if left else "",
         )
-        return Panel(title, caption, to_svg(figure, name, f"Test accuracy against labels. {title}"))
+        return Panel(title, caption, "Test accuracy against labels", to_svg(figure))
 
 
 def _beside_others(groups: Sequence[Group], lines: _Lines) -> int:
     """How many configurations without a result leave no cross, since another variant has one."""
-    heads = [group.head for group in groups if not group.runs]
-    return sum(lines.get(head.algorithm, {}).get(head.num_labels) is not None for head in heads)
+    absent = [group.identity for group in groups if not group.runs]
+    return sum(lines.get(run.algorithm, {}).get(run.num_labels) is not None for run in absent)
 
 
 def _draw_line(axes: Axes, points: Mapping[int, Group | None], own: Style, name: str) -> None:
@@ -127,7 +127,7 @@ def _draw_line(axes: Axes, points: Mapping[int, Group | None], own: Style, name:
 
 
 def _draw_crosses(figure: Figure, axes: Axes, lines: _Lines, styles: Mapping[str, Style]) -> int:
-    """A cross at the bottom for each number of labels without a result, above those of other methods."""
+    """A cross at the bottom for each number of labels without a result, above those of other algorithms."""
     at: Counter[int] = Counter()
     for algorithm, points in lines.items():
         for count, group in points.items():

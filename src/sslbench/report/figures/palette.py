@@ -1,4 +1,4 @@
-"""Colours that a method keeps in the figures of a page, but for those that show the variants of one."""
+"""The colours of algorithms: the same in all figures but those of the variants of one algorithm."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, by_validation
+from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, validation_order
 from sslbench.system.text import ellipsize
 
-# Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted: both are
-# made for colour-blind readers, whom the markers help where colours repeat.
+# Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted colours.
+# Both are made for colour-blind readers; where colours repeat, markers differ.
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -26,7 +26,7 @@ COLOURS = (
 BASELINE_COLOUR = "#444444"
 MARKERS = ("o", "^", "s", "D", "v", "P")
 MOST_CURVES = 8  # of one panel, beside the baselines'
-_MOST_BASELINES = 2  # of one panel: of several networks
+_MOST_BASELINES = 2  # of one panel: of several models
 _LONGEST = 28  # characters of a legend's entry, and as many of the settings
 
 
@@ -45,69 +45,70 @@ def style(place: int) -> Style:
 class Palette:
     """A colour for each algorithm, in the order of their names, and a grey for the baseline.
 
-    Several networks of an algorithm share its colour and have markers of their own.
+    Several models of an algorithm share its colour and have markers of their own.
     """
 
     def __init__(self, groups: Iterable[Group]) -> None:
-        networks: dict[str, set[str]] = defaultdict(set)
+        models_of: dict[str, set[str]] = defaultdict(set)
         for group in groups:
-            networks[group.head.algorithm].add(group.head.model)
-        own = {name: style(place) for place, name in enumerate(sorted(networks.keys() - {BASELINE}))}
+            models_of[group.identity.algorithm].add(group.identity.model)
+        own = {name: style(place) for place, name in enumerate(sorted(models_of.keys() - {BASELINE}))}
         own[BASELINE] = Style(BASELINE_COLOUR, MARKERS[0])
         self._styles: dict[tuple[str, str], Style] = {}
-        for name, models in networks.items():
+        for name, models in models_of.items():
             first = MARKERS.index(own[name].marker)
             for place, model in enumerate(sorted(models)):
                 marker = MARKERS[(first + place) % len(MARKERS)]
                 self._styles[name, model] = Style(own[name].colour, marker)
 
     def of(self, group: Group) -> Style:
-        """That of the group's algorithm and network, which must be among those of the palette."""
-        return self._styles[_method(group)]
+        """The style of the group's algorithm and model, which must be among those of the palette."""
+        return self._styles[_key(group)]
 
 
 def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
-    """Legend entries, with the network and the settings where they differ.
+    """Legend entries, with the model and the settings where they differ.
 
-    Groups that would read the same get their row in the tables, and so does every variant of a method of
-    which others are not drawn: whoever looks it up finds several.
+    Groups with the same entry get their row in the tables, and so does every variant of an algorithm whose
+    other variants are not drawn.
 
     Args:
         groups: those that are drawn.
         rows: all of their task; may be left out where all are drawn.
     """
-    models = {group.head.model for group in groups}
+    models = {group.identity.model for group in groups}
     names = []
     for group in groups:
-        name = ellipsize(f"{group.label}, {group.head.model}" if len(models) > 1 else group.label, _LONGEST)
+        name = f"{group.label}, {group.identity.model}" if len(models) > 1 else group.label
+        name = ellipsize(name, _LONGEST)
         names.append(f"{name}, {ellipsize(group.settings, _LONGEST)}" if group.settings else name)
     count = Counter(names)
     drawn = {group.number for group in groups}
-    others = {_method(group) for group in rows if group.number not in drawn}
+    others = {_key(group) for group in rows if group.number not in drawn}
     return [
-        f"{name}, row {group.number}" if count[name] > 1 or _method(group) in others else name
+        f"{name}, row {group.number}" if count[name] > 1 or _key(group) in others else name
         for name, group in zip(names, groups, strict=True)
     ]
 
 
-def _method(group: Group) -> tuple[str, str]:
-    return group.head.algorithm, group.head.model
+def _key(group: Group) -> tuple[str, str]:
+    return group.identity.algorithm, group.identity.model
 
 
 def best_variants(groups: Iterable[Group]) -> list[Group]:
     """Of each algorithm and model the group with the best validation accuracy, the best of all first."""
-    by_method: dict[tuple[str, str], list[Group]] = {}
+    by_key: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        by_method.setdefault(_method(group), []).append(group)
-    best = [found for members in by_method.values() if (found := best_by_validation(members))]
-    return sorted(best, key=by_validation)
+        by_key.setdefault(_key(group), []).append(group)
+    best = [found for members in by_key.values() if (found := best_by_validation(members))]
+    return sorted(best, key=validation_order)
 
 
-def first_choice(groups: Iterable[Group]) -> list[Group]:
-    """What has room in one panel: the best variants of up to `MOST_CURVES` methods, then the baselines."""
+def most_important(groups: Iterable[Group]) -> list[Group]:
+    """The groups for one panel: the best variants of up to `MOST_CURVES` algorithms, then the baselines."""
     best = best_variants(groups)
-    methods = [group for group in best if group.head.algorithm != BASELINE]
+    algorithms = [group for group in best if group.identity.algorithm != BASELINE]
     return [
-        *methods[:MOST_CURVES],
-        *[group for group in best if group.head.algorithm == BASELINE][:_MOST_BASELINES],
+        *algorithms[:MOST_CURVES],
+        *[group for group in best if group.identity.algorithm == BASELINE][:_MOST_BASELINES],
     ]

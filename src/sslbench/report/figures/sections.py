@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.curves import Curve
+from sslbench.report.compare.groups import by_task
 from sslbench.report.figures.calibration import calibration_panels
 from sslbench.report.figures.curve_panels import RISE, curve_panels
 from sslbench.report.figures.drawing import Panel
@@ -43,20 +44,12 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
         curves: by the number of the group.
     """
     palette = Palette(comparison.groups)
-    tasks = list(enumerate(comparison.by_task().items()))
-    drawn = [
-        panel
-        for place, (task, groups) in tasks
-        for panel in curve_panels(task, groups, curves, palette, f"curve-{place}")
-    ]
-    by_labels = label_panels(comparison.groups, palette, "labels")
-    times = [seconds_panel(task, groups, palette, f"seconds-{place}") for place, (task, groups) in tasks]
-    maps = [heat_map_panel(task, groups, f"map-{place}") for place, (task, groups) in tasks]
-    reliability = [
-        panel
-        for place, (task, groups) in tasks
-        for panel in calibration_panels(task, groups, palette, f"calibration-{place}")
-    ]
+    tasks = list(by_task(comparison.groups).items())
+    drawn = [panel for task, groups in tasks for panel in curve_panels(task, groups, curves, palette)]
+    by_labels = label_panels(comparison.groups, palette)
+    times = [seconds_panel(task, groups, palette) for task, groups in tasks]
+    maps = [heat_map_panel(task, groups) for task, groups in tasks]
+    reliability = [panel for task, groups in tasks for panel in calibration_panels(task, groups, palette)]
     return [
         _section(
             "curves",
@@ -71,16 +64,16 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "labels",
             "Labels",
             "Accuracy against the number of labels",
-            "Each panel has one data set, network, number of validation images and length.",
+            "Each panel has one data set, model, number of validation images and length.",
             by_labels,
-            "Accuracy is not drawn against the number of labels: no method has results with several numbers "
-            "of labels and the same data set, network, validation images and steps.",
+            "Accuracy is not drawn against the number of labels: no algorithm has results with several "
+            "numbers of labels and the same data set, model, validation images and steps.",
         ),
         _section(
             "seconds",
             "Time",
             "Accuracy against training time",
-            "Wall-clock seconds of training, without evaluation. They compare methods only where the runs "
+            "Wall-clock seconds of training, without evaluation. They compare algorithms only where the runs "
             "had the same machine to themselves.",
             [panel for panel in times if panel],
             "Accuracy is not drawn against training time: no two configurations with results share a data "
@@ -89,16 +82,16 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
         _section(
             "map",
             "Distances",
-            "Methods and distances",
-            "Mean test error of each method with each distance between predictions.",
+            "Algorithms and distances",
+            "Mean test error of each algorithm with each distance between predictions.",
             [panel for panel in maps if panel],
-            "There is no map of methods and distances: no method was run with two on the same task.",
+            "There is no map of algorithms and distances: no algorithm was run with two on the same task.",
         ),
         _section(
             "calibration",
             "Calibration",
             "Calibration",
-            "Whether a network is as often right as it is sure, on the test images at the best step.",
+            "Whether a model is as often right as it is confident, on the test images at the best step.",
             reliability,
             "Calibration is not drawn: no run has a result.",
         ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from sslbench.report.compare.groups import Group, Task, spread
+from sslbench.report.compare.groups import Group, Task, mean_std, with_results
 from sslbench.report.figures.captions import (
     hollow,
     is_partial,
@@ -21,30 +21,32 @@ from sslbench.system.text import ellipsize
 
 _LOG_FROM = 5.0  # ratio of the longest to the shortest time from which the axis is logarithmic
 _NAMED = 8  # points of a panel up to which each says its distance
-_MOST_METHODS = 24  # entries of a legend
+_MOST_ENTRIES = 24  # entries of a legend
 
 
-def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: str) -> Panel | None:
+def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette) -> Panel | None:
     """A point for each configuration of a task; None where there are fewer than two, or no time is known."""
-    drawn = [group for group in groups if group.runs and _seconds(group) > 0]
+    drawn = [group for group in with_results(groups) if _seconds(group) > 0]
     if len(drawn) < 2:
         return None
-    with look(name):
-        networks = {group.head.model for group in drawn}
+    with look():
+        models = {group.identity.model for group in drawn}
         entries = {
             group.number: ellipsize(
-                f"{group.head.algorithm}, {group.head.model}" if len(networks) > 1 else group.head.algorithm,
+                f"{group.identity.algorithm}, {group.identity.model}"
+                if len(models) > 1
+                else group.identity.algorithm,
                 28,
             )
             for group in drawn
         }
-        figure, axes = panel_axes(list(dict.fromkeys(entries.values()))[:_MOST_METHODS], 3)
+        figure, axes = panel_axes(list(dict.fromkeys(entries.values()))[:_MOST_ENTRIES], 3)
         named: set[str] = set()
         for group in drawn:
             own, name_of = palette.of(group), entries[group.number]
             x, y = _seconds(group), 100 * (1 - group.test_error.mean)
-            if name_of not in named and len(named) < _MOST_METHODS:
-                # A point of its own, which is filled whether or not the first of the method is.
+            if name_of not in named and len(named) < _MOST_ENTRIES:
+                # A point of its own, which is filled whether or not the first of the algorithm is.
                 axes.plot(
                     [],
                     [],
@@ -67,9 +69,9 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
                 elinewidth=0.8,
                 alpha=0.85,
             )
-            if len(drawn) <= _NAMED and group.head.loss:
+            if len(drawn) <= _NAMED and group.identity.loss:
                 axes.annotate(
-                    ellipsize(group.head.loss, 12),
+                    ellipsize(group.identity.loss, 12),
                     (x, y),
                     xytext=(5, 3),
                     textcoords="offset points",
@@ -89,14 +91,13 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette, name: s
             "A point for each configuration: mean over seeds, bars: one sample standard deviation.",
             hollow(drawn),
             without_result(groups),
-            not_drawn(sum(bool(group.runs) for group in groups) - len(drawn), "training time"),
+            not_drawn(len(with_results(groups)) - len(drawn), "training time"),
         )
         devices = sorted({run.device for group in drawn for run in group.runs})
         if len(devices) > 1:
             caption += f" The times are from {len(devices)} kinds of device and not comparable throughout."
-        title = title_of(task)
-        return Panel(title, caption, to_svg(figure, name, f"Test accuracy against seconds. {title}"))
+        return Panel(title_of(task), caption, "Test accuracy against seconds", to_svg(figure))
 
 
 def _seconds(group: Group) -> float:
-    return spread([run.train_seconds for run in group.runs]).mean
+    return mean_std([run.train_seconds for run in group.runs]).mean

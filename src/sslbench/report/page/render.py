@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,52 +17,33 @@ from markupsafe import Markup
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.curves import Curves
 from sslbench.report.compare.differences import Difference
-from sslbench.report.compare.groups import Group
+from sslbench.report.compare.groups import Group, with_results
 from sslbench.report.figures.sections import figure_sections
-from sslbench.report.write.columns import (
-    MISSING_COLUMNS,
-    RUN_COLUMNS,
-    Cell,
-    Column,
-    difference_table,
-    missing_rows,
-    run_cells,
-    summary_table,
-    without_shared,
-)
+from sslbench.report.write.columns import Cell, Column, Form, Table
 from sslbench.report.write.commands import commands
-from sslbench.report.write.notes import ON_CHOICE, ON_DIFFERENCES, on_rows
+from sslbench.report.write.notes import ON_DIFFERENCES, ON_SELECTION, on_rows
+from sslbench.report.write.result_tables import (
+    DIFFERENCE,
+    difference_table,
+    missing_table,
+    run_table,
+    summary_table,
+)
 from sslbench.system.paths import relative
 from sslbench.system.text import ellipsize
 
-# What is looked for first, so that it is seen without scrolling.
-_FIRST = (
-    *("#", "rank", "algorithm", "loss", "settings", "by val.", "dataset", "labels"),
-    *(
-        "validation images",
-        "steps",
-        "seeds (n)",
-        "test error %",
-        "supervised %",
-        "difference [95 %]",
-        "ECE %",
-        "seconds",
-    ),
-)
 _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
-_IN_FULL = ("error",)  # columns that are there to be read
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a table.
+class Row(NamedTuple):
+    """A row of a table of the page.
 
     Attributes:
         cells: in the order of the columns.
         kind: a class for the style sheet, or empty.
         link: address of the run's configuration, relative to the page; empty where there is none.
-        sign: what the colour of its difference says, in a word; empty where it has none.
+        sign: ``better`` or ``worse``, as the colour of its difference says; or empty.
     """
 
     cells: Sequence[Cell]
@@ -71,22 +52,12 @@ class Row:
     sign: str = ""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of the page.
-
-    Attributes:
-        key: its id.
-        label: what a screen reader says.
-        columns: their names.
-        rows: may be empty.
-        shared: what all rows agree in, and has no column.
-        links: whether rows have links.
-    """
+class PageTable(NamedTuple):
+    """A table of the page: its id, what a screen reader says, and in `shared` what all rows agree in."""
 
     key: str
     label: str
-    columns: Sequence[Column]
+    columns: Sequence[Column[Any]]
     rows: Sequence[Row]
     shared: str = ""
     links: bool = False
@@ -104,59 +75,62 @@ def _address(folder: Path, page: Path) -> str:
     return quote(os.fsencode(path.replace(os.sep, "/")))
 
 
-def _sureness(gap: Difference | None) -> str:
+def _sign(difference: Difference | None) -> str:
     """Better or worse than the baseline where Student's t interval excludes zero and no run is missing."""
-    if gap is None or gap.t_interval is None or gap.method.missing or gap.baseline.missing:
+    if difference is None or difference.t_interval is None:
         return ""
-    low, high = gap.t_interval
+    if difference.group.missing or difference.baseline.missing:
+        return ""
+    low, high = difference.t_interval
     return "better" if high < 0 else "worse" if low > 0 else ""
 
 
-def _group_kind(group: Group, comparison: Comparison) -> str:
-    if not group.runs:
-        return "absent"
-    kinds = [
-        "first" if group.number in comparison.firsts else "",
-        "incomplete" if group.missing else "",
-        _sureness(comparison.beside.get(group.number)),
+def _summary(comparison: Comparison) -> PageTable:
+    table = summary_table(comparison, Form.PAGE)
+    order = sorted(range(len(table.columns)), key=lambda place: not table.columns[place].first)
+    table, shared = table.at(order).without_shared()
+    rows = []
+    for group, cells in zip(comparison.groups, table.rows, strict=True):
+        sign = _sign(comparison.row_differences.get(group.number))
+        kinds = [
+            "best" if group.number in comparison.best else "",
+            "incomplete" if group.runs and group.missing else "",
+            "" if group.runs else "absent",
+            sign,
+        ]
+        rows.append(Row(cells, " ".join(filter(None, kinds)), sign=sign))
+    text = ", ".join(f"{title} {ellipsize(value, _LONGEST)}" for title, value in shared.items())
+    return PageTable("summary-table", "Summary, one row a configuration", table.columns, rows, text)
+
+
+def _linked(key: str, label: str, table: Table, folders: Iterable[Path], page: Path) -> PageTable:
+    rows = [
+        Row(cells, link=_address(folder, page)) for cells, folder in zip(table.rows, folders, strict=True)
     ]
-    return " ".join(kind for kind in kinds if kind)
+    return PageTable(key, label, table.columns, rows, links=True)
 
 
-def _summary(comparison: Comparison) -> Table:
-    all_columns, all_rows = summary_table(comparison)
-    names = [column.name for column in all_columns]
-    order = sorted(
-        range(len(names)), key=lambda i: _FIRST.index(names[i]) if names[i] in _FIRST else len(names)
-    )
-    columns, kept, shared = without_shared(
-        [all_columns[i] for i in order], [[row[i] for i in order] for row in all_rows]
-    )
-    kinds = [_group_kind(group, comparison) for group in comparison.groups]
-    signs = [_sureness(comparison.beside.get(group.number)) for group in comparison.groups]
-    rows = [Row(row, kind, sign=sign) for row, kind, sign in zip(kept, kinds, signs, strict=True)]
-    text = ", ".join(f"{name} {ellipsize(value, _LONGEST)}" for name, value in shared.items())
-    return Table("summary-table", "Summary, one row a configuration", columns, rows, text)
-
-
-def _tables(comparison: Comparison, page: Path) -> dict[str, Table]:
-    runs = [
-        Row(run_cells(group, run), link=_address(run.folder, page))
-        for group in comparison.groups
-        for run in group.runs
-    ]
-    columns, cells = difference_table(comparison)
-    signs = map(_sureness, comparison.differences)
-    gaps = [Row(row, sign, sign=sign) for row, sign in zip(cells, signs, strict=True)]
-    missing = [
-        Row(cells, link=_address(cell.folder, page))
-        for cell, cells in zip(comparison.missing, missing_rows(comparison), strict=True)
-    ]
+def _tables(comparison: Comparison, page: Path) -> dict[str, PageTable]:
+    differences = difference_table(comparison, Form.PAGE)
+    signs = map(_sign, comparison.differences)
+    rows = [Row(cells, sign, sign=sign) for cells, sign in zip(differences.rows, signs, strict=True)]
+    runs, missing = run_table(comparison, Form.PAGE), missing_table(comparison, Form.PAGE)
+    finished, unfinished = ([run.folder for run in found] for found in (comparison.runs, comparison.missing))
     return {
         "summary": _summary(comparison),
-        "differences": Table("difference-table", "Differences to supervised", columns, gaps),
-        "runs": Table("run-table", "Every run", RUN_COLUMNS, runs, links=True),
-        "missing": Table("missing-table", "Runs without a result", MISSING_COLUMNS, missing, links=True),
+        "differences": PageTable("difference-table", "Differences to supervised", differences.columns, rows),
+        "runs": _linked("run-table", "Every run", runs, finished, page),
+        "missing": _linked("missing-table", "Runs without a result", missing, unfinished, page),
+    }
+
+
+def _command_lines(group: Group) -> dict[str, Any]:
+    return {
+        "number": group.number,
+        "label": group.label,
+        "name": group.identity.group,
+        "task": ", ".join(filter(None, (group.settings, str(group.task)))),
+        "commands": commands(group),
     }
 
 
@@ -168,7 +142,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["in_full"] = _IN_FULL
+    environment.globals["signed"] = DIFFERENCE.kind
     environment.filters["short"] = lambda text: ellipsize(text, _LONGEST)
     environment.filters["hint"] = lambda text: ellipsize(text, _LONGEST_HINT) if len(text) > _LONGEST else ""
     return environment
@@ -181,25 +155,11 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
         comparison: what to show.
         curves: from `gather_curves`; its warnings are among those of `comparison`.
         title: of the page.
-        command: the shell line that wrote the page.
+        command: the shell line that writes the page, typed in the folder of the page.
         page: where it will lie; links to run folders are relative to it.
     """
     templates = files("sslbench.report.page").joinpath("templates")
     script = templates.joinpath("sort.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    sections = [
-        {
-            "key": section.key,
-            "name": section.name,
-            "title": section.title,
-            "text": section.text,
-            "panels": [
-                {"title": panel.title, "caption": panel.caption, "svg": Markup(panel.svg)}
-                for panel in section.panels
-            ],
-        }
-        for section in figure_sections(comparison, curves.of)
-    ]
     return (
         _environment()
         .get_template("page.html")
@@ -209,30 +169,20 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
             counts={
                 "runs": len(comparison.runs),
                 "groups": len(comparison.groups),
-                "datasets": len({group.head.dataset for group in comparison.groups}),
+                "datasets": len({group.task.dataset for group in comparison.groups}),
                 "missing": sum(map(comparison.counts, comparison.missing)),
             },
-            on_choice=ON_CHOICE,
+            on_selection=ON_SELECTION,
             on_differences=ON_DIFFERENCES,
             on_rows=on_rows(comparison),
             tables=_tables(comparison, page),
-            sections=sections,
-            groups=[
-                {
-                    "number": group.number,
-                    "label": group.label,
-                    "name": group.head.group,
-                    "task": ", ".join(filter(None, (group.settings, str(group.task)))),
-                    "commands": commands(group),
-                }
-                for group in comparison.groups
-                if group.runs
-            ],
-            alone=[f"{group.label} (row {group.number})" for group in comparison.alone],
+            sections=figure_sections(comparison, curves.of),
+            groups=list(map(_command_lines, with_results(comparison.groups))),
+            unmatched=[f"{group.label} (row {group.number})" for group in comparison.unmatched],
             copies=[relative(run.folder) for run in comparison.copies],
             warnings=comparison.warnings,
             style=Markup(templates.joinpath("page.css").read_text(encoding="utf-8")),
             script=Markup(script),
-            script_hash=digest,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )

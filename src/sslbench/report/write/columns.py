@@ -1,23 +1,29 @@
-"""The cells of the tables, the same in the terminal and in every kind of file."""
+"""What a column of a table is: defined once for the terminal, markdown, the page, CSV and LaTeX."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from sslbench.report.compare.comparison import Comparison
-from sslbench.report.compare.differences import Difference, Interval
-from sslbench.report.compare.groups import Group, Spread, spread
-from sslbench.rundir.records import RunResult
+from sslbench.report.compare.differences import Interval
+from sslbench.report.compare.groups import MeanStd
 
 NOTHING = "-"
 
+T = TypeVar("T")
 
-class Column(NamedTuple):
-    """A column's name, and whether it holds numbers and is set to the right."""
 
-    name: str
-    right: bool
+class Form(Flag):
+    """Where a table is shown."""
+
+    TERMINAL = auto()
+    MARKDOWN = auto()
+    PAGE = auto()
+    LATEX = auto()
+    FILES = MARKDOWN | PAGE
+    ALL = TERMINAL | FILES | LATEX
 
 
 class Cell(NamedTuple):
@@ -27,249 +33,121 @@ class Cell(NamedTuple):
     value: float | None = None
 
 
-#: Columns and rows.
-Table = tuple[list[Column], list[list[Cell]]]
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """A column of a table whose rows are made of a `T` each.
+
+    Attributes:
+        title: its name, the same in every form.
+        cell: makes its cell in a row.
+        csv: the fields of a row that ``--table`` has in its place; none if it has none.
+        number: whether it holds numbers, which are set to the right and never broken.
+        forms: where it is shown.
+        optional: whether it is left out where no row has anything in it.
+        shared: whether it is left out, and said once, where all rows agree in it.
+        first: whether it stands at the left of the page, where it is seen without scrolling.
+        drop: its place among the columns that a narrow terminal leaves out, 1 first; 0 if it always stays.
+        tells_apart: whether it keeps its place in that order only where rows differ in it, and goes early
+            otherwise.
+        brief: its title on a terminal that has room for the first word of its cells alone.
+        kind: what the style sheet of the page calls its cells.
+        in_full: whether the page shows even a long text whole.
+    """
+
+    title: str
+    cell: Callable[[T], Cell]
+    csv: Callable[[T], dict[str, Any]] = lambda _: {}
+    number: bool = False
+    forms: Form = Form.ALL
+    optional: bool = False
+    shared: bool = False
+    first: bool = False
+    drop: int = 0
+    tells_apart: bool = False
+    brief: str = ""
+    kind: str = ""
+    in_full: bool = False
 
 
-def _columns(*names: str, right: Sequence[str] = ()) -> tuple[Column, ...]:
-    return tuple(Column(name, name in right) for name in names)
+@dataclass(frozen=True)
+class Table:
+    """Columns, and rows with a cell for each."""
+
+    columns: tuple[Column[Any], ...]
+    rows: list[list[Cell]]
+
+    def cells(self, place: int) -> list[Cell]:
+        """The cells of one column, from top to bottom."""
+        return [row[place] for row in self.rows]
+
+    def at(self, places: Sequence[int]) -> Table:
+        """The table with the columns at these places."""
+        columns = tuple(self.columns[place] for place in places)
+        return Table(columns, [[row[place] for place in places] for row in self.rows])
+
+    def without_shared(self) -> tuple[Table, dict[str, str]]:
+        """Without the columns that may be said once and in which all rows agree, and their cells by title."""
+        agreed = {
+            place: self.rows[0][place].text
+            for place, column in enumerate(self.columns)
+            if column.shared and len({cell.text for cell in self.cells(place)}) == 1
+        }
+        rest = self.at([place for place in range(len(self.columns)) if place not in agreed])
+        return rest, {self.columns[place].title: text for place, text in agreed.items()}
 
 
-SUMMARY_COLUMNS = _columns(
-    *("#", "rank", "dataset", "labels", "validation images", "algorithm", "loss", "model", "settings"),
-    *("by val.", "steps", "seeds (n)", "test error %", "supervised %", "difference [95 %]"),
-    *("at last step %", "median of 20 %", "ECE %", "val acc %", "seconds"),
-    right=(
-        *("#", "rank", "labels", "validation images", "steps", "seeds (n)", "test error %", "supervised %"),
-        *("difference [95 %]", "at last step %", "median of 20 %", "ECE %", "val acc %", "seconds"),
-    ),
-)
-RUN_COLUMNS = _columns(
-    *("#", "dataset", "labels", "method", "seed", "split", "val acc % @ step", "test error %"),
-    *("at last step %", "median of 20 %", "ECE %", "seconds", "steps/s", "device", "torch", "commit"),
-    right=(
-        *("#", "labels", "seed", "val acc % @ step", "test error %", "at last step %", "median of 20 %"),
-        *("ECE %", "seconds", "steps/s"),
-    ),
-)
-DIFFERENCE_COLUMNS = _columns(
-    *("#", "dataset", "labels", "method", "model", "settings", "supervised #", "supervised model"),
-    *("supervised settings", "difference, points", "standard error", "bootstrap 95 %", "Student's t 95 %"),
-    *("pairs",),
-    right=(
-        *("#", "labels", "supervised #", "difference, points", "standard error", "bootstrap 95 %"),
-        *("Student's t 95 %", "pairs"),
-    ),
-)
-# Columns that are left out where no row has anything in them.
-_BLANK = ("settings", "supervised settings", "by val.")
-# Where all rows agree in one of these, a table may say so once.
-_TASK = ("dataset", "labels", "validation images", "model", "steps")
-MISSING_COLUMNS = _columns("#", "folder", "method", "seed", "status", "error", right=("#", "seed"))
+def make_table(columns: Sequence[Column[T]], rows: Iterable[T], form: Form) -> Table:
+    """The table of some rows as `form` shows it; columns that are optional and empty are left out."""
+    shown = tuple(column for column in columns if form in column.forms)
+    table = Table(shown, [[column.cell(row) for column in shown] for row in rows])
+    filled = [any(cell.text for cell in table.cells(place)) for place in range(len(shown))]
+    return table.at([place for place, column in enumerate(shown) if filled[place] or not column.optional])
 
 
-def format_spread(value: Spread, single: str = "n=1") -> str:
+def format_mean_std(value: MeanStd, single: str = "n=1") -> str:
     """A fraction in percent, ``mean ± std``; one value is marked with `single`."""
     if value.std is None:
         return f"{100 * value.mean:.2f} ({single})"
     return f"{100 * value.mean:.2f} ± {100 * value.std:.2f}"
 
 
-def format_interval(interval: Interval | None) -> str:
-    """Fractions in points, ``[low, high]``."""
-    return f"[{_points(interval[0])}, {_points(interval[1])}]" if interval else NOTHING
-
-
-def _points(fraction: float) -> str:
+def format_points(fraction: float) -> str:
     """A difference in percentage points; one that rounds to nothing has no minus."""
     return f"{round(100 * fraction, 2) + 0.0:+.2f}"
 
 
-def _number(value: float, digits: int) -> Cell:
-    return Cell(f"{value:.{digits}f}", value)
+def format_interval(interval: Interval | None) -> str:
+    """Fractions in points, ``[low, high]``."""
+    return f"[{format_points(interval[0])}, {format_points(interval[1])}]" if interval else NOTHING
 
 
-def _whole(value: int) -> Cell:
-    return Cell(str(value), value)
+def number_cell(value: float | None, digits: int | None = None, scale: float = 1) -> Cell:
+    """`value` times `scale` with so many digits after the point, or as it is; it sorts by `value`."""
+    if value is None:
+        return Cell(NOTHING)
+    return Cell(str(value) if digits is None else f"{scale * value:.{digits}f}", value)
 
 
-def _spread_cell(values: Sequence[float], single: str = "n=1") -> Cell:
-    number = spread(values)
-    return Cell(format_spread(number, single), number.mean)
+def text_column(title: str, of: Callable[[T], str | None], csv: str = "", **options: Any) -> Column[T]:
+    """The column of a text that may be absent, under the name `csv` in ``--table``."""
+    nothing = "" if options.get("optional") else NOTHING
+    return Column(title, lambda row: Cell(of(row) or nothing), _field(csv, of), **options)
 
 
-def _gap_cells(gap: Difference | None, *, several: bool) -> list[Cell]:
-    """With the baseline's row, where there are `several` that it might be."""
-    if gap is None:
-        return [Cell(NOTHING), Cell(NOTHING)]
-    baseline, theirs = gap.baseline, gap.baseline.test_error
-    # The number of its runs, where it is not that of the row.
-    same = not baseline.missing and theirs.n == len(gap.method.runs)
-    shown = format_spread(theirs, f"n={baseline.seeds}")
-    if theirs.n > 1 and not same:
-        shown += f" (n={baseline.seeds})"
-    if several:
-        shown += f" (#{baseline.number})"
-    if gap.bootstrap:
-        sure = f"{format_interval(gap.bootstrap)} n={gap.n}"
-    else:
-        sure = f"n={gap.n}" if gap.paired else "(unpaired)"
-    return [Cell(shown, theirs.mean), Cell(f"{_points(gap.mean)} {sure}", gap.mean)]
+def number_column(
+    title: str,
+    of: Callable[[T], float | None],
+    csv: str = "",
+    *,
+    digits: int | None = None,
+    scale: float = 1,
+    **options: Any,
+) -> Column[T]:
+    """The column of a number that may be absent, written as by `number_cell`; likewise in ``--table``."""
+    return Column(
+        title, lambda row: number_cell(of(row), digits, scale), _field(csv, of), number=True, **options
+    )
 
 
-def _choice(count: int | None) -> str:
-    if count is None:
-        return ""
-    return f"best of {count}" if count > 1 else "the only whole one"
-
-
-def _rank_cell(group: Group, comparison: Comparison) -> Cell:
-    rank = comparison.ranks[group.number]
-    return Cell(f"{rank}*" if group.number in comparison.out_of_step else str(rank), rank)
-
-
-def _seeds(group: Group) -> str:
-    why = ", ".join(sorted({cell.status for cell in group.missing}))
-    if 1 < (splits := len({run.split_hash for run in group.runs})) < len(group.runs):
-        why = f"{splits} splits; {why}" if why else f"{splits} splits"
-    return f"{group.seeds} ({why})" if why else group.seeds
-
-
-def summary_table(comparison: Comparison) -> Table:
-    """A row for each group; one without a result has dashes. Settings have a column only if rows differ."""
-    return without_blank(SUMMARY_COLUMNS, [_summary_cells(group, comparison) for group in comparison.groups])
-
-
-def difference_table(comparison: Comparison) -> Table:
-    """A row for each method and baseline; likewise."""
-    return without_blank(DIFFERENCE_COLUMNS, list(map(_difference_cells, comparison.differences)))
-
-
-def without_blank(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Table:
-    """Take out the columns of settings and choices in which no row has anything."""
-    kept = [
-        place
-        for place, column in enumerate(columns)
-        if column.name not in _BLANK or any(row[place].text for row in rows)
-    ]
-    return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows]
-
-
-def _summary_cells(group: Group, comparison: Comparison) -> list[Cell]:
-    head, runs = group.head, group.runs
-    cells = [
-        _whole(group.number),
-        _rank_cell(group, comparison) if runs else Cell(NOTHING),
-        Cell(head.dataset),
-        _whole(head.num_labels),
-        _whole(head.num_valid),
-        Cell(head.algorithm),
-        Cell(head.loss or NOTHING),
-        Cell(head.model),
-        Cell(group.settings),
-        Cell(_choice(comparison.chosen.get(group.number))),
-        _whole(head.steps),
-        Cell(_seeds(group), len(runs)),
-    ]
-    if not runs:
-        return [*cells, *[Cell(NOTHING)] * (len(SUMMARY_COLUMNS) - len(cells))]
-    return [
-        *cells,
-        Cell(format_spread(group.test_error, single="n=1: no spread"), group.test_error.mean),
-        *_gap_cells(comparison.beside.get(group.number), several=comparison.baselines[group.number] > 1),
-        _spread_cell([1 - run.test_acc_last for run in runs]),
-        _spread_cell([1 - run.test_acc_median20 for run in runs]),
-        _spread_cell([run.test_ece for run in runs]),
-        _spread_cell([run.val_acc_best for run in runs]),
-        _number(spread([run.train_seconds for run in runs]).mean, 1),
-    ]
-
-
-def _short(digest: str) -> str:
-    # A suffix such as -dirty matters more than the digits.
-    head, dash, tail = digest.partition("-")
-    return f"{head[:8]}{dash}{tail}"
-
-
-def run_cells(group: Group, run: RunResult) -> list[Cell]:
-    """The cells of `RUN_COLUMNS`."""
-    return [
-        _whole(group.number),
-        Cell(run.dataset),
-        _whole(run.num_labels),
-        Cell(group.label),
-        _whole(run.seed),
-        Cell(_short(run.split_hash)),
-        Cell(f"{100 * run.val_acc_best:.2f} @ {run.step_best}", run.val_acc_best),
-        _number(100 * (1 - run.test_acc), 2),
-        _number(100 * (1 - run.test_acc_last), 2),
-        _number(100 * (1 - run.test_acc_median20), 2),
-        _number(100 * run.test_ece, 2),
-        _number(run.train_seconds, 1),
-        _number(run.steps_per_second, 1),
-        Cell(run.device),
-        Cell(run.torch),
-        Cell(_short(run.git_commit) if run.git_commit else NOTHING),
-    ]
-
-
-def _difference_cells(gap: Difference) -> list[Cell]:
-    method, baseline = gap.method, gap.baseline
-    n = len(method.runs)
-    error = gap.standard_error
-    return [
-        _whole(method.number),
-        Cell(method.head.dataset),
-        _whole(method.head.num_labels),
-        Cell(method.label),
-        Cell(method.head.model),
-        Cell(method.settings),
-        _whole(baseline.number),
-        Cell(baseline.head.model),
-        Cell(baseline.settings),
-        Cell(_points(gap.mean), gap.mean),
-        Cell("none, n=1") if error is None else Cell(f"{100 * error:.2f}", error),
-        Cell(format_interval(gap.bootstrap), gap.bootstrap[0] if gap.bootstrap else None),
-        Cell(format_interval(gap.t_interval), gap.t_interval[0] if gap.t_interval else None),
-        _whole(gap.n) if gap.paired else Cell(f"none: {n} and {len(baseline.runs)} runs", 0),
-    ]
-
-
-def missing_rows(comparison: Comparison) -> list[list[Cell]]:
-    """The cells of `MISSING_COLUMNS`, for each run without a result."""
-    numbers = {group.head.group: group.number for group in comparison.groups}
-    rows = []
-    for cell in comparison.missing:
-        number = numbers.get(cell.run.group) if cell.run else None
-        error = cell.error
-        if not comparison.counts(cell):
-            error = f"{error}; " if error else ""
-            error += "the same run lies in another folder, which counts"
-        method = f"{cell.run.algorithm} ({cell.run.loss})" if cell.run and cell.run.loss else None
-        rows.append(
-            [
-                _whole(number) if number is not None else Cell(NOTHING),
-                Cell(cell.place),
-                Cell(method or (cell.run.algorithm if cell.run else NOTHING)),
-                _whole(cell.run.seed) if cell.run else Cell(NOTHING),
-                Cell(cell.status),
-                Cell(error or NOTHING),
-            ]
-        )
-    return rows
-
-
-def without_shared(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]]
-) -> tuple[list[Column], list[list[Cell]], dict[str, str]]:
-    """Take out the columns of the task in which all rows agree; returns what they say by name."""
-    places = [place for place, column in enumerate(columns) if column.name in _TASK]
-    same = {place for place in places if len({row[place].text for row in rows}) == 1}
-    kept = [place for place in range(len(columns)) if place not in same]
-    shared = {columns[place].name: rows[0][place].text for place in sorted(same)}
-    return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows], shared
-
-
-def texts(cells: Sequence[Cell]) -> list[str]:
-    """What the cells say."""
-    return [cell.text for cell in cells]
+def _field(name: str, of: Callable[[T], Any]) -> Callable[[T], dict[str, Any]]:
+    return lambda row: {name: of(row)} if name else {}

@@ -10,20 +10,15 @@ from sslbench.report.compare.groups import Group
 from sslbench.rundir.records import RunResult
 from sslbench.system.text import escape_control
 
-# Left out of commands: seeds, which are listed together, the folders of one person's machine, and how a
-# sweep was run.
+# Left out of commands: seeds, which are listed together, folders of one machine, and how a sweep was run.
 _NOT_REPEATED = (
     *("seed", "split_seed", "run_dir", "output_root", "data_root"),
     *("launcher", "retry_failed", "fail_fast", "jobs_per_gpu"),
 )
 
 
-def _override_key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
 def _is_repeated(override: str) -> bool:
-    key = _override_key(override)
+    key = override.lstrip("+~").partition("=")[0]
     return key not in _NOT_REPEATED and not key.startswith(("hydra.", "hydra/"))
 
 
@@ -35,22 +30,20 @@ def _sweep(typed: Sequence[str], split_seeds: Sequence[int], seeds: Sequence[int
 
 
 def commands(group: Group) -> list[str]:
-    """The shell lines that run the group again, quoted; split seeds are listed where they are not the seeds.
+    """The shell lines that run the group again, quoted.
 
-    The folders ``run_dir``, ``output_root`` and ``data_root`` are left out: they change no number.
-
-    One line is enough, unless the runs were typed in more than one way, or their seeds and split seeds do not
-    form the full grid that a sweep runs. A group without a finished run has none: only results say what was
-    typed.
+    The folders ``run_dir``, ``output_root`` and ``data_root`` are left out: they change no number. Split
+    seeds are listed unless each run's is its seed, which is the default. One line is enough, unless the runs
+    were typed in more than one way, or their seeds and split seeds are not the full grid that a sweep runs.
+    A group without a finished run has none: only results hold what was typed.
     """
     by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
     for run in group.runs:
-        typed = filter(_is_repeated, run.overrides)
-        by_typed[tuple(typed)].append(run)
+        by_typed[tuple(filter(_is_repeated, run.overrides))].append(run)
     lines = []
-    for typed_once, runs in by_typed.items():
-        if all(run.split_seed == run.seed for run in runs):  # the default
-            lines.append(_sweep(typed_once, [], [run.seed for run in runs]))
+    for typed, runs in by_typed.items():
+        if all(run.split_seed == run.seed for run in runs):
+            lines.append(_sweep(typed, [], [run.seed for run in runs]))
             continue
         seeds_of: dict[int, list[int]] = defaultdict(list)
         for run in runs:  # sorted by seed, as in the group
@@ -58,5 +51,5 @@ def commands(group: Group) -> list[str]:
         grids: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for split_seed in sorted(seeds_of):
             grids[tuple(seeds_of[split_seed])].append(split_seed)
-        lines += [_sweep(typed_once, split_seeds, seeds) for seeds, split_seeds in grids.items()]
+        lines += [_sweep(typed, split_seeds, seeds) for seeds, split_seeds in grids.items()]
     return lines

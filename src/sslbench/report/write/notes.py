@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.groups import Group
 
-ON_CHOICE = (
-    "The best step of each run was chosen on the validation images alone; the test images were only "
-    "evaluated and reported."
+ON_SELECTION = (
+    "Validation images alone selected the best step of each run; the test images were only evaluated."
+)
+ON_RANKS = (
+    "rank: by mean test error among the rows with the same data set, labels, validation images and steps."
 )
 ON_DIFFERENCES = (
-    "Test error of the method minus that of supervised training with the same data, labels, validation "
+    "Test error of the algorithm minus that of supervised training with the same data, labels, validation "
     "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
-    "pairs that both sides have; where several splits have several seeds each, the differences are averaged "
+    "pairs that both sides have. Where several splits have several seeds each, the differences are averaged "
     "within each split first, and the pairs are the splits. The bootstrap interval is the 95 % percentile "
     "interval over 9,999 resamples of the pairs; with few pairs it is too short: of three pairs it covers "
     "the true difference in three cases of four (docs/design/comparison.md). Student's t interval, which "
@@ -26,20 +28,24 @@ ON_BOOTSTRAP = (
     "With few pairs the bootstrap interval is too short: of three it covers the true difference in three "
     "cases of four. Student's t interval is the more cautious."
 )
-
-
-ON_VARIANTS = (
-    "by val.: of several variants of a method, the one with the best mean validation accuracy. It is the one "
-    "to quote: to take the one with the lowest test error is to tune on the test images."
+_ON_VARIANTS = (
+    "selected: of several variants of an algorithm, the one with the best mean validation accuracy. Quote "
+    "this one: quoting the one with the lowest test error would be tuning on the test images."
 )
-_ON_RANKS = "A rank with *: the row lacks seeds or draws of the labels that most rows of its task have."
+_ON_STARS = "A rank with *: the row lacks seeds or draws of the labels that most rows of its task have."
 
 
-def on_rows(comparison: Comparison) -> list[str]:
-    """Sentences on what is to be known about certain rows."""
+def on_rows(comparison: Comparison, *, selected: bool = True, ranks: bool = True) -> list[str]:
+    """Sentences on what a reader must know about certain rows.
+
+    Args:
+        comparison: what is shown.
+        selected: whether it is shown which variants validation selected.
+        ranks: whether ranks are shown.
+    """
     sentences = [
-        ON_VARIANTS if comparison.chosen else "",
-        _ON_RANKS if comparison.out_of_step else "",
+        _ON_VARIANTS if selected and comparison.selected else "",
+        _ON_STARS if ranks and comparison.incomplete_seeds else "",
         _on_draws(comparison.groups),
         _on_commits(comparison.groups),
     ]

@@ -1,0 +1,3 @@
+from helpers.report_runs import make_run
+
+__all__ = ["make_run"]
