@@ -151,6 +151,6 @@ def _check_latex(text: str) -> None:
     body = text.partition("\\midrule")[2].partition("\\bottomrule")[0]
     rows = [line for line in body.splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
-    words = r"\\textbackslash |\\textasciitilde |\\textasciicircum |\\[&%$#_{}]|\\\\$|&"
+    words = r"\\textbackslash\{\}|\\textasciitilde\{\}|\\textasciicircum\{\}|\\[&%$#_{}]|\\\\$|&"
     for row in rows:
         assert not re.search(r"[\\$#%_{}^~]", re.sub(words, "", row)), row
