@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
-from sslbench.streams import stream
+from sslbench.seeding import stream
 
 from sslbench.core import Batch, Views
 from sslbench.data.batches import BatchSource

@@ -27,7 +27,7 @@ from sslbench.core import (
 from sslbench.data.batches import BatchSource
 from sslbench.data.splits import make_split
 from sslbench.data.views import DeviceImages, ImageTransform
-from sslbench.engine import examination
+from sslbench.engine import diagnostics
 from sslbench.engine.evaluation import EvaluationSet
 from sslbench.engine.loop import LoopOptions, train
 from sslbench.engine.schedules import Schedule, constant
@@ -174,7 +174,7 @@ class Rig:
         split = make_split(targets, 2, 4, 20, 0)
         classes = torch.from_numpy(targets)
         valid, held_out = torch.from_numpy(split.valid), torch.arange(30)
-        self.data = examination.DiagnosticData(
+        self.data = diagnostics.DiagnosticData(
             images,
             classes,
             split,
