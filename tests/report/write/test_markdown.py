@@ -93,3 +93,17 @@ def test_the_runs_of_a_baseline_are_counted_where_they_differ(make_run: MakeRun)
     assert "| 19.50 ± 0.71 (n=2 of 3) | " in _report()
     make_run("supervised", 2, 0.82)
     assert "| 19.00 ± 1.00 (n=3) | " in _report()
+
+
+def test_a_reader_is_warned_of_certain_rows(make_run: MakeRun) -> None:
+    notes = ("selected: of several variants", "A rank with *:", "runs of several versions of the program")
+    for algorithm in ("vat", "supervised"):
+        make_run(algorithm, 0, 0.8)
+    text = _report()
+    assert not any(note in text for note in notes)
+    for algorithm, commit in (("vat", "a" * 40), ("supervised", None)):
+        make_run(algorithm, 1, 0.8, git_commit=commit)
+    make_run("vat", 0, 0.9, loss="mse")
+    text = _report()
+    assert all(note in text for note in notes)
+    assert "\n\nRows 2 to 3: runs of several versions of the program." in text
