@@ -160,7 +160,7 @@ def test_interrupted_by_hand(launcher: str, end: str, tmp_path: Path) -> None:
         if logged:
             state = load_checkpoint(path.parent / "checkpoint" / "last.pt")
             assert state["step"] == len(state["history"]) == logged, "nothing is lost"
-    assert out.endswith("sslbench: interrupted; the same command goes on\n")
+    assert out.endswith("sslbench: interrupted; the same command continues\n")
     statuses = [read(path) for path in (tmp_path / "outputs").glob("*/status.json")]
     assert statuses
     assert {status["status"] for status in statuses} == {"interrupted"}

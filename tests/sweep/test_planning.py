@@ -94,7 +94,7 @@ def test_a_key_given_twice_is_as_hydra_takes_it(
     ],
 )
 def test_a_key_set_whole_and_in_part_is_as_hydra_takes_it(typed: str, batches: set[tuple[int, int]]) -> None:
-    cells = planned([*TINY, "algorithm=supervised", *typed.split(" ")])
+    cells = planned([*TINY, "algorithm=pi_model", *typed.split(" ")])
     assert {tuple(cell.settings["batch"].values()) for cell in cells} == batches
     assert len(cells) == len(batches)
 
