@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sslbench.config.identity import SEEDS, identity_of
+from sslbench.config.identity import MAY_BE_IGNORED, SEEDS, identity_of
 from sslbench.config.saved import flat
 from sslbench.config.schema import GROUPS
 from sslbench.errors import UserError
@@ -131,7 +131,8 @@ def _differing(settings: Mapping[int, _Settings]) -> dict[int, dict[str, str]]:
     for (key, _), rows in kinds.items():
         values = {row: settings[row].values[key] for row in rows if key in settings[row].values}
         # Compared whole, before what is shown is shortened.
-        if len(set(map(json.dumps, values.values()))) > 1 or 0 < len(values) < len(rows):
+        lacking = 0 < len(values) < len(rows) and key not in MAY_BE_IGNORED
+        if len(set(map(json.dumps, values.values()))) > 1 or lacking:
             for row, value in values.items():
                 told[row][key] = _value(value)
     return told
