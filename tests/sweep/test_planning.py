@@ -92,7 +92,7 @@ def test_a_key_given_twice_is_as_hydra_takes_it() -> None:
     ],
 )
 def test_a_key_set_whole_and_in_part_is_as_hydra_takes_it(typed: str, batches: set[tuple[int, int]]) -> None:
-    runs = planned([*TINY, "algorithm=supervised", *typed.split(" ")])
+    runs = planned([*TINY, "algorithm=pi_model", *typed.split(" ")])
     assert {(run.settings.batch.labelled, run.settings.batch.unlabelled) for run in runs} == batches
     assert len(runs) == len(batches)
 

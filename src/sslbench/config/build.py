@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
-from sslbench.config.identity import Node
+from sslbench.config.identity import MAY_BE_IGNORED, Node
 from sslbench.config.schema import GROUPS, Settings
 from sslbench.errors import UserError, did_you_mean
-
-#: What a run is the same without, if its algorithm says that it does not read it.
-_MAY_BE_IGNORED = ("model", "batch.unlabelled")
 
 
 def check_nodes(settings: Settings) -> None:
@@ -38,8 +35,8 @@ def check_nodes(settings: Settings) -> None:
 
 
 def _check_ignored(keys: Any) -> None:
-    if not isinstance(keys, list) or any(key not in _MAY_BE_IGNORED for key in keys):
-        listed = ", ".join(_MAY_BE_IGNORED)
+    if not isinstance(keys, list) or any(key not in MAY_BE_IGNORED for key in keys):
+        listed = ", ".join(MAY_BE_IGNORED)
         raise UserError(f"algorithm.ignores={keys} must be a list of keys that it may ignore: {listed}")
 
 

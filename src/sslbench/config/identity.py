@@ -16,6 +16,8 @@ Node = dict[str, Any]
 VERSION = 2
 
 SEEDS = ("seed", "split_seed")
+#: Keys that an algorithm may say it does not read.
+MAY_BE_IGNORED = ("model", "batch.unlabelled")
 
 #: Keys that say where and on what a run happens, not what it computes.
 _PLACE = (

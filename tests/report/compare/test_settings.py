@@ -96,9 +96,9 @@ def test_where_a_run_happened_is_no_setting(finish: Finish) -> None:
 
 
 def test_a_setting_of_the_run_counts_between_methods(finish: Finish) -> None:
-    finish("algorithm=vat", "batch.unlabelled=60")
+    finish("algorithm=vat", "batch.labelled=60")
     finish("algorithm=supervised", test_acc=0.5)
-    assert _settings() == ["batch.unlabelled=60", "batch.unlabelled=30"]
+    assert _settings() == ["batch.labelled=60", "batch.labelled=20"]
 
 
 def test_a_setting_of_a_method_counts_within_the_method(finish: Finish) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sslbench.config.identity import SEEDS, identity_of
+from sslbench.config.identity import MAY_BE_IGNORED, SEEDS, identity_of
 from sslbench.config.saved import flat
 from sslbench.config.schema import GROUPS
 from sslbench.report.compare.configurations import Configuration
@@ -94,8 +94,9 @@ def _differing(rows: Mapping[int, _Settings]) -> dict[int, dict[str, str]]:
             kinds[row.kind(key)].append(number)
         for members in kinds.values():
             values = {number: rows[number].values[key] for number in members if key in rows[number].values}
+            lacking = 0 < len(values) < len(members) and key not in MAY_BE_IGNORED
             # Compared whole, before what is shown is shortened.
-            if len(set(map(json.dumps, values.values()))) > 1 or 0 < len(values) < len(members):
+            if len(set(map(json.dumps, values.values()))) > 1 or lacking:
                 for number, value in values.items():
                     found[number][key] = _value(value)
     return found
