@@ -11,8 +11,9 @@ from sslbench.system.paths import relative
 from sslbench.system.safe_files import parse_yaml, read_text
 
 _CONFIG = "config.yaml"
-#: Parts of every configuration: compared with a part of one, a whole one would differ in everything.
-_NEEDED = ("dataset", "model", "algorithm", "optimizer", "schedule", "choices")
+#: Parts of every configuration: compared with a part of one, a whole one would differ in everything. The plan
+#: of a sweep has no model where the algorithm builds its own.
+_NEEDED = ("dataset", "algorithm", "optimizer", "schedule", "choices")
 
 Configuration = Mapping[str, Any]
 
