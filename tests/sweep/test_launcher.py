@@ -16,6 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from helpers.results import write_result
 from helpers.small_sweeps import TINY, Sslbench, add_broken, count, made_up_run, read
 from hydra_plugins.sslbench_sweeper import LocalLauncher
 from sslbench.errors import UserError
@@ -66,7 +67,7 @@ class Launcher:
             return Job(RunLockedError("another process is training it"))
         if fate == "refused":
             return Job(UserError("a disk that nobody can write to"))
-        (Path(name) / "result.json").write_text(f'{{"run_id": "{name}"}}')
+        write_result(Path(name), name)
         return SimpleNamespace(return_value=0.5)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from helpers.results import write_result
 from helpers.small_sweeps import TINY, Sslbench, count, planned
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
@@ -67,7 +68,7 @@ def test_what_another_process_trains_comes_last(make_run: Callable[..., PlannedR
             held.set()
             while not (free.folder / "result.json").exists():
                 time.sleep(0.05)
-            (taken.folder / "result.json").write_text(f'{{"run_id": "{taken.run_id}"}}')
+            write_result(taken.folder, taken.run_id)
 
     held = threading.Event()
     holder = threading.Thread(target=hold)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from helpers.results import write_result
 from helpers.small_sweeps import count, made_up_run
 from sslbench.sweep.monitor import Monitor
 from sslbench.sweep.planned_run import PlannedRun
@@ -33,8 +34,7 @@ class Runs:
 
     @staticmethod
     def finish(run: PlannedRun) -> None:
-        result = {"run_id": run.run_id, "test_acc": 0.875}
-        (run.folder / "result.json").write_text(json.dumps(result))
+        write_result(run.folder, run.run_id, test_acc=0.875)
 
     @staticmethod
     def train(run: PlannedRun, step: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.results import result_text, write_result
 from helpers.small_sweeps import made_up_run
 from sslbench.errors import UserError
 from sslbench.rundir.records import RunState
@@ -38,8 +39,8 @@ def test_state_by_status(tmp_path: Path, status: str | None, expected: tuple[Run
 @pytest.mark.parametrize(
     ("result", "finished"),
     [
-        ('{"run_id": "vat-digits-20-s0-01234567"}', True),
-        ('{"run_id": "vat-digits-20-s0-89abcdef"}', False),
+        (result_text("vat-digits-20-s0-01234567"), True),
+        (result_text("vat-digits-20-s0-89abcdef"), False),
         ('{"run_id": "vat-digits', False),
         ("[]", False),
     ],
@@ -68,7 +69,7 @@ def test_a_run_has_ended_if_it_finished_or_failed_since_then(tmp_path: Path) -> 
     assert run.has_ended(before)
     (tmp_path / "status.json").write_text('{"status": "running"}')
     assert not run.has_ended(before)
-    (tmp_path / "result.json").write_text('{"run_id": "vat-digits-20-s0-01234567"}')
+    write_result(tmp_path, "vat-digits-20-s0-01234567")
     assert run.has_ended(run.stamp())
 
 
