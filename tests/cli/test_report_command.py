@@ -211,7 +211,7 @@ def test_a_link_stays_one(six_runs: MakeRun) -> None:
     Path("link.csv").symlink_to("real.csv")
     main(["runs", "--csv", "link.csv"])
     assert Path("link.csv").is_symlink()
-    assert Path("real.csv").read_text().startswith("folder,")
+    assert Path("real.csv").read_text().startswith("run_id,")
 
 
 def test_an_empty_name_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ IDS = {
     "algorithm=mean_teacher dataset=mnist split_seed=0 precision=bf16": (
         "mean_teacher-mse-mnist-100-s0-729fbeb2"
     ),
-    "algorithm=label_vectors algorithm.networks=per_class": "label_vectors-digits-20-s0-a6d9634a",
+    "algorithm=label_vectors algorithm.networks=per_class": "label_vectors-digits-20-s0-291a680b",
     "algorithm=sgan dataset=svhn dataset.images.preprocess=gcn_zca": "sgan-svhn-1000-s0-5cdb1c31",
     "experiment=seeds/vat_mnist num_labels=1000": "vat-kl-mnist-1000-s0-ae92a2bc",
     "experiment=seeds/mnist_100_mlp": "supervised-mnist-100-s0-c9a1c373",
@@ -148,8 +148,7 @@ class CountingFactory:
     """A `ModelFactory` that counts what is asked of it."""
 
     def __init__(self) -> None:
-        self.spec, self.num_train = DataSpec(channels=1, height=8, width=8, num_classes=4), 30
-        self.black, self.white = (0.0,), (1.0,)
+        self.spec = DataSpec(1, 8, 8, 4, 30, (0.0,), (1.0,))
         self.calls = 0
 
     def __call__(self, num_outputs: int | None = None) -> nn.Module:

@@ -170,6 +170,12 @@ class _Module(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 
+    def get_rng_state(self, device: torch.device | int = 0) -> Tensor:
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: Tensor, device: torch.device | int = 0) -> None:
+        torch.set_rng_state(state)
+
 
 def _register() -> torch.library.Library:
     backend_registration._setup_privateuseone_for_python_backend(_NAME, _Module())

@@ -63,8 +63,16 @@ def test_another_sweeper_runs_the_same_jobs(sslbench: Sslbench, capfd: pytest.Ca
     assert len(list(Path("outputs").glob("*/job.log"))) == 1
 
 
-def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbench) -> None:
-    words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0"]
+def in_folder(name: str) -> list[str]:
+    """The words of a sweep whose preset names its folder."""
+    preset = Path("own") / "sweep" / "preset.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text(f"# @package _global_\nhydra: {{sweep: {{dir: {name}}}}}\n")
+    return ["-m", "--config-dir", "own", "sweep=preset"]
+
+
+def test_a_folder_of_a_sweep_can_be_used_again(sslbench: Sslbench) -> None:
+    words = [*in_folder("mine"), *TINY, "algorithm=supervised", "seed=0"]
     assert sslbench(*words) == 0
     (Path("mine") / "stop").touch()
     for result in Path("outputs").glob("*/result.json"):
@@ -74,7 +82,7 @@ def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbenc
 
 
 def test_a_sweep_has_its_folder_for_itself(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0"]
+    words = [*in_folder("mine"), *TINY, "algorithm=supervised", "seed=0"]
     with sweep_lock(Path("mine").absolute()):
         (Path("mine") / "stop").touch()
         assert sslbench(*words) == 1
@@ -182,7 +190,7 @@ def test_a_preset_needs_no_flag_and_what_is_typed_wins(
 
 
 def test_a_run_in_the_folder_of_the_sweep(sslbench: Sslbench) -> None:
-    assert sslbench("-m", *TINY, "seed=3", "run_dir=x", "hydra.sweep.dir=x") == 0
+    assert sslbench(*in_folder("x"), *TINY, "seed=3", "run_dir=x") == 0
     assert Path("x/result.json").exists()
     assert Path("x/cells.jsonl").exists()
 

@@ -80,12 +80,14 @@ def test_an_error_in_training(
 
 
 def test_an_error_before_training(settings_of: MakeSettings, tmp_path: Path) -> None:
-    settings = settings_of("dataset=npz", "dataset.path=absent.npz", "num_labels=20", "num_valid=20")
-    with pytest.raises(RunFailedError, match=r"absent.npz: no such file"):
+    (tmp_path / "broken.npz").write_text("no arrays")
+    data = ["dataset=npz", f"dataset.path={tmp_path / 'broken.npz'}", "num_labels=20", "num_valid=20"]
+    settings = settings_of(*data)
+    with pytest.raises(RunFailedError, match=r"broken\.npz"):
         train_in_process(settings, tmp_path)
     status = status_of(settings)
     assert status["status"] == "failed"
-    assert "absent.npz: no such file" in status["error"]
+    assert "broken.npz" in status["error"]
     assert "UserError" in (settings.directory() / "job.log").read_text()
 
 
@@ -146,7 +148,7 @@ def test_a_locked_run_is_left_alone(settings_of: MakeSettings, tmp_path: Path) -
 def test_a_run_that_is_locked_while_its_process_starts(
     settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_process, "in_use", lambda folder: False)
+    monkeypatch.setattr(run_process, "is_locked", lambda folder: False)
     settings = settings_of("threads=1")
     with run_lock(settings.directory()), pytest.raises(RunLockedError, match="another process is training"):
         train_in_process(settings, tmp_path)
@@ -228,7 +230,7 @@ def test_a_file_that_cannot_be_written_is_no_failure_of_the_run(
     settings.directory().mkdir(parents=True)
     in_the_way = settings.directory() / "checkpoint"
     in_the_way.touch()
-    with pytest.raises(RunInterruptedError, match="what was written is kept"):
+    with pytest.raises(RunInterruptedError, match="the same command continues"):
         train_in_process(settings, tmp_path)
     assert status_of(settings)["status"] == "interrupted"
     in_the_way.unlink()
