@@ -145,7 +145,7 @@ def _content(option: str, args: argparse.Namespace, comparison: Comparison, curv
         ending = Path(os.path.realpath(path)).suffix.lower().removeprefix(".")
         return render_figure(comparison.groups, curves.of, title=title, file_format=ending)
     if option == "html":
-        from sslbench.report.page import render_page
+        from sslbench.report.page.render import render_page
 
         return render_page(comparison, curves, title=title, command=_command(args), page=path)
     if option == "out":

@@ -21,8 +21,7 @@ from sslbench.report.compare.groups import (
     without_copies,
 )
 from sslbench.report.read.conflicts import without_conflicts
-from sslbench.report.read.find import Found
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.find import Found, MissingRun
 from sslbench.rundir.records import RunResult
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.find import MissingRun
 from sslbench.rundir.records import RunResult, RunSummary
 
 BASELINE = "supervised"

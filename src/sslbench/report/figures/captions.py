@@ -17,11 +17,9 @@ def not_drawn(count: int, what: str) -> str:
     """A sentence on `count` configurations that lack `what`; empty if there are none."""
     if not count:
         return ""
-    return (
-        f"{count} configuration has no {what} and is not drawn."
-        if count == 1
-        else f"{count} configurations have no {what} and are not drawn."
-    )
+    if count == 1:
+        return f"1 configuration has no {what} and is not drawn."
+    return f"{count} configurations have no {what} and are not drawn."
 
 
 def without_result(groups: Sequence[Group]) -> str:

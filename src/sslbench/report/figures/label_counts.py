@@ -88,8 +88,7 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
         axes.xaxis.set_major_locator(FixedLocator([float(count) for count in counts]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_xlabel("labelled images")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set(xlabel="labelled images", ylabel="test accuracy (%)")
         legend(axes, 3)
         caption = sentences(
             "Mean over seeds, bars: one sample standard deviation. Of each algorithm the variant with the "

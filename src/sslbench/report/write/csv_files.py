@@ -24,7 +24,7 @@ def runs_csv(comparison: Comparison) -> str:
     rows = [_run_row(group, run) for group in comparison.groups for run in group.runs]
     groups = {group.identity.group: group for group in comparison.groups}
     for missing in comparison.missing:
-        row: dict[str, Any] = {"folder": missing.place}
+        row: dict[str, Any] = {"folder": relative(missing.folder)}
         if missing.run:
             row |= asdict(missing.run)
             if group := groups.get(missing.run.group):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.differences import Difference, Interval
 from sslbench.report.compare.groups import Group, MeanStd, algorithm_label
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.find import MissingRun
 from sslbench.report.write.columns import (
     NOTHING,
     Cell,
@@ -25,6 +25,7 @@ from sslbench.report.write.columns import (
     text_column,
 )
 from sslbench.rundir.records import RunResult, RunSummary
+from sslbench.system.paths import relative
 
 
 class GroupRow(NamedTuple):
@@ -300,7 +301,7 @@ def _missing_error(row: MissingRow) -> str:
 
 MISSING_COLUMNS: tuple[Column[MissingRow], ...] = (
     number_column("#", lambda row: row.comparison.row_of.get(row.run.group) if row.run else None),
-    text_column("folder", lambda row: row.missing.place),
+    text_column("folder", lambda row: relative(row.missing.folder)),
     text_column("algorithm", lambda row: algorithm_label(row.run) if row.run else None),
     number_column("seed", lambda row: row.run.seed if row.run else None),
     text_column("status", lambda row: row.missing.status),
