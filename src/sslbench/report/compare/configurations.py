@@ -7,10 +7,10 @@ from typing import Any
 
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group
+from sslbench.rundir.records import CONFIG
 from sslbench.system.paths import relative
 from sslbench.system.safe_files import parse_yaml, read_text
 
-_CONFIG = "config.yaml"
 #: Parts of every configuration: compared with a part of one, a whole one would differ in everything.
 _NEEDED = ("dataset", "model", "algorithm", "optimizer", "schedule", "choices")
 
@@ -18,11 +18,7 @@ Configuration = Mapping[str, Any]
 
 
 def read_configurations(groups: Iterable[Group]) -> tuple[dict[int, Configuration], list[str]]:
-    """The configuration of each group as nested mappings, by the group's number.
-
-    Returns:
-        The configurations, without groups that have none, and a line of warning for each that cannot be read.
-    """
+    """The configuration of each group that has one, by its number, and a warning for each unreadable file."""
     warnings: list[str] = []
     found = {group.number: _read(group, warnings) for group in groups}
     return {number: config for number, config in found.items() if config is not None}, warnings
@@ -31,21 +27,21 @@ def read_configurations(groups: Iterable[Group]) -> tuple[dict[int, Configuratio
 def _read(group: Group, warnings: list[str]) -> Configuration | None:
     """From the first run that has a configuration; None if neither a run nor a plan has one."""
     for folder in [*(run.folder for run in group.runs), *(run.folder for run in group.missing)]:
-        path = folder / _CONFIG
+        path = folder / CONFIG
         try:
-            found = parse_yaml(read_text(path, relative(path)), relative(path))
-            if not _is_complete(found):
-                raise UserError(f"{relative(path)} is not a run's configuration")
+            if found := _complete(parse_yaml(read_text(path, relative(path)), relative(path))):
+                return found
+            raise UserError(f"{relative(path)} is not a run's configuration")
         except UserError as error:
             if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
                 warnings.append(f"{error}; its settings are not compared")
-            continue
-        return found if isinstance(found, Mapping) else None
-    return next((run.settings for run in group.missing if _is_complete(run.settings)), None)
+    return next(filter(None, (_complete(run.settings) for run in group.missing)), None)
 
 
-def _is_complete(found: object) -> bool:
-    return isinstance(found, Mapping) and all(isinstance(found.get(name), dict) for name in _NEEDED)
+def _complete(found: object) -> Configuration | None:
+    if isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in _NEEDED):
+        return found
+    return None
 
 
 def evaluations(config: Configuration) -> int | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from sslbench.report.compare.configurations import Configuration
@@ -12,7 +12,6 @@ from sslbench.report.compare.groups import Group
 from sslbench.system.text import ellipsize, escape_control
 
 _LONGEST = 40  # characters of a file's name
-_Draw = tuple[object, ...]
 
 
 @dataclass
@@ -26,10 +25,10 @@ class _DataSet:
         rows: the numbers of the groups.
     """
 
-    splits: dict[_Draw, str] = field(default_factory=dict)
-    digests: set[str] = field(default_factory=set)
-    files: set[str] = field(default_factory=set)
-    rows: list[int] = field(default_factory=list)
+    splits: dict[tuple[object, ...], str]
+    digests: set[str]
+    files: set[str]
+    rows: list[int]
 
     def may_be(self, other: _DataSet) -> bool:
         """Whether both are the same data: a split is a function of its seed, its sizes and the classes."""
@@ -38,12 +37,6 @@ class _DataSet:
         if shared := self.splits.keys() & other.splits.keys():
             return all(self.splits[draw] == other.splits[draw] for draw in shared)
         return not self.files or not other.files or bool(self.files & other.files)
-
-    def add(self, other: _DataSet) -> None:
-        self.splits |= other.splits
-        self.digests |= other.digests
-        self.files |= other.files
-        self.rows += other.rows
 
 
 def data_set_names(groups: Iterable[Group], configs: Mapping[int, Configuration]) -> dict[int, str]:
@@ -60,20 +53,20 @@ def data_set_names(groups: Iterable[Group], configs: Mapping[int, Configuration]
         same_name = found[group.identity.dataset]
         known = next((data for data in same_name if data.may_be(own)), None)
         if known:
-            known.add(own)
+            known.splits |= own.splits
+            known.digests |= own.digests
+            known.files |= own.files
+            known.rows += own.rows
         else:
             same_name.append(own)
     names: dict[int, str] = {}
     for name, data_sets in found.items():
         paths = [PurePath(min(data.files, default="")) for data in data_sets]
         files = [ellipsize(escape_control(path.name), _LONGEST) for path in paths]
-        count = Counter(files)
         for number, (data, file) in enumerate(zip(data_sets, files, strict=True), start=1):
-            parts = [file] if file else []
-            if count[file] > 1 or not file:
-                parts.append(f"data {number}")
-            shown = f"{name} ({', '.join(parts)})" if len(data_sets) > 1 else name
-            names |= dict.fromkeys(data.rows, shown)
+            place = f"data {number}" if files.count(file) > 1 or not file else ""
+            what = ", ".join(filter(None, (file, place)))
+            names |= dict.fromkeys(data.rows, f"{name} ({what})" if len(data_sets) > 1 else name)
     return names
 
 
@@ -81,10 +74,9 @@ def _known_of(group: Group, config: Configuration) -> _DataSet:
     dataset = config.get("dataset")
     path = dataset.get("path") if isinstance(dataset, Mapping) else None
     sizes = group.identity.num_labels, group.identity.num_valid, config.get("labelled_in_unlabelled")
-    digest = getattr(group.identity, "dataset_sha256", None)  # older results have none
     return _DataSet(
         {(*sizes, run.split_seed): run.split_hash for run in group.runs},
-        {digest} if digest else set(),
+        {digest} if (digest := group.identity.dataset_sha256) else set(),  # older results have none
         {path} if isinstance(path, str) else set(),
         [group.number],
     )
