@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sslbench.report.compare.configurations import evaluations, read_configurations
-from sslbench.report.compare.data_sets import data_set_names
+from sslbench.report.compare.configurations import data_set_names, evaluations, read_configurations
 from sslbench.report.compare.differences import Difference, differences_to_supervised, row_differences
 from sslbench.report.compare.groups import (
     Group,

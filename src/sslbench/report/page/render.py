@@ -128,14 +128,9 @@ def _environment() -> Environment:
 
 
 def render_page(comparison: Comparison, curves: Curves, *, title: str, command: str, page: Path) -> str:
-    """The whole page.
+    """The whole page, which will lie at `page`: links to run folders are relative to it.
 
-    Args:
-        comparison: what to show.
-        curves: from `gather_curves`; its warnings are among those of `comparison`.
-        title: of the page.
-        command: the shell line that writes the page, typed in the folder of the page.
-        page: where it will lie; links to run folders are relative to it.
+    The warnings of `curves` must be among those of `comparison`; `command`, typed in its folder, writes it.
     """
     templates = files("sslbench.report.page").joinpath("templates")
     script = templates.joinpath("sort.js").read_text(encoding="utf-8")
