@@ -16,18 +16,13 @@ from typing import Any
 
 import yaml
 
-from sslbench.report import (
-    Group,
-    RunResult,
-    commands,
-    compare,
-    find_runs,
-    format_mean_std,
-    markdown_table,
-    mean_std,
-    plain,
-    render_markdown,
-)
+from sslbench.report.compare.comparison import compare
+from sslbench.report.compare.groups import Group, mean_std
+from sslbench.report.read.find import find_runs
+from sslbench.report.write.columns import format_mean_std
+from sslbench.report.write.commands import commands
+from sslbench.report.write.markdown import markdown_table, plain, render_markdown
+from sslbench.rundir.records import RunResult
 from sslbench.system.paths import relative, seen_from
 
 # Titles, and whether a column holds numbers.

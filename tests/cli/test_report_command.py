@@ -295,13 +295,6 @@ def test_help_imports_nothing_heavy() -> None:
     assert "--figure FILE" in done.stdout
 
 
-def test_public_names() -> None:
-    import sslbench.report as report
-
-    assert report.__all__ == sorted(report.__all__)
-    assert all(hasattr(report, name) for name in report.__all__)
-
-
 FILES = {
     "html": "r.html",
     "out": "r.md",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from helpers.report_runs import MakeRun, make_run
-from sslbench.report import RunResult
+from sslbench.rundir.records import RunResult
 
 __all__ = ["make_run"]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from helpers.report_runs import MakeRun
-from sslbench.report import Comparison, compare, find_runs
+from sslbench.report.compare.comparison import Comparison, compare
 from sslbench.report.compare.curves import gather_curves
 from sslbench.report.figures.figure_file import render_figure
 from sslbench.report.figures.sections import Section, figure_sections
+from sslbench.report.read.find import find_runs
 
 SVG = "{http://www.w3.org/2000/svg}"
 BINS = {"counts": [0, 40, 60], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.25, 0.8]}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sslbench.cli import eval_command
-from sslbench.report import find_runs
+from sslbench.report.read.find import find_runs
 
 Sslbench = Callable[..., int]
 Capture = pytest.CaptureFixture[str]

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from sslbench.report.compare.curves import Curves
 
 _TITLE = "Results"
+_FILES = (
+    ("html", "FILE.html", "write one page with tables and figures"),
+    ("out", "FILE.md", "write the whole report as markdown"),
+    ("figure", "FILE.png", "draw accuracy over steps, a panel for each task (.png or .svg)"),
+    ("csv", "FILE.csv", "write one row per run"),
+    ("table", "FILE.csv", "write one row per configuration"),
+    ("latex", "FILE.tex", "write the summary for booktabs"),
+)
 # No file that a report reads has one of these, so that none is written over.
 _ENDINGS = {
     "out": (".md", ".markdown"),
@@ -54,19 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         help="searched for result.json, status.json and the plans of sweeps, at any depth",
     )
     parser.add_argument("--seeds", action="store_true", help="print a row for each run too")
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE.html", help="write one page with tables and figures"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the whole report as markdown")
-    parser.add_argument(
-        "--figure",
-        type=Path,
-        metavar="FILE.png",
-        help="draw accuracy over steps, a panel for each task (.png or .svg)",
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="write one row per run")
-    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="write one row per configuration")
-    parser.add_argument("--latex", type=Path, metavar="FILE.tex", help="write the summary for booktabs")
+    for option, name, what in _FILES:
+        parser.add_argument(f"--{option}", type=Path, metavar=name, help=what)
     parser.add_argument(
         "--title", default=_TITLE, metavar="TEXT", help="of the report, the page and the figure (%(default)s)"
     )
@@ -101,11 +98,10 @@ def _check_paths(args: argparse.Namespace) -> None:
             raise UserError(f"--{option} {relative(path)} is no ordinary file")
     if args.note and not args.out:
         raise UserError("--note goes into the markdown report: give --out too")
-    options = (*_ENDINGS, "note")
-    used = [os.path.realpath(path) for option in options if (path := getattr(args, option))]
+    used = [os.path.realpath(path) for option in (*_ENDINGS, "note") if (path := getattr(args, option))]
     if len(set(used)) < len(used):
-        names = ", ".join(f"--{option}" for option in options[:-1])
-        raise UserError(f"{names} and --{options[-1]} must be different files")
+        names = ", ".join(f"--{option}" for option in _ENDINGS)
+        raise UserError(f"{names} and --note must be different files")
 
 
 def _read_note(path: Path) -> str:
@@ -145,7 +141,7 @@ def _content(option: str, args: argparse.Namespace, comparison: Comparison, curv
         ending = Path(os.path.realpath(path)).suffix.lower().removeprefix(".")
         return render_figure(comparison.groups, curves.of, title=title, file_format=ending)
     if option == "html":
-        from sslbench.report.page import render_page
+        from sslbench.report.page.render import render_page
 
         return render_page(comparison, curves, title=title, command=_command(args), page=path)
     if option == "out":
@@ -163,10 +159,9 @@ def _content(option: str, args: argparse.Namespace, comparison: Comparison, curv
 
 
 def _rendered(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> dict[Path, bytes]:
-    """The content of each file, which does not depend on where the command was typed.
+    """The content of each file, whose paths are as seen from its folder.
 
-    Its paths are as seen from the folder of the file. Those within warnings are put together where a file is
-    read, so that a folder that has warnings is read once more, as seen from there.
+    Warnings have their paths from when a run is read: where there are some, all is read again from there.
     """
     files: dict[Path, bytes] = {}
     seen: dict[Path, tuple[Comparison, Curves]] = {}

@@ -7,8 +7,10 @@ import pytest
 
 from helpers.report_runs import MakeRun, metrics
 from sslbench.errors import UserError
-from sslbench.report import find_runs, group_runs, load_result
 from sslbench.report.compare.curves import Curves, gather_curves, read_curves
+from sslbench.report.compare.groups import group_runs
+from sslbench.report.read.find import find_runs
+from sslbench.rundir.parsing import load_result
 
 
 def _gather() -> Curves:

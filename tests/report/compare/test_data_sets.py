@@ -7,7 +7,8 @@ from pathlib import Path
 
 from helpers.report_runs import CONFIG, MakeRun, identity, write_status
 from sslbench.cli.report_command import main
-from sslbench.report import Comparison, compare, find_runs
+from sslbench.report.compare.comparison import Comparison, compare
+from sslbench.report.read.find import find_runs
 
 
 def _write_config(folder: Path, path: str, more: str = "") -> None:

@@ -9,8 +9,14 @@ from scipy import stats
 
 from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
-from sslbench.report import Group, differences_to_supervised, find_runs, group_runs
-from sslbench.report.compare.differences import bootstrap_interval, row_differences, t_interval
+from sslbench.report.compare.differences import (
+    bootstrap_interval,
+    differences_to_supervised,
+    row_differences,
+    t_interval,
+)
+from sslbench.report.compare.groups import Group, group_runs
+from sslbench.report.read.find import find_runs
 
 VAT = (0.951, 0.957, 0.943, 0.962)
 SUPERVISED = (0.912, 0.921, 0.899, 0.914)

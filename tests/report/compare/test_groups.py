@@ -9,9 +9,16 @@ import pytest
 
 from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
-from sslbench.report import Comparison, Group, compare, find_runs, group_runs, mean_std, ranks
-from sslbench.report.compare.groups import best_by_validation, without_copies
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.compare.comparison import Comparison, compare
+from sslbench.report.compare.groups import (
+    Group,
+    best_by_validation,
+    group_runs,
+    mean_std,
+    ranks,
+    without_copies,
+)
+from sslbench.report.read.find import MissingRun, find_runs
 from sslbench.rundir.records import RunSummary
 
 VAT = (0.951, 0.957, 0.943, 0.962)

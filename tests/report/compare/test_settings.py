@@ -14,9 +14,10 @@ from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
 from sslbench.config import saved
 from sslbench.config.schema import Settings
-from sslbench.report import Comparison, compare, find_runs
+from sslbench.report.compare.comparison import Comparison, compare
 from sslbench.report.compare.settings import _flattened
 from sslbench.report.figures.palette import labels
+from sslbench.report.read.find import find_runs
 from sslbench.sweep.planned_run import PlannedRun, write_plan
 
 MakeSettings = Callable[..., Settings]

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 
 from helpers.figure_runs import BINS, SVG, all_sections, compared, make_methods, overview, words_of
 from helpers.report_runs import MakeRun, identity, metrics, write_status
-from sslbench.report import Group
 from sslbench.report.compare.curves import Curve, gather_curves
+from sslbench.report.compare.groups import Group
 from sslbench.report.figures.calibration import pooled
 from sslbench.report.figures.curve_panels import draw_curves
 from sslbench.report.figures.drawing import legend_columns, look, panel_axes, to_svg

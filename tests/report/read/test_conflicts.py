@@ -8,9 +8,9 @@ import pytest
 
 from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
-from sslbench.report import find_runs
 from sslbench.report.compare.comparison import Comparison, compare
 from sslbench.report.read.conflicts import without_conflicts
+from sslbench.report.read.find import find_runs
 
 
 def _compared() -> Comparison:

@@ -7,7 +7,9 @@ import pytest
 
 from helpers.report_runs import MakeRun, identity, write_plan, write_status
 from sslbench.errors import UserError
-from sslbench.report import find_runs, group_runs
+from sslbench.report.compare.groups import group_runs
+from sslbench.report.read.find import find_runs
+from sslbench.system.paths import relative
 
 RUNS = [Path("runs")]
 
@@ -105,7 +107,7 @@ def test_statuses(make_run: MakeRun) -> None:
     write_status("d", "finished", identity(seed=4))
     write_status("e", "resting\x1b[31m", identity(seed=5))
     write_status("f", "failed")
-    reasons = {run.place: run.reason for run in find_runs(RUNS).missing}
+    reasons = {relative(run.folder): run.reason for run in find_runs(RUNS).missing}
     assert reasons == {
         "runs/a": "failed: loss is nan",
         "runs/b": "interrupted",
@@ -158,7 +160,7 @@ def test_planned_cells_that_never_started(make_run: MakeRun) -> None:
     write_plan("again", *plan)
     found = find_runs(RUNS)
     assert [run.seed for run in found.runs] == [0]
-    assert [(cell.place, cell.reason, cell.run and cell.run.seed) for cell in found.missing] == [
+    assert [(relative(cell.folder), cell.reason, cell.run and cell.run.seed) for cell in found.missing] == [
         ("runs/failed", "failed: no memory", 1),
         ("runs/never", "not started", 2),
     ]
@@ -180,7 +182,7 @@ def test_damaged_lines_of_a_plan(make_run: MakeRun) -> None:
     bad.append('{"schema": 1, "folder": "x", "run": 3}')
     plan.write_text("\n".join(bad) + "\n\n" + good + good[: len(good) // 2])
     found = find_runs(RUNS)
-    assert [cell.place for cell in found.missing] == ["runs/never"]
+    assert [relative(cell.folder) for cell in found.missing] == ["runs/never"]
     assert len(found.warnings) == 4
     assert found.warnings[0].startswith("runs/sweeps/first/cells.jsonl, line 1 is not valid JSON")
     assert found.warnings[3] == "runs/sweeps/first/cells.jsonl, from line 4: 4 more lines cannot be used"

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from helpers.report_runs import MakeRun
-from sslbench.report import commands, find_runs, group_runs
+from sslbench.report.compare.groups import group_runs
+from sslbench.report.read.find import find_runs
+from sslbench.report.write.commands import commands
 
 
 def _commands(make_run: MakeRun, *runs: tuple[int, int, list[str]]) -> list[str]:

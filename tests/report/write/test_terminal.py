@@ -6,7 +6,8 @@ import pytest
 
 from helpers.report_runs import MakeRun, identity, write_status
 from sslbench.cli.report_command import main
-from sslbench.report import compare, find_runs
+from sslbench.report.compare.comparison import compare
+from sslbench.report.read.find import find_runs
 from sslbench.report.write.terminal import show
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sslbench.report.compare.configurations import evaluations, read_configurations
-from sslbench.report.compare.data_sets import data_set_names
+from sslbench.report.compare.configurations import data_set_names, evaluations, read_configurations
 from sslbench.report.compare.differences import Difference, differences_to_supervised, row_differences
 from sslbench.report.compare.groups import (
     Group,
@@ -21,14 +19,13 @@ from sslbench.report.compare.groups import (
     without_copies,
 )
 from sslbench.report.read.conflicts import without_conflicts
-from sslbench.report.read.find import Found
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.find import Found, MissingRun
 from sslbench.rundir.records import RunResult
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The groups and what is known about them.
+    """The groups and what is known about them; a group is named by its number.
 
     Attributes:
         groups: in the order of their rows.
@@ -37,6 +34,10 @@ class Comparison:
         missing: every run without a result, also where its group is not known.
         copies: runs left out since another folder holds the same outcome.
         warnings: one line for each file or run that could not be used.
+        ranks: the rank of each group with a result.
+        row_differences: the difference that stands in the row of a group.
+        selected: the variants that validation selected, with how many it selected from.
+        incomplete_seeds: groups whose rank compares other seeds or draws than those of most of their task.
     """
 
     groups: list[Group]
@@ -45,51 +46,33 @@ class Comparison:
     missing: list[MissingRun]
     copies: list[RunResult]
     warnings: list[str]
+    ranks: dict[int, int]
+    row_differences: dict[int, Difference]
+    selected: dict[int, int]
+    incomplete_seeds: set[int]
 
     @property
     def runs(self) -> list[RunResult]:
         """Every run with a result, group by group."""
         return [run for group in self.groups for run in group.runs]
 
+    @cached_property
+    def _missed(self) -> set[int]:
+        return {id(run) for group in self.groups for run in group.missing}
+
     def counts(self, run: MissingRun) -> bool:
         """Whether a missing run is counted as one: not if another folder has the same run."""
         return run.run is None or id(run) in self._missed
 
     @cached_property
-    def _missed(self) -> set[int]:
-        return {id(run) for group in self.groups for run in group.missing}
+    def _by_name(self) -> dict[str, Group]:
+        return {group.identity.group: group for group in self.groups}
 
-    @cached_property
-    def row_of(self) -> dict[str, int]:
-        """The number of each group, by its name."""
-        return {group.identity.group: group.number for group in self.groups}
+    def group_of(self, run: MissingRun) -> Group | None:
+        """The group of a missing run; None if that is not known."""
+        return self._by_name.get(run.run.group) if run.run else None
 
-    @cached_property
-    def ranks(self) -> dict[int, int]:
-        """The rank of each group with a result, by its number."""
-        return ranks(self.groups)
-
-    @cached_property
-    def row_differences(self) -> dict[int, Difference]:
-        """The difference that stands in the row of a group, by its number."""
-        return row_differences(self.differences)
-
-    @cached_property
-    def baselines(self) -> Counter[int]:
-        """How many baselines each group is compared with, by its number."""
-        return Counter(difference.group.number for difference in self.differences)
-
-    @cached_property
-    def selected(self) -> dict[int, int]:
-        """The variants that validation selected, by number, with how many it selected from."""
-        return selected_variants(self.groups)
-
-    @cached_property
-    def incomplete_seeds(self) -> set[int]:
-        """Groups whose rank compares other seeds or draws than those of most of their task."""
-        return incomplete_seeds(self.groups)
-
-    @cached_property
+    @property
     def best(self) -> set[int]:
         """The best of each task among the variants that validation selected.
 
@@ -125,5 +108,15 @@ def compare(found: Found) -> Comparison:
     settings = settings_of(named, configs)
     groups = numbered(replace(group, settings=settings.get(group.number, "")) for group in named)
     differences, unmatched = differences_to_supervised(groups)
-    warnings = [*found.warnings, *conflicts, *unread]
-    return Comparison(groups, differences, unmatched, missing, copies, warnings)
+    return Comparison(
+        groups,
+        differences,
+        unmatched,
+        missing,
+        copies,
+        [*found.warnings, *conflicts, *unread],
+        ranks(groups),
+        row_differences(differences),
+        selected_variants(groups),
+        incomplete_seeds(groups),
+    )

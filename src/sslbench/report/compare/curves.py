@@ -44,18 +44,14 @@ def read_curves(run: RunResult) -> Points:
     """
     path = run.folder / FILE_NAME
     points: Points = {}
-    for number, line in enumerate(read_text(path, relative(path)).rstrip("\n").splitlines(), start=1):
+    where = relative(path)
+    for number, line in enumerate(read_text(path, where).rstrip("\n").splitlines(), start=1):
         try:
             point = _Point.model_validate_json(line)
         except ValidationError as error:
-            raise UserError(f"{relative(path)}, line {number}: not a log point") from error
+            raise UserError(f"{where}, line {number}: not a log point") from error
         if point.test is not None and point.valid is not None:
             points[point.step] = (point.test, point.valid)
-    _require_complete(run, points, relative(path))
-    return dict(sorted(points.items()))
-
-
-def _require_complete(run: RunResult, points: Points, where: str) -> None:
     # A result is written after the last step, which is always evaluated: the log ends where the result does.
     if not points:
         raise UserError(f"{where} has no step with {TEST} and {VALID}")
@@ -65,6 +61,7 @@ def _require_complete(run: RunResult, points: Points, where: str) -> None:
     acc = points[last][0]
     if abs(acc - run.test_acc_last) > _TOLERANCE:
         raise UserError(f"{where}: the last {TEST} is {acc}, but {run.test_acc_last} in {RESULT}")
+    return dict(sorted(points.items()))
 
 
 @dataclass(frozen=True)
@@ -116,10 +113,8 @@ def gather_curves(groups: Iterable[Group]) -> Curves:
         # Only steps that every run has: a mean over fewer seeds would jump where one is missing.
         steps = [step for step in curves[0] if all(step in curve for curve in curves[1:])]
         if not steps:
-            found.warnings.append(
-                f"group '{group.identity.group}': no step was evaluated in all of its runs; "
-                "left out of the curves"
-            )
+            what = "no step was evaluated in all of its runs; left out of the curves"
+            found.warnings.append(f"group '{group.identity.group}': {what}")
             continue
         shares = np.array([[curve[step] for step in steps] for curve in curves])
         test, valid = 100 * shares[..., 0], 100 * shares[..., 1]

@@ -87,10 +87,6 @@ def _errors(group: Group) -> dict[tuple[int, int, str], float]:
     return {_pair_key(run): MEASURES["test_error"](run) for run in group.runs}
 
 
-def _splits(group: Group) -> set[str]:
-    return {run.split_hash for run in group.runs}
-
-
 def _independent(group: Group, baseline: Group) -> list[float]:
     """The differences that count as independent.
 
@@ -120,7 +116,7 @@ def _difference(group: Group, baseline: Group) -> Difference | None:
             return Difference(group, baseline, number.mean, number.n, error)
         intervals = bootstrap_interval(pairs), t_interval(pairs)
         return Difference(group, baseline, number.mean, number.n, error, *intervals)
-    if _splits(group) != _splits(baseline):
+    if {run.split_hash for run in group.runs} != {run.split_hash for run in baseline.runs}:
         return None
     a, b = group.test_error, baseline.test_error
     welch = None if a.std is None or b.std is None else math.sqrt(a.std**2 / a.n + b.std**2 / b.n)
@@ -141,9 +137,7 @@ def differences_to_supervised(groups: Iterable[Group]) -> tuple[list[Difference]
     unmatched = []
     for members in by_task(with_results(groups)).values():
         baselines = [group for group in members if group.identity.algorithm == BASELINE]
-        for group in members:
-            if group.identity.algorithm == BASELINE:
-                continue
+        for group in (group for group in members if group.identity.algorithm != BASELINE):
             found = [d for baseline in baselines if (d := _difference(group, baseline))]
             same_model = [d for d in found if d.baseline.identity.model == group.identity.model]
             differences += same_model or found

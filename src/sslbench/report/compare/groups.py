@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,8 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.find import MissingRun
 from sslbench.rundir.records import RunResult, RunSummary
+from sslbench.system.paths import exists
 
 BASELINE = "supervised"
 _LOG = "metrics.jsonl"  # not imported from its module, which imports more than the command's help needs
@@ -159,27 +159,10 @@ def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[Run
         other = kept.setdefault(key, run)
         if other is run:
             continue
-        if _has_log(run) and not _has_log(other):
+        if exists(run.folder / _LOG) and not exists(other.folder / _LOG):
             kept[key], run = run, other
         copies.append(run)
     return list(kept.values()), copies
-
-
-def _has_log(run: RunResult) -> bool:
-    return os.path.isfile(run.folder / _LOG)  # noqa: PTH113 - Path.is_file raises in closed folders
-
-
-def _missing_by_group(
-    missing: Iterable[MissingRun], finished: set[tuple[str, int, int]]
-) -> dict[str, list[MissingRun]]:
-    """Each planned seed once, and none that finished in another folder."""
-    by_group: dict[str, dict[tuple[int, int], MissingRun]] = defaultdict(dict)
-    for entry in missing:
-        if run := entry.run:
-            seeds = run.seed, run.split_seed
-            if (run.group, *seeds) not in finished:
-                by_group[run.group].setdefault(seeds, entry)
-    return {name: [entries[seeds] for seeds in sorted(entries)] for name, entries in by_group.items()}
 
 
 def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) -> list[Group]:
@@ -189,14 +172,18 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
         runs: those with a result, without conflicts.
         missing: those without; one that finished in another folder is not missed.
     """
-    by_group: dict[str, list[RunResult]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: (run.seed, run.split_seed)):
-        by_group[run.group].append(run)
-    finished = {(run.group, run.seed, run.split_seed) for members in by_group.values() for run in members}
-    missed = _missing_by_group(missing, finished)
+    by_name: dict[str, list[RunResult]] = defaultdict(list)
+    for result in sorted(runs, key=lambda run: (run.seed, run.split_seed)):
+        by_name[result.group].append(result)
+    finished = {(run.group, run.seed, run.split_seed) for members in by_name.values() for run in members}
+    missed: dict[str, dict[tuple[int, int], MissingRun]] = defaultdict(dict)
+    for entry in missing:
+        run = entry.run
+        if run and (run.group, run.seed, run.split_seed) not in finished:
+            missed[run.group].setdefault((run.seed, run.split_seed), entry)
     return numbered(
-        Group(0, tuple(by_group.get(name, ())), tuple(missed.get(name, ())))
-        for name in {**by_group, **missed}
+        Group(0, tuple(by_name[name]), tuple(missed[name][seeds] for seeds in sorted(missed[name])))
+        for name in {**by_name, **missed}
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sslbench.config.identity import MAY_BE_IGNORED, SEEDS, identity_of
 from sslbench.config.saved import flat
@@ -20,8 +19,7 @@ _COLUMNS = (*SEEDS, "num_labels", "num_valid", "steps", "algorithm.distance")
 _LONGEST = 60  # characters of a value
 
 
-@dataclass(frozen=True)
-class _Settings:
+class _Settings(NamedTuple):
     """The settings of one group.
 
     Attributes:
@@ -39,10 +37,8 @@ class _Settings:
         Default weights follow the distance.
         """
         part, dot, _ = key.partition(".")
-        if not dot or part not in GROUPS:
-            return None
-        parts = ("algorithm", "loss") if part == "algorithm" else (part,)
-        return tuple(self.choices.get(name) for name in parts)
+        loss = self.choices["loss"] if part == "algorithm" else None
+        return (self.choices.get(part), loss) if dot and part in GROUPS else None
 
 
 def settings_of(groups: Iterable[Group], configs: Mapping[int, Configuration]) -> dict[int, str]:
@@ -54,8 +50,8 @@ def settings_of(groups: Iterable[Group], configs: Mapping[int, Configuration]) -
     """
     differing: dict[int, dict[str, str]] = {}
     for members in by_task(groups).values():
-        rows = {g.number: _flattened(g, configs[g.number]) for g in members if g.number in configs}
-        differing |= _differing({number: row for number, row in rows.items() if row})
+        known = [(g.number, _flattened(g, configs[g.number])) for g in members if g.number in configs]
+        differing |= _differing({number: row for number, row in known if row})
     count = Counter(map(_last_part, {key for values in differing.values() for key in values}))
 
     def name(key: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.report.compare.groups import Group, MeanStd, Task
+from sslbench.report.compare.groups import Group, Task, mean_std
 from sslbench.report.figures.captions import sentences, title_of, without_result
 from sslbench.report.figures.drawing import (
     WIDTH,
@@ -36,9 +36,8 @@ def pooled(bins: Sequence[Calibration]) -> tuple[NDArray[np.float64], NDArray[np
     def mean(name: str) -> NDArray[np.float64]:
         # None of an empty bin becomes NaN, which its weight of 0 must not spread.
         values = np.nan_to_num(np.array([getattr(run, name) for run in bins], dtype=np.float64))
-        sums: NDArray[np.float64] = (counts * values).sum(axis=0)
-        means: NDArray[np.float64] = np.full(len(totals), np.nan)
-        np.divide(sums, totals, out=means, where=totals > 0)
+        with np.errstate(invalid="ignore"):
+            means: NDArray[np.float64] = (counts * values).sum(axis=0) / totals
         return means
 
     return mean("confidence"), mean("accuracy"), totals
@@ -54,18 +53,14 @@ def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette) ->
     """A reliability diagram of the best variants that have bins, and the errors where some have none."""
     shown = most_important(groups)
     with_bins = [group for group in shown if _bins(group)]
-    panels = []
-    if with_bins:
-        panels.append(_reliability(task, with_bins, groups, palette))
-    if len(with_bins) < len(shown):
-        panels.append(_errors(task, shown, groups, palette))
-    return panels
+    panels = [_reliability(task, with_bins, groups, palette)] if with_bins else []
+    return panels + ([_errors(task, shown, groups, palette)] if len(with_bins) < len(shown) else [])
 
 
 def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
     with look():
         entries = [
-            f"{entry}, ECE {100 * _ece(group).mean:.1f} %"
+            f"{entry}, ECE {100 * mean_std([run.test_ece for run in group.runs]).mean:.1f} %"
             for group, entry in zip(groups, labels(groups, rows), strict=True)
         ]
         figure, axes = panel_axes(entries, height=3.6)
@@ -76,19 +71,10 @@ def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], pal
             numbers.add(len(counts))
             enough = counts >= _FEWEST
             own = palette.of(group)
-            axes.plot(
-                confidence[enough],
-                accuracy[enough],
-                color=own.colour,
-                marker=own.marker,
-                markersize=4,
-                linewidth=1.4,
-                label=label_of(entry),
-            )
-        axes.set_xlim(0, 1.02)
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("mean confidence of the bin")
-        axes.set_ylabel("accuracy in the bin")
+            (line,) = axes.plot(confidence[enough], accuracy[enough], own.colour, label=label_of(entry))
+            line.set(marker=own.marker, markersize=4, linewidth=1.4)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(xlabel="mean confidence of the bin", ylabel="accuracy in the bin")
         legend(axes)
         caption = sentences(
             f"Test images at the best step in {' or '.join(map(str, sorted(numbers)))} equal bins of the top "
@@ -99,25 +85,14 @@ def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], pal
         return Panel(title_of(task), caption, "Reliability diagram", to_svg(figure))
 
 
-def _ece(group: Group) -> MeanStd:
-    found = group.mean_std("test_ece")
-    assert found is not None, "only groups with results are drawn"
-    return found
-
-
 def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
     with look():
         figure, axes = fitted_axes(WIDTH, 0.7 + 0.27 * len(groups))
         for place, group in enumerate(groups):
-            number = _ece(group)
-            axes.barh(
-                place,
-                100 * number.mean,
-                xerr=100 * number.std if number.std is not None else None,
-                color=palette.of(group).colour,
-                alpha=0.8,
-                error_kw={"linewidth": 0.9},
-            )
+            number = mean_std([run.test_ece for run in group.runs])
+            spread = None if number.std is None else 100 * number.std
+            lines, colour = {"linewidth": 0.9}, palette.of(group).colour
+            axes.barh(place, 100 * number.mean, xerr=spread, color=colour, alpha=0.8, error_kw=lines)
         axes.set_yticks(range(len(groups)), labels(groups, rows))
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")

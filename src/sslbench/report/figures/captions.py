@@ -17,11 +17,9 @@ def not_drawn(count: int, what: str) -> str:
     """A sentence on `count` configurations that lack `what`; empty if there are none."""
     if not count:
         return ""
-    return (
-        f"{count} configuration has no {what} and is not drawn."
-        if count == 1
-        else f"{count} configurations have no {what} and are not drawn."
-    )
+    if count == 1:
+        return f"1 configuration has no {what} and is not drawn."
+    return f"{count} configurations have no {what} and are not drawn."
 
 
 def without_result(groups: Sequence[Group]) -> str:
@@ -31,13 +29,12 @@ def without_result(groups: Sequence[Group]) -> str:
 
 def hollow(drawn: Sequence[Group]) -> str:
     """A sentence on the points that are a mean over fewer seeds than planned; empty if there are none."""
-    count = sum(is_partial(group) for group in drawn)
-    return f"Hollow: some of its seeds are missing ({_points(count)})." if count else ""
+    return on_points("Hollow: some of its seeds are missing", sum(map(is_partial, drawn)))
 
 
-def crossed(count: int) -> str:
-    """A sentence on what was planned and has no result; empty if there is none."""
-    return f"Cross: planned, without a result ({_points(count)})." if count else ""
+def on_points(what: str, count: int) -> str:
+    """A sentence with the number of points that it is about; empty if there are none."""
+    return f"{what} ({count} {'point' if count == 1 else 'points'})." if count else ""
 
 
 def is_partial(group: Group) -> bool:
@@ -48,7 +45,3 @@ def is_partial(group: Group) -> bool:
 def sentences(*texts: str) -> str:
     """Those that are not empty, as one text."""
     return " ".join(text for text in texts if text)
-
-
-def _points(count: int) -> str:
-    return "1 point" if count == 1 else f"{count} points"

@@ -36,14 +36,9 @@ def draw_curves(
     curves: Mapping[int, Curve],
     points: int = _POINTS,
 ) -> None:
-    """Draw curves with their legend entries.
+    """Draw groups that have curves, with their legend entries; `rows` are all groups of the task.
 
-    Args:
-        axes: to draw in.
-        drawn: groups that have curves, each with its style.
-        rows: all groups of the task.
-        curves: by the number of the group.
-        points: of a curve at most; longer ones are thinned.
+    Curves of more than `points` are thinned.
     """
     entries = curve_labels([group for group, _ in drawn], rows, curves)
     lowest = []
@@ -62,8 +57,7 @@ def draw_curves(
     bottom, top = min(lowest), axes.dataLim.y1
     margin = max(0.05 * (top - bottom), 0.1)
     axes.set_ylim(bottom - margin, top + margin)
-    axes.set_xlabel("training step")
-    axes.set_ylabel("accuracy (%)")
+    axes.set(xlabel="training step", ylabel="accuracy (%)")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 

@@ -80,14 +80,9 @@ def legend_columns(entries: Sequence[str], most: int = 2, width: float = WIDTH) 
 
 
 def panel_axes(entries: Sequence[str] = (), columns: int = 2, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """The axes of a panel with room for a legend below.
+    """The axes of a panel, `height` inches high, with room below for a legend of at most so many columns.
 
     The margins are fixed: to work them out, matplotlib would draw every figure twice.
-
-    Args:
-        entries: of the legend; none for no legend.
-        columns: of the legend at most; long entries leave room for fewer.
-        height: of the panel without the legend, in inches.
     """
     rows = -(-len(entries) // legend_columns(entries, columns))
     height += _LEGEND_ROW * rows

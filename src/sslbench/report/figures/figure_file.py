@@ -45,16 +45,9 @@ def _heading(title: str, left: int) -> str:
 def render_figure(
     groups: Sequence[Group], curves: Mapping[int, Curve], *, title: str, file_format: str
 ) -> bytes:
-    """Draw the best variant of each algorithm; one group at least must have curves.
+    """The image file, ``png`` or ``svg``, of the best variants; the same groups give the same bytes.
 
-    Args:
-        groups: from `group_runs`.
-        curves: from `gather_curves`.
-        title: over all panels.
-        file_format: ``png`` or ``svg``.
-
-    Returns:
-        The content of the image file; the same groups give the same bytes.
+    Curves are by the number of the group; one group at least must have some. The title is over all panels.
     """
     tasks = by_task(groups)
     with_curves = [rows for rows in tasks.values() if any(row.number in curves for row in rows)]

@@ -31,32 +31,31 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
     says so, and a pair that was not planned is empty. Of several variants of a pair the one with the best
     validation accuracy counts.
     """
-    if not _compares(groups):
-        return None
-    losses = sorted({group.identity.loss for group in groups if group.identity.loss})
-    columns = [*losses, *([_NO_LOSS] if any(group.identity.loss is None for group in groups) else [])]
     pairs: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in groups:
         pairs[group.identity.algorithm, group.identity.loss or _NO_LOSS].append(group)
     rows = sorted({algorithm for algorithm, _ in pairs})
-    left = rows[_MOST_ROWS:]
-    rows = rows[:_MOST_ROWS]
+    if len(pairs) == len(rows):
+        return None
+    columns = sorted({loss for _, loss in pairs}, key=lambda loss: (loss == _NO_LOSS, loss))
+    left, rows = rows[_MOST_ROWS:], rows[:_MOST_ROWS]
     with look(**{"axes.grid": False}):
         names = [ellipsize(name, 24) for name in rows], [ellipsize(name, 14) for name in columns]
         figure, axes, bar = _axes(*names)
         errors = np.full((len(rows), len(columns)), np.nan)
-        for (algorithm, loss), members in pairs.items():
-            best = best_by_validation(members)
-            if best and algorithm in rows:
-                errors[rows.index(algorithm), columns.index(loss)] = 100 * best.test_error.mean
+        cells = {
+            (rows.index(algorithm), columns.index(loss)): members
+            for (algorithm, loss), members in pairs.items()
+            if algorithm in rows
+        }
+        for cell, members in cells.items():
+            if best := best_by_validation(members):
+                errors[cell] = 100 * best.test_error.mean
         colours = mpl.colormaps["viridis_r"].with_extremes(bad="#f4f4f4")
         image = axes.imshow(np.ma.masked_invalid(errors), cmap=colours, aspect="auto")
-        shades = np.asarray(image.norm(errors))
-        for (algorithm, loss), members in pairs.items():
-            if algorithm in rows:
-                place = rows.index(algorithm), columns.index(loss)
-                dark = bool(np.isfinite(shades[place]) and shades[place] > _LIGHT)
-                _cell(axes, *place, members, "white" if dark else "black")
+        shades = np.asarray(image.norm(errors))  # NaN of an empty cell is not above anything
+        for cell, members in cells.items():
+            _cell(axes, *cell, members, "white" if shades[cell] > _LIGHT else "black")
         axes.set_xticks(range(len(columns)), names[1])
         axes.set_yticks(range(len(rows)), names[0])
         axes.tick_params(length=0)
@@ -93,16 +92,8 @@ def _axes(rows: Sequence[str], columns: Sequence[str]) -> tuple[Figure, Axes, Ax
     return figure, axes, bar
 
 
-def _compares(groups: Sequence[Group]) -> bool:
-    distances: dict[str, set[str | None]] = defaultdict(set)
-    for group in groups:
-        distances[group.identity.algorithm].add(group.identity.loss)
-    return any(len(found) > 1 for found in distances.values())
-
-
 def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str) -> None:
     best = best_by_validation(members)
-    group = best or members[0]
     missing = [cell for member in members for cell in member.missing]
     if best is None:
         corner = (column - 0.5, row - 0.5)
@@ -114,10 +105,8 @@ def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str)
         return
     error = best.test_error
     lines = [f"{100 * error.mean:.2f}", *([f"± {100 * error.std:.2f}"] if error.std is not None else [])]
-    if group.missing:
-        lines.append(f"n={group.seeds}")
-    elif error.n == 1:
-        lines.append("n=1")
+    if best.missing or error.n == 1:
+        lines.append(f"n={best.seeds}")
     axes.text(column, row, "\n".join(lines), ha="center", va="center", fontsize=7.5, color=ink)
     if missing:  # a corner, so that it is seen without reading
         axes.scatter(column + 0.42, row - 0.36, marker="s", s=14, color="#D55E00", zorder=3)

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from sslbench.report.compare.groups import BASELINE, Group, best_by_validation
-from sslbench.report.figures.captions import crossed, hollow, is_partial, not_drawn, sentences
+from sslbench.report.figures.captions import hollow, is_partial, not_drawn, on_points, sentences
 from sslbench.report.figures.drawing import HEIGHT, Panel, label_of, legend, look, panel_axes, to_svg
 from sslbench.report.figures.palette import MOST_CURVES, Palette, Style
 from sslbench.system.text import ellipsize
@@ -57,19 +57,11 @@ def _known(points: Mapping[int, Group | None]) -> list[Group]:
     return [group for group in points.values() if group]
 
 
-def _order(lines: _Lines) -> list[str]:
-    """The algorithms, from the best at its largest number of labels to those without any result."""
-
-    def last(algorithm: str) -> float:
-        known = _known(lines[algorithm])
-        return known[-1].val_acc.mean if known else -1.0
-
-    return sorted(lines, key=last, reverse=True)
-
-
 def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: Palette) -> Panel:
     dataset, model, num_valid, steps = setting
-    order = _order(lines)
+    # From the best at its largest number of labels to those without any result.
+    last = {name: [-1.0, *(group.val_acc.mean for group in _known(lines[name]))][-1] for name in lines}
+    order = sorted(lines, key=lambda name: last[name], reverse=True)
     shown = [algorithm for algorithm in order if algorithm != BASELINE][:MOST_CURVES]
     left = len(order) - len(shown) - (BASELINE in lines)
     shown += [BASELINE] if BASELINE in lines else []
@@ -88,24 +80,20 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
         axes.xaxis.set_major_locator(FixedLocator([float(count) for count in counts]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_xlabel("labelled images")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set(xlabel="labelled images", ylabel="test accuracy (%)")
         legend(axes, 3)
+        # Configurations without a result that leave no cross, since another variant has a result.
+        absent = [group.identity for group in groups if not group.runs]
+        beside_others = sum(lines.get(run.algorithm, {}).get(run.num_labels) is not None for run in absent)
         caption = sentences(
             "Mean over seeds, bars: one sample standard deviation. Of each algorithm the variant with the "
             "best validation accuracy at that number of labels.",
             hollow([group for points in lines.values() for group in _known(points)]),
-            crossed(crosses),
-            not_drawn(_beside_others(groups, lines), "result"),
+            on_points("Cross: planned, without a result", crosses),
+            not_drawn(beside_others, "result"),
             f"The best {MOST_CURVES} algorithms; {left} more are in the table." if left else "",
         )
         return Panel(title, caption, "Test accuracy against labels", to_svg(figure))
-
-
-def _beside_others(groups: Sequence[Group], lines: _Lines) -> int:
-    """How many configurations without a result leave no cross, since another variant has one."""
-    absent = [group.identity for group in groups if not group.runs]
-    return sum(lines.get(run.algorithm, {}).get(run.num_labels) is not None for run in absent)
 
 
 def _draw_line(axes: Axes, points: Mapping[int, Group | None], own: Style, name: str) -> None:

@@ -52,14 +52,12 @@ class Palette:
         models_of: dict[str, set[str]] = defaultdict(set)
         for group in groups:
             models_of[group.identity.algorithm].add(group.identity.model)
-        own = {name: style(place) for place, name in enumerate(sorted(models_of.keys() - {BASELINE}))}
-        own[BASELINE] = Style(BASELINE_COLOUR, MARKERS[0])
         self._styles: dict[tuple[str, str], Style] = {}
-        for name, models in models_of.items():
-            first = MARKERS.index(own[name].marker)
-            for place, model in enumerate(sorted(models)):
-                marker = MARKERS[(first + place) % len(MARKERS)]
-                self._styles[name, model] = Style(own[name].colour, marker)
+        others = sorted(models_of.keys() - {BASELINE})
+        for first, name in [(0, BASELINE), *enumerate(others)]:
+            colour = BASELINE_COLOUR if name == BASELINE else style(first).colour
+            for place, model in enumerate(sorted(models_of[name]), start=first):
+                self._styles[name, model] = Style(colour, style(place).marker)
 
     def of(self, group: Group) -> Style:
         """The style of the group's algorithm and model, which must be among those of the palette."""
@@ -67,14 +65,10 @@ class Palette:
 
 
 def labels(groups: Sequence[Group], rows: Iterable[Group] = ()) -> list[str]:
-    """Legend entries, with the model and the settings where they differ.
+    """Legend entries of the groups that are drawn, with the model and the settings where they differ.
 
     Groups with the same entry get their row in the tables, and so does every variant of an algorithm whose
-    other variants are not drawn.
-
-    Args:
-        groups: those that are drawn.
-        rows: all of their task; may be left out where all are drawn.
+    other variants among `rows`, the groups of the task, are not drawn.
     """
     models = {group.identity.model for group in groups}
     names = []
@@ -97,9 +91,9 @@ def _key(group: Group) -> tuple[str, str]:
 
 def best_variants(groups: Iterable[Group]) -> list[Group]:
     """Of each algorithm and model the group with the best validation accuracy, the best of all first."""
-    by_key: dict[tuple[str, str], list[Group]] = {}
+    by_key: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in groups:
-        by_key.setdefault(_key(group), []).append(group)
+        by_key[_key(group)].append(group)
     best = [found for members in by_key.values() if (found := best_by_validation(members))]
     return sorted(best, key=validation_order)
 

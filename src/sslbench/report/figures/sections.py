@@ -37,12 +37,7 @@ class Section:
 
 
 def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list[Section]:
-    """Draw all figures.
-
-    Args:
-        comparison: what to show.
-        curves: by the number of the group.
-    """
+    """Draw all figures; `curves` are by the number of the group."""
     palette = Palette(comparison.groups)
     tasks = list(by_task(comparison.groups).items())
     drawn = [panel for task, groups in tasks for panel in curve_panels(task, groups, curves, palette)]

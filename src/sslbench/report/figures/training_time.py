@@ -16,7 +16,7 @@ from sslbench.report.figures.captions import (
     without_result,
 )
 from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
-from sslbench.report.figures.palette import Palette
+from sslbench.report.figures.palette import Palette, Style
 from sslbench.system.text import ellipsize
 
 _LOG_FROM = 5.0  # ratio of the longest to the shortest time from which the axis is logarithmic
@@ -30,33 +30,20 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette) -> Pane
     if len(drawn) < 2:
         return None
     with look():
-        models = {group.identity.model for group in drawn}
-        entries = {
-            group.number: ellipsize(
-                f"{group.identity.algorithm}, {group.identity.model}"
-                if len(models) > 1
-                else group.identity.algorithm,
-                28,
-            )
-            for group in drawn
-        }
-        figure, axes = panel_axes(list(dict.fromkeys(entries.values()))[:_MOST_ENTRIES], 3)
-        named: set[str] = set()
+        several = len({group.identity.model for group in drawn}) > 1
+        entries: dict[str, Style] = {}
         for group in drawn:
-            own, name_of = palette.of(group), entries[group.number]
-            x, y = _seconds(group), 100 * (1 - group.test_error.mean)
-            if name_of not in named and len(named) < _MOST_ENTRIES:
-                # A point of its own, which is filled whether or not the first of the algorithm is.
-                axes.plot(
-                    [],
-                    [],
-                    linestyle="none",
-                    color=own.colour,
-                    marker=own.marker,
-                    markersize=5,
-                    label=label_of(name_of),
-                )
-            named.add(name_of)
+            run = group.identity
+            name = f"{run.algorithm}, {run.model}" if several else run.algorithm
+            entries.setdefault(ellipsize(name, 28), palette.of(group))
+        entries = dict(list(entries.items())[:_MOST_ENTRIES])
+        figure, axes = panel_axes(list(entries), 3)
+        for name, own in entries.items():
+            # A point of its own, which is filled whether or not the first of the algorithm is.
+            (line,) = axes.plot([], [], linestyle="none", label=label_of(name))
+            line.set(color=own.colour, marker=own.marker, markersize=5)
+        for group in drawn:
+            own, (x, y) = palette.of(group), (_seconds(group), 100 * (1 - group.test_error.mean))
             axes.errorbar(
                 x,
                 y,
@@ -70,13 +57,8 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette) -> Pane
                 alpha=0.85,
             )
             if len(drawn) <= _NAMED and group.identity.loss:
-                axes.annotate(
-                    ellipsize(group.identity.loss, 12),
-                    (x, y),
-                    xytext=(5, 3),
-                    textcoords="offset points",
-                    fontsize=7,
-                )
+                name = ellipsize(group.identity.loss, 12)
+                axes.annotate(name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7)
         times = [_seconds(group) for group in drawn]
         if max(times) / min(times) > _LOG_FROM:
             axes.set_xscale("log")
@@ -84,8 +66,7 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette) -> Pane
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_xlabel("training time, mean over seeds (s)")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set(xlabel="training time, mean over seeds (s)", ylabel="test accuracy (%)")
         legend(axes, 3)
         caption = sentences(
             "A point for each configuration: mean over seeds, bars: one sample standard deviation.",

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -17,8 +18,9 @@ from markupsafe import Markup
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.curves import Curves
 from sslbench.report.compare.differences import Difference
-from sslbench.report.compare.groups import Group, with_results
+from sslbench.report.compare.groups import with_results
 from sslbench.report.figures.sections import figure_sections
+from sslbench.report.read.find import MissingRun
 from sslbench.report.write.columns import Cell, Column, Form, Table
 from sslbench.report.write.commands import commands
 from sslbench.report.write.notes import ON_DIFFERENCES, ON_SELECTION, on_rows
@@ -29,6 +31,7 @@ from sslbench.report.write.result_tables import (
     run_table,
     summary_table,
 )
+from sslbench.rundir.records import RunResult
 from sslbench.system.paths import relative
 from sslbench.system.text import ellipsize
 
@@ -41,26 +44,21 @@ class Row(NamedTuple):
 
     Attributes:
         cells: in the order of the columns.
-        kind: a class for the style sheet, or empty.
+        kinds: classes for the style sheet; ``better`` or ``worse`` is said in the cell of the difference too.
         link: address of the run's configuration, relative to the page; empty where there is none.
-        sign: ``better`` or ``worse``, as the colour of its difference says; or empty.
     """
 
     cells: Sequence[Cell]
-    kind: str = ""
+    kinds: Sequence[str] = ()
     link: str = ""
-    sign: str = ""
 
 
 class PageTable(NamedTuple):
-    """A table of the page: its id, what a screen reader says, and in `shared` what all rows agree in."""
+    """A table of the page, and in `shared` what all rows agree in."""
 
-    key: str
-    label: str
     columns: Sequence[Column[Any]]
     rows: Sequence[Row]
     shared: str = ""
-    links: bool = False
 
 
 def _address(folder: Path, page: Path) -> str:
@@ -75,62 +73,43 @@ def _address(folder: Path, page: Path) -> str:
     return quote(os.fsencode(path.replace(os.sep, "/")))
 
 
-def _sign(difference: Difference | None) -> str:
+def _signs(difference: Difference | None) -> list[str]:
     """Better or worse than the baseline where Student's t interval excludes zero and no run is missing."""
-    if difference is None or difference.t_interval is None:
-        return ""
-    if difference.group.missing or difference.baseline.missing:
-        return ""
-    low, high = difference.t_interval
-    return "better" if high < 0 else "worse" if low > 0 else ""
+    if difference is None or difference.group.missing or difference.baseline.missing:
+        return []
+    low, high = difference.t_interval or (0, 0)
+    return ["better"] if high < 0 else ["worse"] if low > 0 else []
 
 
 def _summary(comparison: Comparison) -> PageTable:
     table = summary_table(comparison, Form.PAGE)
     order = sorted(range(len(table.columns)), key=lambda place: not table.columns[place].first)
     table, shared = table.at(order).without_shared()
+    best = comparison.best
     rows = []
     for group, cells in zip(comparison.groups, table.rows, strict=True):
-        sign = _sign(comparison.row_differences.get(group.number))
-        kinds = [
-            "best" if group.number in comparison.best else "",
-            "incomplete" if group.runs and group.missing else "",
-            "" if group.runs else "absent",
-            sign,
-        ]
-        rows.append(Row(cells, " ".join(filter(None, kinds)), sign=sign))
+        kinds = ["best"] if group.number in best else []
+        kinds += [] if group.runs and not group.missing else ["incomplete"] if group.runs else ["absent"]
+        rows.append(Row(cells, kinds + _signs(comparison.row_differences.get(group.number))))
     text = ", ".join(f"{title} {ellipsize(value, _LONGEST)}" for title, value in shared.items())
-    return PageTable("summary-table", "Summary, one row a configuration", table.columns, rows, text)
-
-
-def _linked(key: str, label: str, table: Table, folders: Iterable[Path], page: Path) -> PageTable:
-    rows = [
-        Row(cells, link=_address(folder, page)) for cells, folder in zip(table.rows, folders, strict=True)
-    ]
-    return PageTable(key, label, table.columns, rows, links=True)
+    return PageTable(table.columns, rows, text)
 
 
 def _tables(comparison: Comparison, page: Path) -> dict[str, PageTable]:
     differences = difference_table(comparison, Form.PAGE)
-    signs = map(_sign, comparison.differences)
-    rows = [Row(cells, sign, sign=sign) for cells, sign in zip(differences.rows, signs, strict=True)]
     runs, missing = run_table(comparison, Form.PAGE), missing_table(comparison, Form.PAGE)
-    finished, unfinished = ([run.folder for run in found] for found in (comparison.runs, comparison.missing))
+
+    def linked(table: Table, found: Iterable[RunResult | MissingRun]) -> PageTable:
+        addresses = [_address(run.folder, page) for run in found]
+        return PageTable(table.columns, list(map(Row, table.rows, repeat(()), addresses)))
+
     return {
         "summary": _summary(comparison),
-        "differences": PageTable("difference-table", "Differences to supervised", differences.columns, rows),
-        "runs": _linked("run-table", "Every run", runs, finished, page),
-        "missing": _linked("missing-table", "Runs without a result", missing, unfinished, page),
-    }
-
-
-def _command_lines(group: Group) -> dict[str, Any]:
-    return {
-        "number": group.number,
-        "label": group.label,
-        "name": group.identity.group,
-        "task": ", ".join(filter(None, (group.settings, str(group.task)))),
-        "commands": commands(group),
+        "differences": PageTable(
+            differences.columns, list(map(Row, differences.rows, map(_signs, comparison.differences)))
+        ),
+        "runs": linked(runs, comparison.runs),
+        "missing": linked(missing, comparison.missing),
     }
 
 
@@ -149,14 +128,9 @@ def _environment() -> Environment:
 
 
 def render_page(comparison: Comparison, curves: Curves, *, title: str, command: str, page: Path) -> str:
-    """The whole page.
+    """The whole page, which will lie at `page`: links to run folders are relative to it.
 
-    Args:
-        comparison: what to show.
-        curves: from `gather_curves`; its warnings are among those of `comparison`.
-        title: of the page.
-        command: the shell line that writes the page, typed in the folder of the page.
-        page: where it will lie; links to run folders are relative to it.
+    The warnings of `curves` must be among those of `comparison`; `command`, typed in its folder, writes it.
     """
     templates = files("sslbench.report.page").joinpath("templates")
     script = templates.joinpath("sort.js").read_text(encoding="utf-8")
@@ -177,10 +151,10 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
             on_rows=on_rows(comparison),
             tables=_tables(comparison, page),
             sections=figure_sections(comparison, curves.of),
-            groups=list(map(_command_lines, with_results(comparison.groups))),
-            unmatched=[f"{group.label} (row {group.number})" for group in comparison.unmatched],
+            groups=with_results(comparison.groups),
+            commands=commands,
+            comparison=comparison,
             copies=[relative(run.folder) for run in comparison.copies],
-            warnings=comparison.warnings,
             style=Markup(templates.joinpath("page.css").read_text(encoding="utf-8")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

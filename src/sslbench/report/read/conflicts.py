@@ -7,24 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.find import MissingRun
 from sslbench.rundir.records import RunResult, RunSummary
 from sslbench.system.paths import relative
 
 # Runs whose configurations differ in their seeds only agree in these.
 _SHARED = ("dataset", "num_labels", "num_valid", "algorithm", "loss", "model", "steps", "precision")
-_STATUS = "in conflict"
 
 
 def without_conflicts(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[MissingRun], list[str]]:
-    """Set aside runs where nothing says which one is right.
+    """Set aside runs, which have no copies among them, where nothing says which one is right.
 
     These are the runs of a group that differ in more than their seeds, such as in their data, and runs of the
     same configuration and seeds with different outcomes: they would count as two draws and make the
     standard deviation too small.
-
-    Args:
-        runs: without copies, in any order.
 
     Returns:
         The other runs in their order, those set aside, and a line of warning for each conflict.
@@ -49,12 +45,14 @@ def without_conflicts(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[
                     f"{split_seed}, and differ in their outcome"
                 )
                 reasons |= dict.fromkeys((run.folder for run in twins), reason)
-    kept = [run for run in runs if run.folder not in reasons]
-    missing = [
-        MissingRun(run.folder, _STATUS, reasons[run.folder], _summary(run))
-        for run in runs
-        if run.folder in reasons
-    ]
+    kept: list[RunResult] = []
+    missing: list[MissingRun] = []
+    for run in runs:
+        if reason := reasons.get(run.folder, ""):
+            summary = RunSummary(**{entry.name: getattr(run, entry.name) for entry in fields(RunSummary)})
+            missing.append(MissingRun(run.folder, "in conflict", reason, summary))
+        else:
+            kept.append(run)
     lines = [f"{reason}; left out: remove what is wrong" for reason in dict.fromkeys(reasons.values())]
     return kept, missing, lines
 
@@ -77,7 +75,3 @@ def _difference(name: str, runs: Sequence[RunResult]) -> str:
                 f"{run.split_seed}: their data are not the same"
             )
     return ""
-
-
-def _summary(run: RunResult) -> RunSummary:
-    return RunSummary(**{entry.name: getattr(run, entry.name) for entry in fields(RunSummary)})

@@ -22,12 +22,11 @@ def runs_csv(comparison: Comparison) -> str:
     its status; the other cells are empty. It is not counted if another folder has the same run.
     """
     rows = [_run_row(group, run) for group in comparison.groups for run in group.runs]
-    groups = {group.identity.group: group for group in comparison.groups}
     for missing in comparison.missing:
-        row: dict[str, Any] = {"folder": missing.place}
+        row: dict[str, Any] = {"folder": relative(missing.folder)}
         if missing.run:
             row |= asdict(missing.run)
-            if group := groups.get(missing.run.group):
+            if group := comparison.group_of(missing):
                 row |= {"dataset": group.task.dataset, "settings": group.settings}
         counted = comparison.counts(missing)
         rows.append(row | {"status": missing.status, "error": missing.error, "counted": counted})
@@ -46,12 +45,10 @@ def _run_row(group: Group, run: RunResult) -> dict[str, Any]:
 
 def groups_csv(comparison: Comparison) -> str:
     """One row a group, every number a fraction or in seconds; empty where there is none."""
-    rows = []
-    for group in comparison.groups:
-        fields: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = [{} for _ in comparison.groups]
+    for group, fields in zip(comparison.groups, rows, strict=True):
         for column in SUMMARY_COLUMNS:
             fields |= column.csv(GroupRow(group, comparison))
-        rows.append(fields)
     return _csv(rows)
 
 

@@ -16,12 +16,7 @@ _LONGEST = 1000  # characters of a cell: an error is shown in full
 
 
 def markdown_table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
-    """A markdown table.
-
-    Args:
-        columns: titles, and whether the column holds numbers, which are set to the right.
-        rows: cells in markdown.
-    """
+    """A table of cells in markdown; `columns` are titles, and whether it holds numbers, set to the right."""
 
     def line(cells: Iterable[str]) -> str:
         escaped = (cell.replace("|", "\\|") for cell in cells)
@@ -94,14 +89,7 @@ def _missing_section(comparison: Comparison) -> list[str]:
 
 
 def render_markdown(comparison: Comparison, *, title: str, command: str, note: str = "") -> str:
-    """The whole report.
-
-    Args:
-        comparison: what to show.
-        title: of the page.
-        command: the shell line that writes the report, typed in the folder of the report.
-        note: prose in markdown that goes in unchanged after the title.
-    """
+    """The whole report; `command`, typed in its folder, writes it, and `note` goes in unchanged."""
     parts = [
         f"# {title}",
         "Generated from the `result.json` of each run by sslbench-report; no number was typed. The command, "

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sslbench.report.compare.comparison import Comparison
-from sslbench.report.compare.groups import Group
 
 ON_SELECTION = (
     "Validation images alone selected the best step of each run; the test images were only evaluated."
@@ -32,42 +29,26 @@ _ON_VARIANTS = (
     "selected: of several variants of an algorithm, the one with the best mean validation accuracy. Quote "
     "this one: quoting the one with the lowest test error would be tuning on the test images."
 )
+_ON_DRAWS = (
+    "one draw of the labels, which all seeds share. Neither the standard deviation nor the intervals contain "
+    "what another draw would change."
+)
 _ON_STARS = "A rank with *: the row lacks seeds or draws of the labels that most rows of its task have."
 
 
 def on_rows(comparison: Comparison, *, selected: bool = True, ranks: bool = True) -> list[str]:
-    """Sentences on what a reader must know about certain rows.
-
-    Args:
-        comparison: what is shown.
-        selected: whether it is shown which variants validation selected.
-        ranks: whether ranks are shown.
-    """
-    sentences = [
-        _ON_VARIANTS if selected and comparison.selected else "",
-        _ON_STARS if ranks and comparison.incomplete_seeds else "",
-        _on_draws(comparison.groups),
-        _on_commits(comparison.groups),
-    ]
-    return [sentence for sentence in sentences if sentence]
-
-
-def _on_commits(groups: Iterable[Group]) -> str:
-    mixed = [group.number for group in groups if len({run.git_commit for run in group.runs}) > 1]
-    return f"{_rows(mixed)}: runs of several versions of the program." if mixed else ""
-
-
-def _on_draws(groups: Iterable[Group]) -> str:
-    """Which rows have several seeds and one draw of the labels; empty if there are none."""
-    several = [group for group in groups if len(group.runs) > 1]
+    """What a reader must know about certain rows; nothing on `selected` variants or `ranks` if not shown."""
+    several = [group for group in comparison.groups if len(group.runs) > 1]
     fixed = [group.number for group in several if len({run.split_hash for run in group.runs}) == 1]
-    if not fixed:
-        return ""
-    rows = "All rows with several seeds" if len(fixed) == len(several) else _rows(fixed)
-    return (
-        f"{rows}: one draw of the labels, which all seeds share. Neither the standard deviation nor the "
-        "intervals contain what another draw would change."
-    )
+    mixed = [group.number for group in several if len({run.git_commit for run in group.runs}) > 1]
+    sentences = [_ON_VARIANTS] if selected and comparison.selected else []
+    sentences += [_ON_STARS] if ranks and comparison.incomplete_seeds else []
+    if fixed:
+        rows = "All rows with several seeds" if len(fixed) == len(several) else _rows(fixed)
+        sentences.append(f"{rows}: {_ON_DRAWS}")
+    if mixed:
+        sentences.append(f"{_rows(mixed)}: runs of several versions of the program.")
+    return sentences
 
 
 def _rows(numbers: list[int]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.differences import Difference, Interval
 from sslbench.report.compare.groups import Group, MeanStd, algorithm_label
-from sslbench.report.read.missing import MissingRun
+from sslbench.report.read.find import MissingRun
 from sslbench.report.write.columns import (
     NOTHING,
     Cell,
@@ -25,6 +25,7 @@ from sslbench.report.write.columns import (
     text_column,
 )
 from sslbench.rundir.records import RunResult, RunSummary
+from sslbench.system.paths import relative
 
 
 class GroupRow(NamedTuple):
@@ -57,11 +58,6 @@ class MissingRow(NamedTuple):
     missing: MissingRun
     comparison: Comparison
 
-    @property
-    def run(self) -> RunSummary | None:
-        """Which run it is; None if that is not known."""
-        return self.missing.run
-
 
 def _rank(row: GroupRow) -> Cell:
     rank = row.comparison.ranks.get(row.group.number)
@@ -70,10 +66,8 @@ def _rank(row: GroupRow) -> Cell:
 
 
 def _selected(row: GroupRow) -> Cell:
-    count = row.comparison.selected.get(row.group.number)
-    if count is None:
-        return Cell("")
-    return Cell(f"best of {count}" if count > 1 else "the only complete one")
+    count = row.comparison.selected.get(row.group.number, 0)
+    return Cell(f"best of {count}" if count > 1 else "the only complete one" if count else "")
 
 
 def _seeds(row: GroupRow) -> Cell:
@@ -102,7 +96,7 @@ def _supervised(row: GroupRow) -> Cell:
     shown = format_mean_std(error, f"n={baseline.seeds}")
     if error.n > 1 and (baseline.missing or error.n != len(row.group.runs)):
         shown += f" (n={baseline.seeds})"
-    if row.comparison.baselines[row.group.number] > 1:
+    if sum(difference.group is row.group for difference in row.comparison.differences) > 1:
         shown += f" (#{baseline.number})"
     return Cell(shown, error.mean)
 
@@ -298,11 +292,16 @@ def _missing_error(row: MissingRow) -> str:
     return "; ".join(filter(None, [row.missing.error, elsewhere]))
 
 
+def _missing_row(row: MissingRow) -> int | None:
+    group = row.comparison.group_of(row.missing)
+    return group.number if group else None
+
+
 MISSING_COLUMNS: tuple[Column[MissingRow], ...] = (
-    number_column("#", lambda row: row.comparison.row_of.get(row.run.group) if row.run else None),
-    text_column("folder", lambda row: row.missing.place),
-    text_column("algorithm", lambda row: algorithm_label(row.run) if row.run else None),
-    number_column("seed", lambda row: row.run.seed if row.run else None),
+    number_column("#", _missing_row),
+    text_column("folder", lambda row: relative(row.missing.folder)),
+    text_column("algorithm", lambda row: algorithm_label(row.missing.run) if row.missing.run else None),
+    number_column("seed", lambda row: row.missing.run.seed if row.missing.run else None),
     text_column("status", lambda row: row.missing.status),
     text_column("error", _missing_error, in_full=True),
 )

@@ -46,16 +46,13 @@ def _width(column: Column[Any], cells: Iterable[Cell]) -> int:
 
 def _brief(table: Table) -> Table:
     """The table with the brief form of those columns that have one."""
+
+    def cells(row: list[Cell]) -> list[Cell]:
+        columns = zip(row, table.columns, strict=True)
+        return [Cell(cell.text.partition(" ")[0]) if column.brief else cell for cell, column in columns]
+
     columns = tuple(replace(column, title=column.brief or column.title) for column in table.columns)
-    brief = [bool(column.brief) for column in columns]
-    rows = [
-        [
-            Cell(cell.text.partition(" ")[0]) if is_brief else cell
-            for cell, is_brief in zip(row, brief, strict=True)
-        ]
-        for row in table.rows
-    ]
-    return Table(columns, rows)
+    return Table(columns, list(map(cells, table.rows)))
 
 
 def _fitted(table: Table, available: int) -> tuple[Table, list[str]]:
@@ -70,16 +67,13 @@ def _fitted(table: Table, available: int) -> tuple[Table, list[str]]:
         return _ALIKE if column.tells_apart and alike else column.drop
 
     dropped = []
-    brief = width() > available and any(column.brief for column in table.columns)
-    if brief:  # before whole columns go
+    if brief := width() > available:  # before whole columns go
         table = _brief(table)
-    while width() > available:
-        candidates = [place for place, column in enumerate(table.columns) if column.drop]
-        if not candidates:
-            break
-        out = min(candidates, key=importance)
+    while width() > available and any(column.drop for column in table.columns):
+        places = range(len(table.columns))
+        out = min((place for place in places if table.columns[place].drop), key=importance)
         dropped.append(table.columns[out].title)
-        table = table.at([place for place in range(len(table.columns)) if place != out])
+        table = table.at([place for place in places if place != out])
     if brief and any(column.brief for column in table.columns):
         dropped.append("intervals of the difference")
     return table, dropped
@@ -124,8 +118,7 @@ def _summaries(comparison: Comparison, width: int | None) -> set[str]:
     shown: set[str] = set()
     dropped: list[str] = []
     for groups in by_task(comparison.groups).values():
-        table = summary_table(comparison, Form.TERMINAL, groups)
-        table, shared = table.without_shared()
+        table, shared = summary_table(comparison, Form.TERMINAL, groups).without_shared()
         print(", ".join(f"{title} {ellipsize(text, _LONGEST)}" for title, text in shared.items()) + ":")
         titles, left_out = _print(table, width)
         shown |= titles
@@ -137,10 +130,7 @@ def _summaries(comparison: Comparison, width: int | None) -> set[str]:
 def show(comparison: Comparison, *, seeds: bool, width: int | None = None) -> None:
     """Print the summary, each run if `seeds`, and what is missing or left out.
 
-    Args:
-        comparison: what to show.
-        seeds: whether each run has a row.
-        width: in characters; None for that of the terminal.
+    The `width` is in characters; None for that of the terminal.
     """
     shown = _summaries(comparison, width)
     intervals = DIFFERENCE.title in shown
@@ -149,11 +139,9 @@ def show(comparison: Comparison, *, seeds: bool, width: int | None = None) -> No
         _note("difference: to supervised, in points, with a bootstrap interval over n pairs", width)
     elif DIFFERENCE.brief in shown:
         _note("difference: to supervised, in points", width)
-    ranks = RANK.title in shown
-    if ranks:
-        _note(ON_RANKS, width)
-    _note(ON_SELECTION, width)
-    for sentence in on_rows(comparison, selected=SELECTED.title in shown, ranks=ranks):
+    ranks, selected = RANK.title in shown, SELECTED.title in shown
+    notes = [ON_RANKS] if ranks else []
+    for sentence in (*notes, ON_SELECTION, *on_rows(comparison, selected=selected, ranks=ranks)):
         _note(sentence, width)
     if seeds:
         _note_dropped(_print(run_table(comparison, Form.TERMINAL), width)[1], width)
