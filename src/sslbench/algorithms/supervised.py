@@ -20,10 +20,8 @@ class Supervised:
     predictors = ("student",)
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         supervised = cross_entropy(models["student"](batch.labelled[0]), batch.targets)
         return StepOutput(supervised, {"supervised": supervised})

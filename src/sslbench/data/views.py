@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslbench.checks import check_choice, check_not_negative
 from sslbench.data.zca import GcnZca
 
 AUGMENTATIONS = ("crop", "flip", "noise")
@@ -51,9 +52,7 @@ class ImageTransform:
         for name in valid:
             if name not in AUGMENTATIONS:
                 raise ValueError(f"valid names '{name}': choose from {', '.join(AUGMENTATIONS)}")
-        for name, value in (("crop", crop), ("noise", noise)):
-            if value < 0:
-                raise ValueError(f"{name}={value} must not be negative")
+        check_not_negative(crop=crop, noise=noise)
         for name, value in (("crop", crop), ("flip", flip), ("noise", noise)):
             if value and name not in valid:
                 raise ValueError(
@@ -62,8 +61,7 @@ class ImageTransform:
                 )
         if not std or min(std) <= 0:
             raise ValueError(f"std={list(std)} must be above 0")
-        if preprocess not in PREPROCESSING:
-            raise ValueError(f"preprocess={preprocess}: choose from {', '.join(PREPROCESSING)}")
+        check_choice(PREPROCESSING, preprocess=preprocess)
         self.mean, self.std = tuple(mean), tuple(std)
         self.crop, self.flip, self.noise, self.preprocess = crop, flip, noise, preprocess
 

@@ -53,13 +53,3 @@ def update_average(average: nn.Module, model: nn.Module, decay: Tensor) -> None:
             mine.copy_(its)
     torch._foreach_mul_(ours, decay)
     torch._foreach_add_(ours, torch._foreach_mul(theirs, 1 - decay))
-
-
-def check_decay(decay: float) -> None:
-    """Refuse a decay that is no weight of an average.
-
-    Raises:
-        ValueError: it is not from 0 to below 1.
-    """
-    if not 0 <= decay < 1:
-        raise ValueError(f"ema={decay} must be at least 0 and below 1")
