@@ -33,7 +33,7 @@ class Split:
     def digest(self) -> str:
         """SHA-256 over the three index arrays as little-endian int64, in hexadecimal."""
         sha = hashlib.sha256()
-        for part in (self.labelled, self.valid, self.unlabelled):
+        for part in vars(self).values():
             sha.update(len(part).to_bytes(8, "little"))
             sha.update(part.astype("<i8").tobytes())
         return sha.hexdigest()
@@ -43,25 +43,13 @@ class Split:
 
         def write(part: Path) -> None:
             with part.open("wb") as out:
-                np.savez(
-                    out,
-                    labelled=self.labelled,
-                    valid=self.valid,
-                    unlabelled=self.unlabelled,
-                    hash=np.array(self.digest),
-                )
+                np.savez(out, **vars(self), hash=np.array(self.digest))
 
         write_atomically(path, write)
 
 
 def check_counts(num_labels: int, num_valid: int, num_classes: int, num_train: int | None) -> None:
-    """Refuse counts that fit no data set of `num_classes` classes and `num_train` images.
-
-    Args:
-        num_labels: labelled images in all.
-        num_valid: validation images.
-        num_classes: size of the label set.
-        num_train: training images, or None where they are not known yet.
+    """Refuse counts that fit no data set of `num_classes` classes and `num_train` images; None if not known.
 
     Raises:
         UserError: naming the key and the remedy.

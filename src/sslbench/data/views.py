@@ -150,9 +150,7 @@ class DeviceImages:
     def weak(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """A randomly augmented view of the images at `index` ``[B]``: float32 ``[B, C, H, W]``.
 
-        Args:
-            index: int64 ``[B]`` on the images' device.
-            generator: of the images' device; advanced by a fixed amount for a given batch size.
+        `generator`, of the images' device, is advanced by a fixed amount for a given batch size.
         """
         transform, count, device = self._transform, len(index), self._store.device
         if not (self._pad or transform.flip):
@@ -191,15 +189,7 @@ class FittedTransform:
     device: torch.device
 
     def store(self, images: NDArray[np.uint8], padded: bool = False) -> DeviceImages:
-        """The images on the device.
-
-        Args:
-            images: uint8 ``[N, H, W, C]``.
-            padded: whether weak views are taken of them.
-
-        Raises:
-            ValueError: they do not fit the transform; see `DeviceImages`.
-        """
+        """Images, uint8 ``[N, H, W, C]``, on the device; see `DeviceImages`."""
         whitened = self.whitening.apply(images) if self.whitening else images
         return DeviceImages(whitened, self.images, self.device, padded)
 

@@ -79,13 +79,13 @@ class NullTracker:
     """Ignores the run: the choice ``logger=none``, so that a logger is always there."""
 
     def start(self, run: RunInfo) -> None:
-        """Do nothing."""
+        pass
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Do nothing."""
+        pass
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Do nothing."""
+        pass
 
 
 def check_tracker(tracker: object) -> None:

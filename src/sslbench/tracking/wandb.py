@@ -131,7 +131,6 @@ class WandbTracker:
                 self._give_up(error)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Hand over one log point; the client sends it after the next has come, or the end."""
         if self._run is None:
             return
         try:
@@ -140,7 +139,6 @@ class WandbTracker:
             self._give_up(error)
 
     def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Hand over one image, which joins the log point of its step."""
         if self._run is None:
             return
         import wandb
@@ -151,7 +149,6 @@ class WandbTracker:
             self._give_up(error)
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Write the summary and finish the run; offline, say how to upload it."""
         run, self._run = self._run, None
         if run is None:
             return
