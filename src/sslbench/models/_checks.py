@@ -6,14 +6,7 @@ from __future__ import annotations
 def check_images(
     in_channels: int, image_size: tuple[int, int], num_classes: int, *, smallest: int = 1
 ) -> None:
-    """Raise `ValueError` unless the images and classes are ones that the model can take.
-
-    Args:
-        in_channels: image channels.
-        image_size: height and width in pixels.
-        num_classes: size of the label set.
-        smallest: the height and width that the model's pooling needs.
-    """
+    """Raise `ValueError` unless the model can take the images; its pooling needs `smallest` pixels a side."""
     check_at_least("in_channels", in_channels, 1)
     check_at_least("num_classes", num_classes, 2)
     height, width = image_size

@@ -39,5 +39,4 @@ class GlobalAveragePooling(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         return x.mean((2, 3))

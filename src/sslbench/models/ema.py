@@ -20,14 +20,7 @@ def warmed_up(decay: float, step: Tensor) -> Tensor:
     """``min(1 - 1 / (t + 1), decay)``: a plain mean over the first steps.
 
     The formula of the code of Tarvainen & Valpola 2017 (arXiv:1703.01780), where t begins at 1; here at 0, so
-    that the initial weights have no share.
-
-    Args:
-        decay: from 0 to below 1.
-        step: steps finished before this one, float32 ``[]``.
-
-    Returns:
-        The decay of this step, ``[]``, on the device of `step`; 0 in the first step.
+    that the initial weights have no share. `step` is t, the steps finished before this one, float32 ``[]``.
     """
     return (1 - 1 / (step + 1)).clamp(max=decay)
 
@@ -37,12 +30,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: Tensor) -> None:
     """``average = decay * average + (1 - decay) * model``, in place, over parameters and buffers alike.
 
     Batch-norm statistics are averaged as the weights are: they come from the student's passes over ordinary
-    images, so evaluation of the average needs no pass of its own. Counters are copied.
-
-    Args:
-        average: of the same structure as `model`.
-        model: the network in training.
-        decay: ``[]``, in [0, 1], on the modules' device.
+    images, so evaluation of the average needs no pass of its own. Counters are copied. The modules have the
+    same structure; `decay` is ``[]``, in [0, 1], on their device.
     """
     ours, theirs = [], []
     for mine, its in zip(average.state_dict().values(), model.state_dict().values(), strict=True):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sslbench.errors import UserError, did_you_mean
 from sslbench.system.text import ellipsize, escape_control
 from sslbench.tracking.tracker import RunInfo
-from sslbench.tracking.wandb_id import new_id, save_id, saved_id
+from sslbench.tracking.wandb_id import is_name, new_id, save_id, saved_id
 
 if TYPE_CHECKING:
     import wandb
@@ -85,7 +85,7 @@ class WandbTracker:
                 f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{did_you_mean(str(mode), _MODES)}"
             )
         for key, name in {"project": project, "entity": entity}.items():
-            if name is not None and not _is_name(name):
+            if name is not None and not is_name(name, _LONGEST_NAME):
                 raise ValueError(
                     f"logger.{key}={name!r}: use a name of at most {_LONGEST_NAME} printable "
                     f"characters, without any of / \\ # ? % :"
@@ -224,15 +224,6 @@ class WandbTracker:
         self._run = None
         print(f"W&B: stopped ({_first_line(error)}); training and metrics.jsonl go on", flush=True)
         _reset_client(self._client_errors)
-
-
-def _is_name(text: str) -> bool:
-    """Whether W&B takes it for a project or an entity, which are parts of addresses."""
-    return (
-        0 < len(text.strip()) <= len(text) <= _LONGEST_NAME
-        and text.isprintable()
-        and not set(text) & set("/\\#?%:")
-    )
 
 
 def _keep_nodes(opened: wandb.Run, config: Mapping[str, Any]) -> None:

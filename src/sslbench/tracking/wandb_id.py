@@ -33,12 +33,13 @@ def saved_id(run: RunInfo) -> str | None:
         found = read_text(_file(run)).strip()
     except UserError:
         return None
-    return found if _is_id(found) else None
+    return found if is_name(found, _LONGEST) else None
 
 
-def _is_id(text: str) -> bool:
-    """Whether W&B takes it as an id, which also becomes part of the name of a folder."""
-    return 0 < len(text) <= _LONGEST and text.isprintable() and not set(text) & _FORBIDDEN
+def is_name(text: str, longest: int) -> bool:
+    """Whether W&B takes it for an id, a project or an entity, which are parts of addresses and of paths."""
+    printable = text.isprintable() and not set(text) & _FORBIDDEN
+    return printable and 0 < len(text.strip()) <= len(text) <= longest
 
 
 def save_id(run: RunInfo, used: str) -> None:
