@@ -1,7 +1,5 @@
 """Checks of numbers, given by name; each raises a `ValueError` that names the first one out of range."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 
 

@@ -1,7 +1,5 @@
 """Interpolation consistency training: the prediction at a mixture is the mixture of predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 

@@ -1,7 +1,5 @@
 """Label vectors: networks learn to point at one fixed vector a class, in two rounds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import cast, final
 

@@ -1,7 +1,5 @@
 """Mean Teacher: the student agrees with an average of its own weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 

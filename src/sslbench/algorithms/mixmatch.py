@@ -1,7 +1,5 @@
 """MixMatch: sharpened pseudo-labels for unlabelled images, and everything mixed up."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 

@@ -1,7 +1,5 @@
 """The usual sums of terms as the output of a step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

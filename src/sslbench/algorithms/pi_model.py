@@ -1,7 +1,5 @@
 """The Pi-model: two noisy passes over an image must agree."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 

@@ -1,7 +1,5 @@
 """Pseudo-label: the student's own confident predictions serve as labels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 

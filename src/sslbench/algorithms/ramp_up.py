@@ -5,8 +5,6 @@ the ramp takes: 0 for none, above 1 for a ramp that the run cuts off. It returns
 on the device of ``fraction``.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Self-training: a model makes pseudo-labels of unlabelled images, and a fresh one learns from them."""
 
-from __future__ import annotations
-
 import string
 from collections.abc import Mapping
 from typing import cast, final

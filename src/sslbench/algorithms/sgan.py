@@ -1,7 +1,5 @@
 """Semi-supervised GAN: a classifier that also tells real images from generated ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import cast, final
 

@@ -1,7 +1,5 @@
 """The baseline that every algorithm must beat: the labelled images alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 

@@ -1,7 +1,5 @@
 """Virtual adversarial training: predictions must not change in the direction in which they change most."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import final
 

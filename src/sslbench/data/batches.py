@@ -1,7 +1,5 @@
 """Batches for the step loop, made on the training device."""
 
-from __future__ import annotations
-
 from typing import Any, final
 
 import torch
@@ -17,11 +15,7 @@ VIEW_NAMES = ("weak", "clean")
 
 
 def check_views(views: Views) -> None:
-    """Refuse a view that does not exist.
-
-    Raises:
-        ValueError: naming it.
-    """
+    """Raise `ValueError` for a view that does not exist."""
     for name in (*views.labelled, *views.unlabelled):
         if name not in VIEW_NAMES:
             raise ValueError(f"it asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")

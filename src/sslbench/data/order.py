@@ -1,7 +1,5 @@
 """The order in which images are drawn: endless shuffled passes over a pool."""
 
-from __future__ import annotations
-
 from typing import Any, final
 
 import torch

@@ -1,7 +1,5 @@
 """Which training images are labelled, which validate, and which have lost their labels."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +47,7 @@ class Split:
 
 
 def check_counts(num_labels: int, num_valid: int, num_classes: int, num_train: int | None) -> None:
-    """Refuse counts that fit no data set of `num_classes` classes and `num_train` images; None if not known.
-
-    Raises:
-        UserError: naming the key and the remedy.
-    """
+    """Raise `UserError` if no data set of `num_classes` classes and `num_train` images (None: any) fits."""
     if num_labels < num_classes:
         raise UserError(
             f"num_labels={num_labels} is smaller than the {num_classes} classes: "

@@ -1,7 +1,5 @@
 """Images on the training device, and the views of them that networks see."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final

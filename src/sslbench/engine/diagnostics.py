@@ -1,7 +1,5 @@
 """What an algorithm may read of the data between its stages, and for its diagnostics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import final
 

@@ -1,7 +1,5 @@
 """One training step, and the two ways to carry out many: eagerly, or captured once and replayed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, final
 

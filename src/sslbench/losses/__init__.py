@@ -1,7 +1,5 @@
 """Distances between predictions, the supervised loss, and the entropy of a prediction."""
 
-from __future__ import annotations
-
 from sslbench.losses.classification import cross_entropy, entropy, one_hot
 from sslbench.losses.distances import ce, js, kl, l1, mse
 

@@ -1,7 +1,5 @@
 """The supervised loss, the form in which labels enter it, and the entropy of a prediction."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax

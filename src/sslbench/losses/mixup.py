@@ -1,7 +1,5 @@
 """Mixtures of images and of predictions."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.distributions import Beta

@@ -1,7 +1,5 @@
 """Checks of constructor arguments that several models share; each error is one line with its remedy."""
 
-from __future__ import annotations
-
 
 def check_images(
     in_channels: int, image_size: tuple[int, int], num_classes: int, *, smallest: int = 1

@@ -1,7 +1,5 @@
 """Forward passes that leave batch-norm statistics alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

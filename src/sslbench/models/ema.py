@@ -1,7 +1,5 @@
 """Averages of a network's weights over the steps of training."""
 
-from __future__ import annotations
-
 import copy
 from typing import TypeVar
 

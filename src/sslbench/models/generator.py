@@ -9,8 +9,6 @@ Arguments that all have:
 All of them raise `ValueError` if a hyperparameter is out of its range, or the images have no such bounds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol, final
 

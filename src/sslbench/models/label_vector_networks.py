@@ -1,7 +1,5 @@
 """Label vectors: a codebook with one vector a class, and networks that point at them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import final
 

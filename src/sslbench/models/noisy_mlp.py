@@ -1,7 +1,5 @@
 """A fully connected network with noise in every layer: Improved-GAN's discriminator for MNIST."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

@@ -1,7 +1,5 @@
 """The run as people watch it: a progress bar on a terminal, plain lines in a log file."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections import deque

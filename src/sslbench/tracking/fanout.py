@@ -1,7 +1,5 @@
 """One tracker made of several."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, final

@@ -1,7 +1,5 @@
 """What a run logs into its own folder: ``metrics.jsonl``, and ``pictures/`` where there are sample images."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

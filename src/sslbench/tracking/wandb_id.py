@@ -1,7 +1,5 @@
 """The id of a run at W&B, kept in the run's folder: as long as that is there, it is the same run."""
 
-from __future__ import annotations
-
 import secrets
 from pathlib import Path
 
@@ -43,11 +41,7 @@ def is_name(text: str, longest: int) -> bool:
 
 
 def save_id(run: RunInfo, used: str) -> None:
-    """Keep the id `used`.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Keep the id `used`; raises `OSError` if the file cannot be written."""
     path = _file(run)
     path.parent.mkdir(exist_ok=True)
     write_text_atomically(path, used + "\n")
