@@ -15,7 +15,7 @@ def check_images(
         )
 
 
-def check_at_least(name: str, value: int, minimum: int) -> None:
+def check_at_least(name: str, value: float, minimum: int) -> None:
     """Raise `ValueError` if ``value`` is below ``minimum``."""
     if value < minimum:
         raise ValueError(f"{name} is {value}: set it to {minimum} or more")

@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from sslbench.errors import UserError
+from sslbench.models._checks import check_at_least
 
 _ALPHA_DROPOUT = (functional.alpha_dropout, functional.feature_alpha_dropout)
 _DROPOUT = (
@@ -30,8 +31,7 @@ class GaussianNoise(nn.Module):
 
     def __init__(self, std: float) -> None:
         super().__init__()
-        if std < 0:
-            raise ValueError(f"noise is {std}: set it to 0 or more")
+        check_at_least("noise", std, 0)
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,13 +60,10 @@ class SameNoise:
         self._draws: list[Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._draws is None:
-            self._draws = []
-            with _Noise(self._draws, repeat=False):
-                return self._model(x)
-        if not self._draws:
+        if self._draws == []:
             return self._model(x)
-        with _Noise(self._draws, repeat=True):
+        repeat, self._draws = self._draws is not None, self._draws or []
+        with _Noise(self._draws, repeat=repeat):
             return self._model(x)
 
 

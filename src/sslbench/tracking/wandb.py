@@ -94,10 +94,7 @@ class WandbTracker:
             raise ValueError(f"logger.tags={tags!r}: write a list, logger.tags=[{tags}]")
         if wrong := [tag for tag in tags if not tag.strip() or len(tag) > _LONGEST_TAG]:
             raise ValueError(f"logger.tags={wrong}: a W&B tag has 1 to {_LONGEST_TAG} characters")
-        self.project = project
-        self.entity = entity
-        self.mode = mode
-        self.tags = tuple(tags)
+        self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self._run: wandb.Run | None = None
         self._offline = False
         self._client_errors: tuple[type[Exception], ...] = ()
@@ -256,9 +253,8 @@ def _quiet_client() -> wandb.Settings:
 
     cache = get_cache_dir()
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if not (
-        existing.is_dir() and os.access(existing, os.W_OK)
-    ):  # the client would print its log on the terminal instead
+    # In a folder that cannot be written, the client would print its log on the terminal instead.
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         os.environ[CACHE_DIR] = str(Path(tempfile.gettempdir()) / f"wandb-cache-{os.getuid()}")
     return wandb.setup(wandb.Settings(silent=True)).settings
 
