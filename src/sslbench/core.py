@@ -1,7 +1,5 @@
 """The types that the layers hand to each other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Protocol, runtime_checkable
@@ -140,10 +138,8 @@ class DiagnosticData(Protocol):
     def mean(self, part: str, model: nn.Module, score: Callable[[Tensor, Tensor], Tensor]) -> float:
         """Mean of ``score(outputs [B, ...], true classes [B]) -> [B]`` over a part of the data.
 
-        Args:
-            part: ``labelled``, ``unlabelled``, ``val`` or ``test``.
-            model: gives the outputs, in evaluation mode, on the clean images.
-            score: of each image.
+        The part is ``labelled``, ``unlabelled``, ``val`` or ``test``; `model` gives the outputs for its clean
+        images, in evaluation mode.
         """
 
 

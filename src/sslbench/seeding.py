@@ -1,7 +1,5 @@
 """Independent named random streams, so that a change in one use of chance leaves the others alone."""
 
-from __future__ import annotations
-
 import hashlib
 
 import torch

@@ -271,7 +271,8 @@ def arguments() -> list[Any]:
     found = []
     for name, node in NODES.items():
         for key, parameter in inspect.signature(resolve_name(node["_target_"])).parameters.items():
-            if usual := USUAL_BOUNDS.get(parameter.annotation.removesuffix(" | None")):
+            kind = inspect.formatannotation(parameter.annotation).removesuffix(" | None")
+            if usual := USUAL_BOUNDS.get(kind):
                 found.append(pytest.param(name, key, *BOUNDS.get(key, usual), id=f"{name}-{key}"))
     return found
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sslbench.algorithms.ramp_up import check_ramp_up, linear_ramp_up, sigmoid_ramp_up
+from sslbench.algorithms.ramp_up import linear_ramp_up, sigmoid_ramp_up
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,3 @@ def test_values(fraction: float, length: float, expected: float) -> None:
 )
 def test_values_of_the_linear_one(fraction: float, length: float, expected: float) -> None:
     assert linear_ramp_up(torch.tensor(fraction), length).item() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize(("key", "values"), [("weight", (-0.1, 0.4)), ("ramp_up", (1.0, -0.1))])
-def test_negative_values_are_refused_by_name(key: str, values: tuple[float, float]) -> None:
-    check_ramp_up(0.0, 0.0)
-    with pytest.raises(ValueError, match=f"{key}=-0.1 must not be negative"):
-        check_ramp_up(*values)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sslbench.models.ema import check_decay, frozen_copy, update_average, warmed_up
+from sslbench.models.ema import frozen_copy, update_average, warmed_up
 
 
 def network() -> nn.Sequential:
@@ -114,11 +114,3 @@ def test_frozen_copy_is_equal_apart_and_without_gradient() -> None:
     assert not any(value.data_ptr() in storages for value in twin.state_dict().values())
     move(model)
     assert all(torch.equal(value, ours[name]) for name, value in twin.state_dict().items())
-
-
-def test_decay_out_of_range_is_refused() -> None:
-    check_decay(0.0)
-    check_decay(0.999)
-    for decay in (-0.1, 1.0, 1.5, float("nan")):
-        with pytest.raises(ValueError, match="ema="):
-            check_decay(decay)

@@ -1,7 +1,5 @@
 """Interpolation consistency training: the prediction at a mixture is the mixture of predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 
@@ -9,12 +7,13 @@ import torch
 from torch import nn
 
 from sslbench.algorithms.outputs import weighted_sum
-from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.algorithms.ramp_up import sigmoid_ramp_up
+from sslbench.checks import check_decay, check_not_negative, check_positive
 from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses.classification import cross_entropy
 from sslbench.losses.mixup import mix, mixup_coefficients
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy
+from sslbench.models.ema import frozen_copy
 
 
 @final
@@ -34,12 +33,6 @@ class ICT:
     Args:
         distance: between student logits and mixed probabilities; mse in the paper.
         alpha: of the Beta distribution, above 0; small values mix little.
-        ema: decay of the teacher's average, reached after a warm-up.
-        weight: of the consistency term at the end of the ramp, not negative.
-        ramp_up: share of the run over which the weight grows; 0 for none.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     views = Views(labelled=("weak",), unlabelled=("weak",))
@@ -47,21 +40,18 @@ class ICT:
     predictors = ("teacher", "student")
 
     def __init__(self, distance: Distance, alpha: float, ema: float, weight: float, ramp_up: float) -> None:
-        check_ramp_up(weight, ramp_up)
-        check_decay(ema)
-        if alpha <= 0:
-            raise ValueError(f"alpha={alpha} must be above 0")
+        check_not_negative(weight=weight, ramp_up=ramp_up)
+        check_decay(ema=ema)
+        check_positive(alpha=alpha)
         self.averages = {"teacher": Average("student", ema)}
         self._distance, self._alpha = distance, alpha
         self._weight, self._ramp_up = weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """The student, and a teacher that starts equal."""
         student = new_model()
         return {"student": student, "teacher": frozen_copy(student)}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         student, teacher, images = models["student"], models["teacher"], batch.unlabelled[0]
         supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
         with torch.no_grad():

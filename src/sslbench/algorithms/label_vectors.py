@@ -1,7 +1,5 @@
 """Label vectors: networks learn to point at one fixed vector a class, in two rounds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import cast, final
 
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from sslbench.algorithms.outputs import plain_sum
+from sslbench.checks import check_choice, check_counts, check_positive
 from sslbench.core import (
     Batch,
     DiagnosticData,
@@ -58,9 +57,6 @@ class LabelVectors:
         restarts: of each round.
         min_similarity: least similarity of an image that gets a pseudo-label, in [-1, 1]; None for none.
         num_per_class: images of each predicted class that get a pseudo-label, at most.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     stages = (
@@ -80,27 +76,21 @@ class LabelVectors:
         min_similarity: float | None,
         num_per_class: int,
     ) -> None:
-        if networks not in NETWORKS:
-            raise ValueError(f"networks={networks}: choose from {', '.join(NETWORKS)}")
+        check_choice(NETWORKS, networks=networks)
         if not 0 < max_cosine <= 1:
             raise ValueError(f"max_cosine={max_cosine} must be above 0 and at most 1")
         if not 0 <= codebook_seed < 2**32:
             raise ValueError(f"codebook_seed={codebook_seed} must be from 0 to 2**32 - 1")
-        if temperature <= 0:
-            raise ValueError(f"temperature={temperature} must be above 0")
+        check_positive(temperature=temperature)
         if min_similarity is not None and not -1 <= min_similarity <= 1:
             raise ValueError(f"min_similarity={min_similarity} must be from -1 to 1")
-        counts = {"code_length": code_length, "restarts": restarts, "num_per_class": num_per_class}
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"{name}={count} must be at least 1")
+        check_counts(code_length=code_length, restarts=restarts, num_per_class=num_per_class)
         self._per_class, self._negatives = networks == "per_class", negatives
         self._code_length, self._max_cosine = code_length, max_cosine
         self._codebook_seed, self._temperature, self._restarts = codebook_seed, temperature, restarts
         self._min_similarity, self._num_per_class = min_similarity, num_per_class
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """The networks of both rounds, and the pseudo-labels between them."""
         spec = new_model.spec
         vectors = codebook(spec.num_classes, self._code_length, self._max_cosine, self._codebook_seed)
 
@@ -154,7 +144,6 @@ class LabelVectors:
         return 1 - (similarities * targets).sum(dim=2)
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         networks = cast("LabelVectorNetworks", models[_ROUNDS[progress.stage]])
         targets = one_hot(batch.targets, len(networks.vectors))
         losses = self._losses(networks, batch.labelled[0], targets)

@@ -1,7 +1,5 @@
 """Mean Teacher: the student agrees with an average of its own weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 
@@ -9,11 +7,12 @@ import torch
 from torch import nn
 
 from sslbench.algorithms.outputs import weighted_sum
-from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.algorithms.ramp_up import sigmoid_ramp_up
+from sslbench.checks import check_decay, check_not_negative
 from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy
+from sslbench.models.ema import frozen_copy
 
 
 @final
@@ -29,12 +28,6 @@ class MeanTeacher:
 
     Args:
         distance: between student logits and teacher probabilities; mse in the paper.
-        ema: decay of the average, reached after a warm-up.
-        weight: of the consistency term at the end of the ramp, not negative.
-        ramp_up: share of the run over which the weight grows; 0 for none.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     views = Views(labelled=("weak",), unlabelled=("weak", "weak"))
@@ -42,18 +35,16 @@ class MeanTeacher:
     predictors = ("teacher", "student")
 
     def __init__(self, distance: Distance, ema: float, weight: float, ramp_up: float) -> None:
-        check_ramp_up(weight, ramp_up)
-        check_decay(ema)
+        check_not_negative(weight=weight, ramp_up=ramp_up)
+        check_decay(ema=ema)
         self.averages = {"teacher": Average("student", ema)}
         self._distance, self._weight, self._ramp_up = distance, weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """The student, and a teacher that starts equal."""
         student = new_model()
         return {"student": student, "teacher": frozen_copy(student)}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         student, teacher = models["student"], models["teacher"]
         supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
         with torch.no_grad(), frozen_batch_stats(teacher):

@@ -1,7 +1,5 @@
 """MixMatch: sharpened pseudo-labels for unlabelled images, and everything mixed up."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 
@@ -9,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from sslbench.algorithms.outputs import weighted_sum
-from sslbench.algorithms.ramp_up import check_ramp_up, linear_ramp_up
+from sslbench.algorithms.ramp_up import linear_ramp_up
+from sslbench.checks import check_counts, check_decay, check_not_negative, check_positive
 from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses import ce, one_hot
 from sslbench.losses.mixup import mix, mixup_coefficients, sharpen
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy
+from sslbench.models.ema import frozen_copy
 
 
 @final
@@ -37,12 +36,7 @@ class MixMatch:
         num_augmentations: views of an unlabelled image, at least 1.
         alpha: of the Beta distribution, above 0.
         mix_labelled: false leaves labelled images as they are and mixes unlabelled ones among themselves.
-        ema: decay of the evaluated average, reached after a warm-up.
-        weight: of the unlabelled term at the end of the ramp, not negative.
-        ramp_up: share of the run over which the weight grows, linearly; 0 for none.
-
-    Raises:
-        ValueError: an argument is out of range.
+        ramp_up: share of the run over which the weight grows, linearly.
     """
 
     trained = ("student",)
@@ -59,20 +53,16 @@ class MixMatch:
         weight: float,
         ramp_up: float,
     ) -> None:
-        check_ramp_up(weight, ramp_up)
-        check_decay(ema)
-        for name, value in (("temperature", temperature), ("alpha", alpha)):
-            if value <= 0:
-                raise ValueError(f"{name}={value} must be above 0")
-        if num_augmentations < 1:
-            raise ValueError(f"num_augmentations={num_augmentations} must be at least 1")
+        check_not_negative(weight=weight, ramp_up=ramp_up)
+        check_decay(ema=ema)
+        check_positive(temperature=temperature, alpha=alpha)
+        check_counts(num_augmentations=num_augmentations)
         self.views = Views(labelled=("weak",), unlabelled=("weak",) * num_augmentations)
         self._distance, self._temperature, self._alpha = distance, temperature, alpha
         self._mix_labelled, self._weight, self._ramp_up = mix_labelled, weight, ramp_up
         self.averages = {"average": Average("student", ema)}
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """The student, and an average that starts equal."""
         student = new_model()
         return {"student": student, "average": frozen_copy(student)}
 
@@ -84,7 +74,6 @@ class MixMatch:
         return sharpen(torch.stack(predictions).mean(dim=0), self._temperature)
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         student, labelled = models["student"], batch.labelled[0]
         count = len(labelled)
         with torch.no_grad():

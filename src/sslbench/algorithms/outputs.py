@@ -1,7 +1,5 @@
 """The usual sums of terms as the output of a step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -13,14 +11,10 @@ from sslbench.core import StepOutput
 def weighted_sum(
     supervised: Tensor, unlabelled: Tensor, weight: Tensor, name: str = "consistency", **monitors: Tensor
 ) -> StepOutput:
-    """``supervised + weight * unlabelled``.
+    """``supervised + weight * unlabelled``, each ``[]``.
 
-    Args:
-        supervised: loss on the labelled images, ``[]``.
-        unlabelled: loss on the unlabelled images before weighting, ``[]``.
-        weight: of the latter, ``[]``; logged as ``<name>_weight``.
-        name: under which the unlabelled loss is logged.
-        monitors: other scalars worth a curve, detached.
+    The loss on unlabelled images is logged as `name`, before weighting, and its weight as ``<name>_weight``.
+    The `monitors` are other scalars worth a curve, detached.
     """
     terms = {"supervised": supervised, name: unlabelled}
     return StepOutput(supervised + weight * unlabelled, terms, {f"{name}_weight": weight, **monitors})

@@ -1,7 +1,5 @@
 """The Pi-model: two noisy passes over an image must agree."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 
@@ -9,7 +7,8 @@ import torch
 from torch import nn
 
 from sslbench.algorithms.outputs import weighted_sum
-from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.algorithms.ramp_up import sigmoid_ramp_up
+from sslbench.checks import check_not_negative
 from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
@@ -24,14 +23,6 @@ class PiModel:
 
     Deviations: the second pass is a target without gradient, as in Oliver et al. 2018 (arXiv:1804.09170),
     where the paper lets gradients into both; it leaves the batch-norm running statistics alone.
-
-    Args:
-        distance: between student logits and target probabilities.
-        weight: of the consistency term at the end of the ramp, not negative.
-        ramp_up: share of the run over which the weight grows; 0 for none, above 1 is cut off by the end.
-
-    Raises:
-        ValueError: a negative weight or ramp.
     """
 
     views = Views(labelled=("weak",), unlabelled=("weak", "weak"))
@@ -39,15 +30,13 @@ class PiModel:
     predictors = ("student",)
 
     def __init__(self, distance: Distance, weight: float, ramp_up: float) -> None:
-        check_ramp_up(weight, ramp_up)
+        check_not_negative(weight=weight, ramp_up=ramp_up)
         self._distance, self._weight, self._ramp_up = distance, weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         student = models["student"]
         supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
         with torch.no_grad(), frozen_batch_stats(student):

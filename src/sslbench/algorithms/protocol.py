@@ -4,8 +4,6 @@ Most train the same modules from the first step to the last: they are an `Algori
 is `Staged`. `Averaging`, `Diagnosed` and `SampleImages` are what either may add.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 

@@ -1,7 +1,5 @@
 """Refuses classes that are no algorithms, in one line that says what to write."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
@@ -26,11 +24,7 @@ _STAGED = _BOTH | {
 
 
 def check_algorithm(algorithm: AnyAlgorithm) -> tuple[Stage, ...]:
-    """Refuse an object that lacks a member of an algorithm; returns its stages.
-
-    Raises:
-        UserError: naming the class, what is wrong and what to write.
-    """
+    """The stages of `algorithm`; raises `UserError` if it lacks a member, or has one in another form."""
     for member, form in (_STAGED if hasattr(algorithm, "stages") else _ONE_STAGE).items():
         if getattr(algorithm, member, None) is None:
             raise _error(algorithm, f" has no {member}: give it {form}")
@@ -58,11 +52,7 @@ def _trained(stage: Stage) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def check_modules(algorithm: AnyAlgorithm, models: dict[str, nn.Module]) -> None:
-    """Refuse what `build` returned unless it holds every module that the stages name.
-
-    Raises:
-        UserError: naming the class and the module that is missing.
-    """
+    """Raise `UserError` unless `build` returned every module that the stages name."""
     if not (isinstance(models, dict) and all(isinstance(model, nn.Module) for model in models.values())):
         raise _error(algorithm, ".build returned no modules by name, such as {'student': new_model()}")
     for stage in stages_of(algorithm):
@@ -75,11 +65,7 @@ def check_modules(algorithm: AnyAlgorithm, models: dict[str, nn.Module]) -> None
 
 
 def check_output(algorithm: AnyAlgorithm, output: object, optimizers: Collection[str]) -> StepOutput:
-    """Refuse what `step` gave unless it has a scalar loss for each optimizer that it names.
-
-    Raises:
-        UserError: naming the class and what to return.
-    """
+    """What `step` gave; raises `UserError` unless it has a scalar loss for each optimizer that it names."""
     if not isinstance(output, StepOutput):
         kind = type(output).__name__
         raise _error(algorithm, f".step returned a {kind}: return StepOutput(loss, terms), or yield some")

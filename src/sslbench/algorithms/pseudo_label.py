@@ -1,7 +1,5 @@
 """Pseudo-label: the student's own confident predictions serve as labels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 
@@ -9,7 +7,8 @@ import torch
 from torch import nn
 
 from sslbench.algorithms.outputs import weighted_sum
-from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.algorithms.ramp_up import sigmoid_ramp_up
+from sslbench.checks import check_not_negative, check_probability
 from sslbench.core import Batch, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses import ce, one_hot
 from sslbench.losses.classification import cross_entropy
@@ -32,30 +31,22 @@ class PseudoLabel:
     Args:
         threshold: least probability of a class that becomes a label, in [0, 1].
         soft_below: whether images below the threshold get soft targets.
-        weight: of the unlabelled term at the end of the ramp, not negative.
-        ramp_up: share of the run over which the weight grows; 0 for none.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     trained = ("student",)
     predictors = ("student",)
 
     def __init__(self, threshold: float, soft_below: bool, weight: float, ramp_up: float) -> None:
-        check_ramp_up(weight, ramp_up)
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold={threshold} must be from 0 to 1")
+        check_not_negative(weight=weight, ramp_up=ramp_up)
+        check_probability(threshold=threshold)
         self._threshold, self._soft_below = threshold, soft_below
         self._weight, self._ramp_up = weight, ramp_up
         self.views = Views(labelled=("weak",), unlabelled=("weak", "weak") if soft_below else ("weak",))
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         student = models["student"]
         supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
         logits = student(batch.unlabelled[0])

@@ -1,49 +1,23 @@
-"""How the weight of an unlabelled loss grows."""
+"""How the weight of an unlabelled loss grows.
 
-from __future__ import annotations
+Each function takes ``fraction``, the share of the run that is done, ``[]``, and ``length``, the share that
+the ramp takes: 0 for none, above 1 for a ramp that the run cuts off. It returns a factor in [0, 1], ``[]``,
+on the device of ``fraction``.
+"""
 
 import torch
 from torch import Tensor
 
 
 def sigmoid_ramp_up(fraction: Tensor, length: float) -> Tensor:
-    """``exp(-5 (1 - t)^2)`` with t running from 0 to 1, then 1.
-
-    Laine & Aila 2017, arXiv:1610.02242, section 3.3.
-
-    Args:
-        fraction: share of the run that is done, ``[]``.
-        length: share of the run that the ramp takes; 0 for none, above 1 for a ramp that the run cuts off.
-
-    Returns:
-        A factor in (0, 1], ``[]``, on the device of `fraction`.
-    """
+    """``exp(-5 (1 - t)^2)``, t from 0 to 1, then 1 (Laine & Aila 2017, arXiv:1610.02242, section 3.3)."""
     if length == 0:
         return torch.ones_like(fraction)
     return torch.exp(-5 * (1 - (fraction / length).clamp(max=1)) ** 2)
 
 
 def linear_ramp_up(fraction: Tensor, length: float) -> Tensor:
-    """From 0 to 1 along a straight line, then 1 (MixMatch, arXiv:1905.02249, section 3.5).
-
-    Args:
-        fraction: share of the run that is done, ``[]``.
-        length: share of the run that the ramp takes; 0 for none, above 1 for a ramp that the run cuts off.
-
-    Returns:
-        A factor in [0, 1], ``[]``, on the device of `fraction`.
-    """
+    """From 0 to 1 along a straight line, then 1 (MixMatch, arXiv:1905.02249, section 3.5)."""
     if length == 0:
         return torch.ones_like(fraction)
     return (fraction / length).clamp(max=1)
-
-
-def check_ramp_up(weight: float, ramp_up: float) -> None:
-    """Refuse a negative weight or ramp.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    for name, value in (("weight", weight), ("ramp_up", ramp_up)):
-        if value < 0:
-            raise ValueError(f"{name}={value} must not be negative")

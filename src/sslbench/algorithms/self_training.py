@@ -1,7 +1,5 @@
 """Self-training: a model makes pseudo-labels of unlabelled images, and a fresh one learns from them."""
 
-from __future__ import annotations
-
 import string
 from collections.abc import Mapping
 from typing import cast, final
@@ -9,6 +7,7 @@ from typing import cast, final
 from torch import Tensor, nn
 
 from sslbench.algorithms.outputs import plain_sum
+from sslbench.checks import check_probability
 from sslbench.core import (
     Batch,
     DiagnosticData,
@@ -46,16 +45,12 @@ class SelfTraining:
         threshold: least probability of the class that an image needs to take part, in [0, 1].
         soft: whether the whole predicted distribution is the target, in place of its most probable class.
         with_labelled: whether later models learn from the labelled images too.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     def __init__(self, rounds: int, threshold: float, soft: bool, with_labelled: bool) -> None:
         if not 1 <= rounds <= 25:
             raise ValueError(f"rounds={rounds} must be from 1 to 25")
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold={threshold} must be from 0 to 1")
+        check_probability(threshold=threshold)
         self._threshold, self._soft, self._with_labelled = threshold, soft, with_labelled
         self._names = tuple(f"model_{letter}" for letter in string.ascii_lowercase[: rounds + 1])
         later = Views(labelled=("weak",) if with_labelled else (), unlabelled=("weak",))
@@ -85,7 +80,6 @@ class SelfTraining:
         return index
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         model = models[self._names[progress.stage]]
         terms = {}
         if progress.stage:

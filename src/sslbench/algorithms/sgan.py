@@ -1,7 +1,5 @@
 """Semi-supervised GAN: a classifier that also tells real images from generated ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import cast, final
 
@@ -11,11 +9,12 @@ from torch.nn.functional import softplus
 from torch.nn.utils.parametrize import cached
 
 from sslbench.algorithms.ramp_up import sigmoid_ramp_up
+from sslbench.checks import check_choice, check_decay, check_not_negative
 from sslbench.core import Average, Batch, FeatureModel, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses import mse
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
-from sslbench.models.ema import check_decay, frozen_copy
+from sslbench.models.ema import frozen_copy
 from sslbench.models.generator import Generator
 
 GENERATOR_LOSSES = ("feature_matching", "plain")
@@ -59,12 +58,7 @@ class SGAN:
         generator: makes it, from the images' shape and the model inputs for black and white.
         generator_loss: ``feature_matching`` or ``plain``.
         weight: of the real-or-generated term, not negative.
-        ema: decay of the evaluated average, reached after a warm-up.
         consistency_weight: of the consistency term at the end of the ramp, not negative; 0 for none.
-        ramp_up: share of the run over which that weight grows; 0 for none.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     predictors = ("average", "discriminator")
@@ -78,13 +72,9 @@ class SGAN:
         consistency_weight: float,
         ramp_up: float,
     ) -> None:
-        check_decay(ema)
-        weights = {"weight": weight, "consistency_weight": consistency_weight, "ramp_up": ramp_up}
-        for name, value in weights.items():
-            if value < 0:
-                raise ValueError(f"{name}={value} must not be negative")
-        if generator_loss not in GENERATOR_LOSSES:
-            raise ValueError(f"generator_loss={generator_loss}: choose from {', '.join(GENERATOR_LOSSES)}")
+        check_decay(ema=ema)
+        check_not_negative(weight=weight, consistency_weight=consistency_weight, ramp_up=ramp_up)
+        check_choice(GENERATOR_LOSSES, generator_loss=generator_loss)
         self._new_generator, self._weight = generator, weight
         self._match_features = generator_loss == "feature_matching"
         self._consistency_weight, self._ramp_up = consistency_weight, ramp_up
@@ -95,11 +85,6 @@ class SGAN:
         )
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """Both models, the average, and the noise of the sample images.
-
-        Raises:
-            TypeError: the discriminator is no `FeatureModel`.
-        """
         discriminator = new_model()
         if not isinstance(discriminator, FeatureModel):
             raise TypeError(
@@ -117,7 +102,6 @@ class SGAN:
 
     @cached()  # weight norm is worked out once for the three passes
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         discriminator, real = models["discriminator"], batch.unlabelled[0]
         generator = cast("Generator", models["generator"])
         supervised = cross_entropy(discriminator(batch.labelled[0]), batch.targets)

@@ -1,7 +1,5 @@
 """The baseline that every algorithm must beat: the labelled images alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import final
 
@@ -20,10 +18,8 @@ class Supervised:
     predictors = ("student",)
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         supervised = cross_entropy(models["student"](batch.labelled[0]), batch.targets)
         return StepOutput(supervised, {"supervised": supervised})

@@ -1,14 +1,13 @@
 """Virtual adversarial training: predictions must not change in the direction in which they change most."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from sslbench.algorithms.ramp_up import check_ramp_up, sigmoid_ramp_up
+from sslbench.algorithms.ramp_up import sigmoid_ramp_up
+from sslbench.checks import check_not_negative, check_positive
 from sslbench.core import Batch, Distance, ModelFactory, Progress, StepOutput, Views
 from sslbench.losses import cross_entropy, entropy
 from sslbench.models import SameNoise, frozen_batch_stats
@@ -85,12 +84,8 @@ class VAT:
         eps: L2 norm of the perturbation, in units of the normalised input, above 0.
         xi: length of the finite difference that finds the direction, above 0.
         iterations: of the power method, at least 1.
-        weight: of the adversarial term, not negative.
-        entropy_weight: of the conditional entropy (the paper's VAT+EntMin), not negative; 0 for none.
-        ramp_up: share of the run over which both unlabelled weights grow; 0 for none.
-
-    Raises:
-        ValueError: an argument is out of range.
+        entropy_weight: of the conditional entropy (the paper's VAT+EntMin), not negative; 0 for none; it
+            grows with `weight`.
     """
 
     views = Views(labelled=("weak",), unlabelled=("weak",))
@@ -107,21 +102,15 @@ class VAT:
         entropy_weight: float,
         ramp_up: float,
     ) -> None:
-        check_ramp_up(weight, ramp_up)
-        for name, value in (("eps", eps), ("xi", xi), ("iterations", iterations)):
-            if value <= 0:
-                raise ValueError(f"{name}={value} must be above 0")
-        if entropy_weight < 0:
-            raise ValueError(f"entropy_weight={entropy_weight} must not be negative")
+        check_not_negative(weight=weight, ramp_up=ramp_up, entropy_weight=entropy_weight)
+        check_positive(eps=eps, xi=xi, iterations=iterations)
         self._distance, self._eps, self._xi, self._iterations = distance, eps, xi, iterations
         self._weight, self._entropy_weight, self._ramp_up = weight, entropy_weight, ramp_up
 
     def build(self, new_model: ModelFactory) -> dict[str, nn.Module]:
-        """One model."""
         return {"student": new_model()}
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
-        """See `Algorithm.step`."""
         student, images = models["student"], batch.unlabelled[0]
         supervised = cross_entropy(student(batch.labelled[0]), batch.targets)
         student_with_same_noise = SameNoise(student)

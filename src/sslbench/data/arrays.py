@@ -105,11 +105,7 @@ def _check_images(name: str, images: Any) -> None:
 
 
 def check_labels(name: str, labels: Any) -> None:
-    """Refuse what is not a class index for each image; `name` is that of the array.
-
-    Raises:
-        UserError: with the remedy.
-    """
+    """Raise `UserError`, with the remedy, unless the array `name` holds a class index for each image."""
     remedy = "save class indices and convert them with y.astype(np.int64)"
     if isinstance(labels, np.ndarray) and labels.dtype.kind not in "iufb":  # names of classes, say
         remedy = "number the classes with names, y = np.unique(y, return_inverse=True)"

@@ -1,7 +1,5 @@
 """Batches for the step loop, made on the training device."""
 
-from __future__ import annotations
-
 from typing import Any, final
 
 import torch
@@ -17,11 +15,7 @@ VIEW_NAMES = ("weak", "clean")
 
 
 def check_views(views: Views) -> None:
-    """Refuse a view that does not exist.
-
-    Raises:
-        ValueError: naming it.
-    """
+    """Raise `ValueError` for a view that does not exist."""
     for name in (*views.labelled, *views.unlabelled):
         if name not in VIEW_NAMES:
             raise ValueError(f"it asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")
@@ -69,12 +63,9 @@ class BatchSource:
         self._images, self._targets, self._views = images, targets, views
         self._sizes = (labelled_size, unlabelled_size)
         self._all_unlabelled = torch.from_numpy(split.unlabelled)
-        self._labelled = IndexStream(
-            torch.from_numpy(split.labelled), labelled_size, stream(seed, "order/labelled"), device
-        )
-        self._unlabelled = IndexStream(
-            self._all_unlabelled, unlabelled_size, stream(seed, "order/unlabelled"), device
-        )
+        order, pool_order = stream(seed, "order/labelled"), stream(seed, "order/unlabelled")
+        self._labelled = IndexStream(torch.from_numpy(split.labelled), labelled_size, order, device)
+        self._unlabelled = IndexStream(self._all_unlabelled, unlabelled_size, pool_order, device)
         self._pool: Tensor | None = None
         self._none = self._all_unlabelled[:0].to(device)
         self._seed = seed
@@ -91,19 +82,14 @@ class BatchSource:
     def change(self, views: Views, pool: Tensor | None) -> None:
         """Draw other views, and unlabelled images from `pool` alone: a stage begins.
 
-        Args:
-            views: what the stage asks for.
-            pool: positions in the training set, int64 ``[n]``; None for all unlabelled images.
+        The pool is positions in the training set, int64 ``[n]``; None for all unlabelled images.
         """
         self._views = views
         self._add_generators(views)
         self._pool = None if pool is None else pool.cpu()
-        self._unlabelled = IndexStream(
-            self._all_unlabelled if self._pool is None else self._pool,
-            self._sizes[1],
-            self._unlabelled.generator,
-            self.device,
-        )
+        positions = self._all_unlabelled if self._pool is None else self._pool
+        order = self._unlabelled.generator
+        self._unlabelled = IndexStream(positions, self._sizes[1], order, self.device)
 
     def _add_generators(self, views: Views) -> None:
         """Make the generators of `views` that do not exist yet."""

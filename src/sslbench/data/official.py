@@ -1,7 +1,5 @@
 """Official data files: used when present and whole, downloaded when absent, named when damaged."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import math
@@ -51,17 +49,11 @@ def ensure(
     fetched: Sequence[Checksum],
     download: bool,
 ) -> None:
-    """Return when the files of a data set are there and whole.
+    """Return when the files of the data set `name` are there and whole.
 
-    A damaged file is never overwritten: it may be all that its owner has.
-
-    Args:
-        name: the data set, for messages.
-        root: ``data_root``; made only for a download.
-        inspect: looks at the files.
-        fetch: downloads what is missing, through torchvision.
-        fetched: the files that ``fetch`` writes first; half-written ones are removed when it fails.
-        download: whether ``fetch`` may be called.
+    `inspect` looks at the files below `root`. If some are missing and `download` is true, `fetch` downloads
+    them, through torchvision; it writes the files `fetched` first, and half-written ones are removed when it
+    fails. A damaged file is never overwritten: it may be all that its owner has.
 
     Raises:
         UserError: files are damaged, or absent and could not be downloaded.

@@ -1,7 +1,5 @@
 """The order in which images are drawn: endless shuffled passes over a pool."""
 
-from __future__ import annotations
-
 from typing import Any, final
 
 import torch
@@ -31,9 +29,7 @@ class IndexStream:
         self._batch_size = batch_size
         self.generator = generator
         self._device = device
-        passes = -(-max(_BLOCK, batch_size) // len(pool))
-        self._passes = passes
-        self._block_start = generator.get_state()
+        self._passes = -(-max(_BLOCK, batch_size) // len(pool))
         self._block = self._draw()
         self._position = 0
 

@@ -1,5 +1,9 @@
 """Where data sets come from: each function is the `_target_` of one file in `conf/dataset/`.
 
+The official sets take ``root``, the folder of all data sets, and ``download``: whether absent files are
+downloaded, through torchvision. They raise `UserError` if files are damaged, or absent and could not be
+downloaded.
+
 torchvision is imported only by the functions that need it, as its import takes seconds.
 """
 
@@ -58,15 +62,8 @@ def _digits_table() -> NDArray[np.float64]:
 def mnist(root: str, download: bool = True) -> ImageArrays:
     """MNIST (LeCun et al., 1998), from ``<root>/MNIST/raw``.
 
-    Args:
-        root: the folder of all data sets.
-        download: whether absent files are downloaded, through torchvision.
-
     Returns:
         60,000 training and 10,000 test images, ``[28, 28, 1]``, 10 classes.
-
-    Raises:
-        UserError: files are damaged, or absent and could not be downloaded.
     """
     from torchvision.datasets import MNIST
 
@@ -76,15 +73,8 @@ def mnist(root: str, download: bool = True) -> ImageArrays:
 def fashion_mnist(root: str, download: bool = True) -> ImageArrays:
     """Fashion-MNIST (Xiao et al., arXiv:1708.07747), from ``<root>/FashionMNIST/raw``.
 
-    Args:
-        root: the folder of all data sets.
-        download: whether absent files are downloaded, through torchvision.
-
     Returns:
         60,000 training and 10,000 test images, ``[28, 28, 1]``, 10 classes.
-
-    Raises:
-        UserError: files are damaged, or absent and could not be downloaded.
     """
     from torchvision.datasets import FashionMNIST
 
@@ -115,15 +105,10 @@ def svhn(root: str, extra: bool = False, download: bool = True) -> ImageArrays:
     """Street View House Numbers (Netzer et al., 2011), cropped digits, from ``<root>/SVHN/*_32x32.mat``.
 
     Args:
-        root: the folder of all data sets.
         extra: whether the 531,131 easier images of the "extra" part follow the training images.
-        download: whether absent files are downloaded, through torchvision.
 
     Returns:
         73,257 training images (604,388 with ``extra``) and 26,032 test images, ``[32, 32, 3]``, 10 classes.
-
-    Raises:
-        UserError: files are damaged, or absent and could not be downloaded.
     """
     from torchvision.datasets import SVHN
 
@@ -131,14 +116,12 @@ def svhn(root: str, extra: bool = False, download: bool = True) -> ImageArrays:
     folder = base / "SVHN"
     splits = ("train", "extra", "test") if extra else ("train", "test")
     files = [(folder / SVHN.split_list[split][1], SVHN.split_list[split][2]) for split in splits]
-    ensure(
-        "svhn",
-        base,
-        inspect=lambda: check_md5(files),
-        fetch=lambda: [SVHN(folder, split, download=True) for split in splits],
-        fetched=files,
-        download=download,
-    )
+
+    def fetch() -> None:
+        for split in splits:
+            SVHN(folder, split, download=True)
+
+    ensure("svhn", base, lambda: check_md5(files), fetch, files, download)
     parts = [SVHN(folder, split) for split in splits]  # images [N, C, H, W]
     images = [part.data.transpose(0, 2, 3, 1) for part in parts]
     return ImageArrays(
@@ -154,15 +137,8 @@ def svhn(root: str, extra: bool = False, download: bool = True) -> ImageArrays:
 def cifar10(root: str, download: bool = True) -> ImageArrays:
     """CIFAR-10 (Krizhevsky, 2009), from ``<root>/cifar-10-batches-py``.
 
-    Args:
-        root: the folder of all data sets.
-        download: whether absent files are downloaded, through torchvision.
-
     Returns:
         50,000 training and 10,000 test images, ``[32, 32, 3]``, 10 classes.
-
-    Raises:
-        UserError: files are damaged, or absent and could not be downloaded.
     """
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import download_and_extract_archive
@@ -179,17 +155,10 @@ def cifar10(root: str, download: bool = True) -> ImageArrays:
             found.damaged.extend(check_md5(archive).damaged)
         return found
 
-    ensure(
-        "cifar10",
-        base,
-        inspect,
-        # CIFAR10(download=True) would not restore batches.meta alone
-        fetch=lambda: download_and_extract_archive(
-            CIFAR10.url, base, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5
-        ),
-        fetched=archive,
-        download=download,
-    )
+    def fetch() -> None:  # CIFAR10(download=True) would not restore batches.meta alone
+        download_and_extract_archive(CIFAR10.url, base, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
+
+    ensure("cifar10", base, inspect, fetch, archive, download)
     train, test = CIFAR10(base, train=True), CIFAR10(base, train=False)
     return ImageArrays(
         x_train=train.data,

@@ -1,7 +1,5 @@
 """Which training images are labelled, which validate, and which have lost their labels."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +31,7 @@ class Split:
     def digest(self) -> str:
         """SHA-256 over the three index arrays as little-endian int64, in hexadecimal."""
         sha = hashlib.sha256()
-        for part in (self.labelled, self.valid, self.unlabelled):
+        for part in vars(self).values():
             sha.update(len(part).to_bytes(8, "little"))
             sha.update(part.astype("<i8").tobytes())
         return sha.hexdigest()
@@ -43,29 +41,13 @@ class Split:
 
         def write(part: Path) -> None:
             with part.open("wb") as out:
-                np.savez(
-                    out,
-                    labelled=self.labelled,
-                    valid=self.valid,
-                    unlabelled=self.unlabelled,
-                    hash=np.array(self.digest),
-                )
+                np.savez(out, **vars(self), hash=np.array(self.digest))
 
         write_atomically(path, write)
 
 
 def check_counts(num_labels: int, num_valid: int, num_classes: int, num_train: int | None) -> None:
-    """Refuse counts that fit no data set of `num_classes` classes and `num_train` images.
-
-    Args:
-        num_labels: labelled images in all.
-        num_valid: validation images.
-        num_classes: size of the label set.
-        num_train: training images, or None where they are not known yet.
-
-    Raises:
-        UserError: naming the key and the remedy.
-    """
+    """Raise `UserError` if no data set of `num_classes` classes and `num_train` images (None: any) fits."""
     if num_labels < num_classes:
         raise UserError(
             f"num_labels={num_labels} is smaller than the {num_classes} classes: "

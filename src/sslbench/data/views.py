@@ -1,7 +1,5 @@
 """Images on the training device, and the views of them that networks see."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -11,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslbench.checks import check_choice, check_not_negative
 from sslbench.data.zca import GcnZca
 
 AUGMENTATIONS = ("crop", "flip", "noise")
@@ -51,9 +50,7 @@ class ImageTransform:
         for name in valid:
             if name not in AUGMENTATIONS:
                 raise ValueError(f"valid names '{name}': choose from {', '.join(AUGMENTATIONS)}")
-        for name, value in (("crop", crop), ("noise", noise)):
-            if value < 0:
-                raise ValueError(f"{name}={value} must not be negative")
+        check_not_negative(crop=crop, noise=noise)
         for name, value in (("crop", crop), ("flip", flip), ("noise", noise)):
             if value and name not in valid:
                 raise ValueError(
@@ -62,8 +59,7 @@ class ImageTransform:
                 )
         if not std or min(std) <= 0:
             raise ValueError(f"std={list(std)} must be above 0")
-        if preprocess not in PREPROCESSING:
-            raise ValueError(f"preprocess={preprocess}: choose from {', '.join(PREPROCESSING)}")
+        check_choice(PREPROCESSING, preprocess=preprocess)
         self.mean, self.std = tuple(mean), tuple(std)
         self.crop, self.flip, self.noise, self.preprocess = crop, flip, noise, preprocess
 
@@ -152,9 +148,7 @@ class DeviceImages:
     def weak(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """A randomly augmented view of the images at `index` ``[B]``: float32 ``[B, C, H, W]``.
 
-        Args:
-            index: int64 ``[B]`` on the images' device.
-            generator: of the images' device; advanced by a fixed amount for a given batch size.
+        `generator`, of the images' device, is advanced by a fixed amount for a given batch size.
         """
         transform, count, device = self._transform, len(index), self._store.device
         if not (self._pad or transform.flip):
@@ -193,15 +187,7 @@ class FittedTransform:
     device: torch.device
 
     def store(self, images: NDArray[np.uint8], padded: bool = False) -> DeviceImages:
-        """The images on the device.
-
-        Args:
-            images: uint8 ``[N, H, W, C]``.
-            padded: whether weak views are taken of them.
-
-        Raises:
-            ValueError: they do not fit the transform; see `DeviceImages`.
-        """
+        """Images, uint8 ``[N, H, W, C]``, on the device; see `DeviceImages`."""
         whitened = self.whitening.apply(images) if self.whitening else images
         return DeviceImages(whitened, self.images, self.device, padded)
 

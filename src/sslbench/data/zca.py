@@ -18,8 +18,6 @@ The original fits on all 50,000 training images, those that become validation im
 is whitened as it is, before any augmentation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
@@ -53,14 +51,7 @@ class GcnZca:
     whiten: Tensor
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Whiten images, on the device of the fit.
-
-        Args:
-            images: uint8 ``[N, H, W, C]`` with ``H * W * C == D``.
-
-        Returns:
-            float32 ``[N, H, W, C]``.
-        """
+        """Whiten uint8 ``[N, H, W, C]`` to float32 of that shape, on the device of the fit."""
         out = np.empty(images.shape, dtype=np.float32)
         done = 0
         for chunk in _normalised(images, self.mean.device):
@@ -81,9 +72,6 @@ def fit(images: NDArray[np.uint8], device: torch.device | str = "cpu", bias: flo
         images: uint8 ``[N, H, W, C]``, N at least 2; the training images.
         device: where to compute, and where the result stays.
         bias: ``b`` in the module's formula, above 0 unless N > D and no direction is flat.
-
-    Returns:
-        The transform, on ``device``.
     """
     size = images[0].size
     total = torch.zeros(size, dtype=torch.float64, device=device)

@@ -1,7 +1,5 @@
 """Which device a run trains on, and in which precision."""
 
-from __future__ import annotations
-
 import os
 import shutil
 
@@ -12,11 +10,7 @@ from sslbench.errors import UserError
 
 
 def pick_device(device: str) -> torch.device:
-    """The device for the setting `device`, one of auto, cpu, cuda.
-
-    Raises:
-        UserError: cuda is asked for and not there.
-    """
+    """The device for auto, cpu or cuda; raises `UserError` if there is no cuda that was asked for."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but there is no usable CUDA device here: set device=cpu or device=auto")
     if device == "auto":
@@ -30,11 +24,7 @@ def autocast_type(precision: str) -> torch.dtype | None:
 
 
 def check_fast_paths(graph: bool, compile: bool, device: torch.device) -> None:
-    """Refuse settings that this machine cannot carry out.
-
-    Raises:
-        UserError: `graph` without CUDA, or `compile` without a compiler.
-    """
+    """Raise `UserError` for `graph` without CUDA, or `compile` without a compiler."""
     if graph and device.type != "cuda":
         raise UserError("graph=true is for CUDA devices: leave it off")
     if compile and not shutil.which(os.environ.get("CXX") or "g++"):  # those that torch.compile looks for

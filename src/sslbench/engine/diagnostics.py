@@ -1,7 +1,5 @@
 """What an algorithm may read of the data between its stages, and for its diagnostics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import final
 
@@ -15,20 +13,13 @@ from sslbench.engine.evaluation import BATCH_SIZE, EvaluationSet, evaluating
 
 @final
 class TrainingImages:
-    """The `sslbench.core.TrainingImages` of a run. It holds no labels, so that none can be read by mistake.
-
-    Args:
-        images: the training images.
-        split: which of them are unlabelled.
-        device: of the images.
-    """
+    """The `sslbench.core.TrainingImages` of a run, without labels, so that none can be read by mistake."""
 
     def __init__(self, images: DeviceImages, split: Split, device: torch.device) -> None:
         self.unlabelled = torch.from_numpy(split.unlabelled).to(device)
         self._images = images
 
     def predict(self, model: nn.Module, index: Tensor) -> Tensor:
-        """See `sslbench.core.TrainingImages.predict`."""
         with evaluating(model):
             return torch.cat([model(self._images.clean(part)) for part in torch.split(index, BATCH_SIZE)])
 
@@ -38,14 +29,8 @@ class DiagnosticData:
     """The `sslbench.core.DiagnosticData` of a run: all its data by parts, with every label.
 
     Attributes:
-        training: the training images as an algorithm may read them between stages, without labels.
-
-    Args:
-        images: the training images.
-        targets: their class indices, int64 ``[N]``, on the training device.
-        split: which of them are labelled and unlabelled.
-        valid: the validation set.
-        test: the test set.
+        targets: class indices of the training images, int64 ``[N]``, on the training device.
+        training: these images as an algorithm may read them between stages, without labels.
     """
 
     def __init__(
@@ -66,7 +51,6 @@ class DiagnosticData:
         } | {"val": valid, "test": test}
 
     def mean(self, part: str, model: nn.Module, score: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """See `sslbench.core.DiagnosticData.mean`."""
         data = self._parts[part]
         batches = zip(*(torch.split(t, BATCH_SIZE) for t in (data.index, data.targets)), strict=True)
         with evaluating(model):

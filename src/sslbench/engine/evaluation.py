@@ -1,7 +1,5 @@
 """Accuracy and calibration of a model on a fixed set of images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,13 +96,9 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     pause: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Evaluate `model` in evaluation mode and float32, and leave it in the mode in which it was.
+    """Evaluate the logits of `model` in evaluation mode and float32, and leave it in the mode it was in.
 
-    Args:
-        model: gives logits.
-        data: the images.
-        batch_size: images a pass.
-        pause: called before each pass; what it raises ends the evaluation.
+    `pause` is called before each pass of `batch_size` images; what it raises ends the evaluation.
     """
     with evaluating(model):
         outputs = []

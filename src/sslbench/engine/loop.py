@@ -1,7 +1,5 @@
 """The step loop: one order of events for every algorithm."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

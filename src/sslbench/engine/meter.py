@@ -1,7 +1,5 @@
 """Running means of a step's scalars, kept on the device and read only when they are logged."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, final
 

@@ -27,11 +27,8 @@ def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[],
     """Profile the sixteenth to the twenty-fifth of the steps in this block.
 
     Writes ``trace.json``, which chrome://tracing and https://ui.perfetto.dev show, and a table, ``parts.md``;
-    or prints that there were too few steps. What is computed stays the same; the profiled steps take longer.
-
-    Args:
-        folder: where to write; None for no profile.
-        device: of the training; on a GPU, its own time is what counts.
+    into `folder`, or prints that there were too few steps; without a folder, there is no profile. On a GPU,
+    its own time is what counts. What is computed stays the same; the profiled steps take longer.
 
     Yields:
         A function to call after each step.

@@ -3,8 +3,6 @@
 Each takes ``step`` (steps finished so far) and ``total`` (steps of the run) and returns the factor.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

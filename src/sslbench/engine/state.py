@@ -1,7 +1,5 @@
 """What changes while a run trains, and what a checkpoint holds of it."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """One training step, and the two ways to carry out many: eagerly, or captured once and replayed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, final
 
@@ -136,7 +134,6 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def warm_up(self, function: Callable[[], None]) -> None:
-        """See `Recorder`."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -146,7 +143,6 @@ class CudaGraphs:
     def record(
         self, function: Callable[[], None], generators: Sequence[torch.Generator]
     ) -> Callable[[], object]:
-        """See `Recorder`."""
         graph = torch.cuda.CUDAGraph()
         for generator in generators:  # torch registers its global one itself
             graph.register_generator_state(generator)
@@ -161,12 +157,6 @@ class CapturedSteps:
 
     What changes from step to step lies in tensors that keep their place: the positions of the images, the
     learning rates, the count of steps, and the states of the random streams. The host fills the first two.
-
-    Args:
-        state: at any step of the stage.
-        progress: of the stage.
-        autocast: the type of the forward passes, or None for float32.
-        recorder: of the device.
 
     Raises:
         UserError: the optimizer cannot be captured.
@@ -186,7 +176,6 @@ class CapturedSteps:
             group["lr"] = torch.tensor(float(group["lr"]), device=progress.step.device)
 
     def __call__(self) -> None:
-        """Carry out the next step."""
         drawn = self._state.batches.draw()
         if self._warm < WARM_UP:
             self._recorder.warm_up(lambda: _on_device(self._state, drawn, self._progress, self._autocast))

@@ -1,9 +1,6 @@
 """Distances between predictions, the supervised loss, and the entropy of a prediction."""
 
-from __future__ import annotations
-
-from sslbench.losses.classification import cross_entropy, one_hot
+from sslbench.losses.classification import cross_entropy, entropy, one_hot
 from sslbench.losses.distances import ce, js, kl, l1, mse
-from sslbench.losses.entropy import entropy
 
 __all__ = ["ce", "cross_entropy", "entropy", "js", "kl", "l1", "mse", "one_hot"]

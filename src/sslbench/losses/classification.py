@@ -1,9 +1,8 @@
-"""The supervised loss, and the form in which labels enter it."""
-
-from __future__ import annotations
+"""The supervised loss, the form in which labels enter it, and the entropy of a prediction."""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import log_softmax
 
 from sslbench.losses.distances import ce
 
@@ -29,3 +28,16 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         A scalar, in nats.
     """
     return ce(logits, one_hot(targets, logits.shape[1], logits.dtype)).mean()
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Shannon entropy of ``softmax(logits)``.
+
+    Minimising it on unlabelled images is the regulariser of Grandvalet & Bengio (NIPS 2004), the "+EntMin" of
+    VAT (arXiv:1704.03976).
+
+    Returns:
+        Values in nats, in [0, ln K], ``[B]``, for logits ``[B, K]``.
+    """
+    log_p = log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1)

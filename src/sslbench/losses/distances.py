@@ -6,8 +6,6 @@ logits of 1e4, where ``log(softmax)`` would be minus infinity. Gradients flow in
 algorithm whose target is a constant detaches it itself.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Mixtures of images and of predictions."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.distributions import Beta
@@ -18,13 +16,8 @@ def mixup_coefficients(count: int, alpha: float, device: torch.device) -> Tensor
 def mix(one: Tensor, other: Tensor, coefficient: Tensor) -> Tensor:
     """``coefficient * one + (1 - coefficient) * other`` (Zhang et al. 2018, arXiv:1710.09412).
 
-    Args:
-        one: ``[B, ...]``.
-        other: ``[B, ...]``.
-        coefficient: the lambda of each mixture, ``[B]``, in [0, 1].
-
-    Returns:
-        ``[B, ...]``, in the type of `one`.
+    The arguments are ``[B, ...]`` and the lambda of each mixture, ``[B]``, in [0, 1]; the mixtures have the
+    type of `one`.
     """
     return torch.lerp(other, one, coefficient.view(-1, *[1] * (one.dim() - 1)).to(one.dtype))
 
@@ -32,12 +25,7 @@ def mix(one: Tensor, other: Tensor, coefficient: Tensor) -> Tensor:
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
     """``p ** (1 / T)``, normalised; nearer to one-hot for T below 1 (arXiv:1905.02249, eq. 7).
 
-    Args:
-        probabilities: ``[B, K]``.
-        temperature: T, above 0.
-
-    Returns:
-        ``[B, K]``; a probability of 0 stays 0.
+    From ``[B, K]`` to ``[B, K]``; the temperature T is above 0, and a probability of 0 stays 0.
     """
     # Through logarithms, because with a small T every power would underflow.
     present = probabilities > 0

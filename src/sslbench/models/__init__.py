@@ -10,8 +10,6 @@ The first three arguments of each come from the data:
 All of them raise `ValueError` if a hyperparameter is out of its range or the images are too small.
 """
 
-from __future__ import annotations
-
 from sslbench.models.batch_norm import frozen_batch_stats
 from sslbench.models.classifier import Classifier
 from sslbench.models.cnn import CNN

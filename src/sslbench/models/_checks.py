@@ -1,19 +1,10 @@
 """Checks of constructor arguments that several models share; each error is one line with its remedy."""
 
-from __future__ import annotations
-
 
 def check_images(
     in_channels: int, image_size: tuple[int, int], num_classes: int, *, smallest: int = 1
 ) -> None:
-    """Raise `ValueError` unless the images and classes are ones that the model can take.
-
-    Args:
-        in_channels: image channels.
-        image_size: height and width in pixels.
-        num_classes: size of the label set.
-        smallest: the height and width that the model's pooling needs.
-    """
+    """Raise `ValueError` unless the model can take the images; its pooling needs `smallest` pixels a side."""
     check_at_least("in_channels", in_channels, 1)
     check_at_least("num_classes", num_classes, 2)
     height, width = image_size
@@ -24,7 +15,7 @@ def check_images(
         )
 
 
-def check_at_least(name: str, value: int, minimum: int) -> None:
+def check_at_least(name: str, value: float, minimum: int) -> None:
     """Raise `ValueError` if ``value`` is below ``minimum``."""
     if value < minimum:
         raise ValueError(f"{name} is {value}: set it to {minimum} or more")

@@ -1,7 +1,5 @@
 """Forward passes that leave batch-norm statistics alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,10 +13,8 @@ def frozen_batch_stats(model: nn.Module) -> Iterator[None]:
 
     For auxiliary passes (the power iteration of VAT, strongly augmented views): they are normalised as in
     training, but the statistics that evaluation uses must come from ordinary images only. VAT's authors do
-    the same (``update_batch_stats=False`` in their code). Layers in eval mode are as they were.
-
-    Args:
-        model: its batch-norm layers are set back on leaving, also after an exception.
+    the same (``update_batch_stats=False`` in their code). Layers in eval mode are as they were. All are set
+    back on leaving, also after an exception.
     """
     # Without track_running_stats a layer in train mode hands no buffers to the kernel.
     layers = [

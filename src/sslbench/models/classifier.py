@@ -1,7 +1,5 @@
 """The form of all models in this package: a body that makes features, and a linear classifier."""
 
-from __future__ import annotations
-
 from typing import final
 
 from torch import Tensor, nn
@@ -39,5 +37,4 @@ class GlobalAveragePooling(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         return x.mean((2, 3))

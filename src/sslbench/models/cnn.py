@@ -1,7 +1,5 @@
 """A small convolutional network for digits, garments and other small images."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from sslbench.models._checks import check_at_least, check_dropout, check_images

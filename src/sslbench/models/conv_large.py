@@ -1,7 +1,5 @@
 """The 13-layer convolutional network of the consistency-regularisation papers."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from sslbench.models._checks import check_dropout, check_images

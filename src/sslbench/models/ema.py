@@ -1,7 +1,5 @@
 """Averages of a network's weights over the steps of training."""
 
-from __future__ import annotations
-
 import copy
 from typing import TypeVar
 
@@ -20,14 +18,7 @@ def warmed_up(decay: float, step: Tensor) -> Tensor:
     """``min(1 - 1 / (t + 1), decay)``: a plain mean over the first steps.
 
     The formula of the code of Tarvainen & Valpola 2017 (arXiv:1703.01780), where t begins at 1; here at 0, so
-    that the initial weights have no share.
-
-    Args:
-        decay: from 0 to below 1.
-        step: steps finished before this one, float32 ``[]``.
-
-    Returns:
-        The decay of this step, ``[]``, on the device of `step`; 0 in the first step.
+    that the initial weights have no share. `step` is t, the steps finished before this one, float32 ``[]``.
     """
     return (1 - 1 / (step + 1)).clamp(max=decay)
 
@@ -37,12 +28,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: Tensor) -> None:
     """``average = decay * average + (1 - decay) * model``, in place, over parameters and buffers alike.
 
     Batch-norm statistics are averaged as the weights are: they come from the student's passes over ordinary
-    images, so evaluation of the average needs no pass of its own. Counters are copied.
-
-    Args:
-        average: of the same structure as `model`.
-        model: the network in training.
-        decay: ``[]``, in [0, 1], on the modules' device.
+    images, so evaluation of the average needs no pass of its own. Counters are copied. The modules have the
+    same structure; `decay` is ``[]``, in [0, 1], on their device.
     """
     ours, theirs = [], []
     for mine, its in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
@@ -53,13 +40,3 @@ def update_average(average: nn.Module, model: nn.Module, decay: Tensor) -> None:
             mine.copy_(its)
     torch._foreach_mul_(ours, decay)
     torch._foreach_add_(ours, torch._foreach_mul(theirs, 1 - decay))
-
-
-def check_decay(decay: float) -> None:
-    """Refuse a decay that is no weight of an average.
-
-    Raises:
-        ValueError: it is not from 0 to below 1.
-    """
-    if not 0 <= decay < 1:
-        raise ValueError(f"ema={decay} must be at least 0 and below 1")

@@ -1,6 +1,13 @@
-"""Generators of a semi-supervised GAN: noise to images."""
+"""Generators of a semi-supervised GAN: noise to images.
 
-from __future__ import annotations
+Arguments that all have:
+
+- spec: the shape of the images.
+- black, white: the network inputs for black and for white pixels, one number for each channel.
+- noise_size: numbers in the noise of an image.
+
+All of them raise `ValueError` if a hyperparameter is out of its range, or the images have no such bounds.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol, final
@@ -15,15 +22,7 @@ from sslbench.models._checks import check_at_least
 
 @final
 class PixelRange(nn.Module):
-    """Maps any number to a network input between that of a black pixel and that of a white one.
-
-    Args:
-        black: the network input for black pixels, one number for each channel.
-        white: likewise for white pixels.
-
-    Raises:
-        ValueError: `black` is empty.
-    """
+    """Maps any number to a network input between that of a black pixel and that of a white one."""
 
     black: Tensor
     white: Tensor
@@ -68,14 +67,7 @@ class MLPGenerator(nn.Module):
     Hidden layers with batch normalisation and softplus, and a weight-normalised last one.
 
     Args:
-        spec: the shape of the images.
-        black: the network input for black pixels, one number for each channel.
-        white: likewise for white pixels.
-        noise_size: numbers in the noise.
         hidden: width of each hidden layer.
-
-    Raises:
-        ValueError: a hyperparameter is out of its range, or the images have no bounds.
     """
 
     def __init__(
@@ -100,7 +92,6 @@ class MLPGenerator(nn.Module):
         self.body = nn.Sequential(*layers, nn.Unflatten(1, shape))
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Noise ``[B, noise_size]`` to network inputs ``[B, C, H, W]``."""
         images: Tensor = self.range(self.body(noise))
         return images
 
@@ -110,17 +101,10 @@ class ConvGenerator(nn.Module):
     """One dense layer, then two transposed convolutions that double the size each.
 
     Every layer but the last has batch normalisation and ReLU, as in DCGAN (Radford et al. 2016,
-    arXiv:1511.06434).
+    arXiv:1511.06434). If a side is no multiple of four, a larger image is made and cropped.
 
     Args:
-        spec: the shape of the images; if a side is no multiple of four, a larger image is made and cropped.
-        black: the network input for black pixels, one number for each channel.
-        white: likewise for white pixels.
-        noise_size: numbers in the noise.
         width: channels of the middle layer; the first has twice as many.
-
-    Raises:
-        ValueError: a hyperparameter is out of its range, or the images have no bounds.
     """
 
     def __init__(
@@ -148,6 +132,5 @@ class ConvGenerator(nn.Module):
         )
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Noise ``[B, noise_size]`` to network inputs ``[B, C, H, W]``."""
         images: Tensor = self.range(self.body(noise)[:, :, : self._spec.height, : self._spec.width])
         return images

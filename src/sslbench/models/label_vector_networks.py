@@ -1,7 +1,5 @@
 """Label vectors: a codebook with one vector a class, and networks that point at them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import final
 
@@ -21,12 +19,6 @@ def codebook(num_classes: int, length: int, max_cosine: float, seed: int) -> Ten
     Candidates are squares of exponential draws, whose long tail makes positive vectors point apart; a
     candidate is accepted if its similarities to all accepted before are small enough. The same arguments give
     the same vectors on every machine: the stream of numpy's legacy generator never changes.
-
-    Args:
-        num_classes: vectors.
-        length: numbers in each.
-        max_cosine: above 0, at most 1.
-        seed: 0 to 2**32 - 1.
 
     Returns:
         float32 ``[num_classes, length]``.
@@ -55,12 +47,7 @@ class ClassNetworks(nn.Module):
 
     Each is conv 16 (3x3, padding 1), conv 8 (padding 2), conv 1 (padding 2), with max pooling by 2 and ReLU
     after each, and Xavier-uniform weights: 28x28 images give 5x5 maps, so L = 25. The layers of all classes
-    run as one grouped convolution.
-
-    Args:
-        in_channels: image channels.
-        image_size: height and width in pixels, at least 4.
-        num_classes: networks.
+    run as one grouped convolution. Images of at least 4x4.
     """
 
     def __init__(self, in_channels: int, image_size: tuple[int, int], num_classes: int) -> None:
@@ -85,7 +72,6 @@ class ClassNetworks(nn.Module):
         self.code_length = height * width
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map of each class's network, flat."""
         codes: Tensor = self.body(x).flatten(2)
         return codes
 
@@ -109,8 +95,8 @@ class LabelVectorNetworks(nn.Module):
     """Networks that point at label vectors, in several restarts; the one with the lowest loss predicts.
 
     A restart has either one network for all classes, whose output is compared with every vector, or one for
-    each class, which is compared with its own vector. The logits are the cosine similarities over a
-    temperature.
+    each class, which is compared with its own vector. The logits ``[B, K]`` are the cosine similarities over
+    a temperature.
 
     Args:
         new_network: makes the network or networks of a restart: ``[B, L]`` or ``[B, K, L]``.
@@ -147,10 +133,7 @@ class LabelVectorNetworks(nn.Module):
     def track_loss(self, loss: Tensor, one_hot: Tensor, decay: float) -> None:
         """Update the running mean of each restart's training loss on each class.
 
-        Args:
-            loss: of each image in each restart, ``[R, B]``.
-            one_hot: the images' classes, ``[B, K]``.
-            decay: of the running mean.
+        `loss` is that of each image in each restart, ``[R, B]``; `one_hot` has their classes, ``[B, K]``.
         """
         count = one_hot.sum(dim=0)  # images of each class
         mean = (loss.detach()[:, :, None] * one_hot).sum(dim=1) / count.clamp(min=1)
@@ -167,5 +150,4 @@ class LabelVectorNetworks(nn.Module):
         return values.movedim(1, -1)[best, classes].movedim(-1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to logits ``[B, K]``."""
         return self.select_best(self.similarities(x)) / self.temperature

@@ -1,7 +1,5 @@
 """Noise within a network, and passes that share it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, final
 
@@ -11,6 +9,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from sslbench.errors import UserError
+from sslbench.models._checks import check_at_least
 
 _ALPHA_DROPOUT = (functional.alpha_dropout, functional.feature_alpha_dropout)
 _DROPOUT = (
@@ -27,21 +26,15 @@ _DRAWS = (
 class GaussianNoise(nn.Module):
     """Adds Gaussian noise in training mode, from the global random stream.
 
-    Args:
-        std: its standard deviation, not negative.
-
-    Raises:
-        ValueError: it is negative.
+    Its standard deviation is `std`; a negative one raises `ValueError`.
     """
 
     def __init__(self, std: float) -> None:
         super().__init__()
-        if std < 0:
-            raise ValueError(f"noise is {std}: set it to 0 or more")
+        check_at_least("noise", std, 0)
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, ...]`` to the same shape."""
         # Not randn_like, which `SameNoise` cannot repeat in a compiled model.
         return x.add(torch.empty_like(x).normal_(), alpha=self.std) if self.training and self.std else x
 
@@ -57,12 +50,9 @@ class SameNoise:
     Repeated are dropout (``nn.Dropout``, ``Dropout1d`` to ``Dropout3d``, and the functions that these call)
     and what ``torch.rand``, ``randn``, ``rand_like``, ``randn_like``, ``bernoulli`` and the methods
     ``bernoulli``, ``bernoulli_``, ``normal_`` and ``uniform_`` draw, in any module of the model. Alpha
-    dropout is refused, as it is no product with a mask. Out of reach are the dropout within a fused function,
-    such as that of attention, and ``rand_like`` and ``randn_like`` in a compiled model: each call draws its
-    own.
-
-    Args:
-        model: images to outputs; it may be compiled.
+    dropout raises `UserError`, as it is no product with a mask. Out of reach are the dropout within a fused
+    function, such as that of attention, and ``rand_like`` and ``randn_like`` in a compiled model: each call
+    draws its own. The model may be compiled.
     """
 
     def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
@@ -70,18 +60,10 @@ class SameNoise:
         self._draws: list[Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """One pass.
-
-        Raises:
-            UserError: the model has alpha dropout.
-        """
-        if self._draws is None:
-            self._draws = []
-            with _Noise(self._draws, repeat=False):
-                return self._model(x)
-        if not self._draws:
+        if self._draws == []:
             return self._model(x)
-        with _Noise(self._draws, repeat=True):
+        repeat, self._draws = self._draws is not None, self._draws or []
+        with _Noise(self._draws, repeat=repeat):
             return self._model(x)
 
 

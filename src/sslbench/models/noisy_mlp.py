@@ -1,7 +1,5 @@
 """A fully connected network with noise in every layer: Improved-GAN's discriminator for MNIST."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn
@@ -35,8 +33,7 @@ def NoisyMLP(
     """
     check_images(in_channels, image_size, num_classes)
     check_at_least("number of hidden layers", len(hidden), 1)
-    if input_noise < 0:
-        raise ValueError(f"input_noise is {input_noise}: set it to 0 or more")
+    check_at_least("input_noise", input_noise, 0)
     layers: list[nn.Module] = [nn.Flatten()]
     size = in_channels * image_size[0] * image_size[1]
     for i, width in enumerate(hidden):

@@ -1,7 +1,5 @@
 """Pseudo-labels of training images, in buffers, so that a checkpoint holds them."""
 
-from __future__ import annotations
-
 from typing import final
 
 import torch
@@ -10,12 +8,7 @@ from torch import Tensor, nn
 
 @final
 class PseudoLabels(nn.Module):
-    """A target distribution for each image of the training set that has a pseudo-label.
-
-    Args:
-        num_train: images of the training set.
-        num_classes: size of the label set.
-    """
+    """A target distribution for each image of the training set that has a pseudo-label."""
 
     probabilities: Tensor
     has_pseudo_label: Tensor

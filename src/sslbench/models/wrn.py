@@ -1,7 +1,7 @@
 """Wide residual networks."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
+from functools import partial
 from typing import final
 
 from torch import Tensor, nn
@@ -48,25 +48,18 @@ def WideResNet(
         raise ValueError(f"bn_momentum is {bn_momentum}: set it above 0 and at most 1")
     if bn_eps <= 0:
         raise ValueError(f"bn_eps is {bn_eps}: set it above 0, such as 0.001")
+    norm = partial(nn.BatchNorm2d, eps=bn_eps, momentum=bn_momentum)
     units: list[nn.Module] = []
     channels = 16
     for group, group_channels in enumerate((16 * width, 32 * width, 64 * width)):
         for position in range((depth - 4) // 6):
-            units.append(
-                _Unit(
-                    channels,
-                    group_channels,
-                    stride=2 if group > 0 and position == 0 else 1,
-                    activate_shortcut=group == 0 and position == 0,
-                    bn_momentum=bn_momentum,
-                    bn_eps=bn_eps,
-                )
-            )
+            stride = 2 if group > 0 and position == 0 else 1
+            units.append(_Unit(channels, group_channels, stride, norm, first=not units))
             channels = group_channels
     body = nn.Sequential(
         nn.Conv2d(in_channels, 16, 3, padding=1, bias=False),
         *units,
-        nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum),
+        norm(channels),
         nn.LeakyReLU(_SLOPE, inplace=True),
         GlobalAveragePooling(),
     )
@@ -81,27 +74,23 @@ def WideResNet(
 
 @final
 class _Unit(nn.Module):
-    """Pre-activation residual unit of two 3x3 convolutions."""
+    """Pre-activation residual unit of two 3x3 convolutions; the first activates its input for both paths."""
 
     def __init__(
         self,
         channels_in: int,
         channels_out: int,
-        *,
         stride: int,
-        activate_shortcut: bool,
-        bn_momentum: float,
-        bn_eps: float,
+        norm: Callable[[int], nn.Module],
+        *,
+        first: bool,
     ) -> None:
         super().__init__()
-        self.activate_shortcut = activate_shortcut
-        self.activation = nn.Sequential(
-            nn.BatchNorm2d(channels_in, eps=bn_eps, momentum=bn_momentum),
-            nn.LeakyReLU(_SLOPE, inplace=True),
-        )
+        self.activate_shortcut = first
+        self.activation = nn.Sequential(norm(channels_in), nn.LeakyReLU(_SLOPE, inplace=True))
         self.residual = nn.Sequential(
             nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels_out, eps=bn_eps, momentum=bn_momentum),
+            norm(channels_out),
             nn.LeakyReLU(_SLOPE, inplace=True),
             nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
         )

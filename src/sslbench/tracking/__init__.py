@@ -1,7 +1,5 @@
 """Where a run's numbers go: files, the terminal, W&B. Importing this package never imports wandb."""
 
-from __future__ import annotations
-
 from sslbench.tracking.console import ConsoleTracker, show_result
 from sslbench.tracking.fanout import Fanout
 from sslbench.tracking.files import FileTracker

@@ -1,7 +1,5 @@
 """The run as people watch it: a progress bar on a terminal, plain lines in a log file."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections import deque
@@ -28,8 +26,8 @@ _WINDOW = 60
 class ConsoleTracker:
     """Shows how far a run is, and its result in the end.
 
-    On a terminal this is a progress bar. Elsewhere it is one plain line for each log point that has
-    ``val/acc``, flushed, so that a log file can be followed.
+    On a terminal this is a progress bar, redrawn twice a second at most. Elsewhere it is one plain line for
+    each log point that has ``val/acc``, flushed, so that a log file can be followed.
 
     Attributes:
         console: where to print; by default stdout.
@@ -45,7 +43,6 @@ class ConsoleTracker:
         self._latest: dict[str, float] = {}
 
     def start(self, run: RunInfo) -> None:
-        """Print the run's name and start the bar."""
         self._run = run
         self._latest = {}
         self._marks.clear()
@@ -66,13 +63,11 @@ class ConsoleTracker:
             self._bar.start()
 
     def advance(self, step: int) -> None:
-        """Redraw the bar, twice a second at most."""
         if perf_counter() >= self._next_refresh:
             self._mark(step)
             self._redraw(step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep the newest numbers for the bar; without a bar, print a line when there is a validation."""
         self._latest.update(metrics)
         self._mark(step)
         if self._bar is not None:
@@ -83,7 +78,6 @@ class ConsoleTracker:
             self._print(f"step {step}/{total} ({step / total:.0%}), {self._describe(step)}")
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Remove the bar; show the result of a finished run."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -105,11 +99,8 @@ class ConsoleTracker:
         assert self._run is not None
         latest = self._latest
         parts = [f"loss {latest['train/loss']:.4g}"] if "train/loss" in latest else []
-        parts += [
-            f"{part} {format_percent(latest[f'{part}/acc'])}"
-            for part in ("val", "test")
-            if f"{part}/acc" in latest
-        ]
+        accuracies = {part: latest.get(f"{part}/acc") for part in ("val", "test")}
+        parts += [f"{part} {format_percent(acc)}" for part, acc in accuracies.items() if acc is not None]
         (began, first), (now, last) = self._marks[0], self._marks[-1]
         if last > first and now > began:
             rate = (last - first) / (now - began)
@@ -122,13 +113,7 @@ class ConsoleTracker:
 
 
 def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | None = None) -> None:
-    """Print a run's result as a small table, with the run's folder below it.
-
-    Args:
-        result: the content of ``result.json``.
-        run_dir: the run's folder.
-        console: where to print; by default stdout.
-    """
+    """Print a run's ``result.json`` as a small table, its folder below it; by default on stdout."""
     console = console or stdout()
     rows = {
         "algorithm": result["algorithm"],

@@ -1,7 +1,5 @@
 """One tracker made of several."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, final
@@ -30,7 +28,6 @@ class Fanout:
         self._started: list[Tracker] = []
 
     def start(self, run: RunInfo) -> None:
-        """Start each tracker."""
         with ExitStack() as undo:
             undo.callback(self.close, "failed", None)
             for tracker in self.trackers:
@@ -39,22 +36,18 @@ class Fanout:
             undo.pop_all()
 
     def advance(self, step: int) -> None:
-        """Tell those that follow the steps that `step` steps are finished."""
         for tracker in self._follow_steps:
             tracker.advance(step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Hand the log point to each tracker."""
         for tracker in self.trackers:
             tracker.log(step, metrics)
 
     def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Hand the image to those that show images."""
         for tracker in self._log_images:
             tracker.log_image(step, name, image)
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Close each started tracker, whatever the others do."""
         started, self._started = self._started, []
         with ExitStack() as stack:
             for tracker in reversed(started):  # an ExitStack runs its callbacks last in, first out

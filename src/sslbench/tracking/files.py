@@ -1,7 +1,5 @@
 """What a run logs into its own folder: ``metrics.jsonl``, and ``pictures/`` where there are sample images."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +30,6 @@ class FileTracker:
         self._images = Path()
 
     def start(self, run: RunInfo) -> None:
-        """Write the log points so far; drop the images that a resumed run is about to make again."""
         path = run.run_dir / FILE_NAME
         # Renamed into place: a kill here leaves the old curves or the new, never half of them.
         write_text_atomically(path, "".join(map(to_line, run.history)))
@@ -44,13 +41,11 @@ class FileTracker:
                 image.unlink()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one line."""
         assert self._metrics is not None, "log before start"
         self._metrics.write(to_line({"step": step, **metrics}))
         self._metrics.flush()
 
     def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Write one PNG file."""
         from PIL import Image  # only few algorithms have images
 
         self._images.mkdir(exist_ok=True)
@@ -59,7 +54,6 @@ class FileTracker:
         write_atomically(path, lambda part: picture.save(part, format="png"))
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Close the file."""
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None

@@ -3,8 +3,6 @@
 JSON has no NaN and no infinity: a number that is not finite is written as ``null``.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -32,9 +30,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The log points of a ``metrics.jsonl``, in order; a number that was not finite is ``None``.
 
     A last line that was torn by a kill is left out.
-
-    Args:
-        path: the file.
 
     Raises:
         UserError: it is no ordinary file, or a line before the last is not a log point.

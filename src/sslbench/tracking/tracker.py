@@ -1,7 +1,5 @@
 """What the loop reports, and the interfaces of those that listen."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,21 +77,17 @@ class NullTracker:
     """Ignores the run: the choice ``logger=none``, so that a logger is always there."""
 
     def start(self, run: RunInfo) -> None:
-        """Do nothing."""
+        pass
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Do nothing."""
+        pass
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Do nothing."""
+        pass
 
 
 def check_tracker(tracker: object) -> None:
-    """Refuse an object that lacks a method of `Tracker`.
-
-    Raises:
-        UserError: naming the class and the method.
-    """
+    """Raise `UserError` if an object lacks a method of `Tracker`."""
     for name, method in vars(Tracker).items():
         if inspect.isfunction(method) and not name.startswith("_") and not hasattr(tracker, name):
             arguments = ", ".join([*inspect.signature(method).parameters][1:])

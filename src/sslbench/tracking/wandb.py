@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sslbench.errors import UserError, did_you_mean
 from sslbench.system.text import ellipsize, escape_control
 from sslbench.tracking.tracker import RunInfo
-from sslbench.tracking.wandb_id import new_id, save_id, saved_id
+from sslbench.tracking.wandb_id import is_name, new_id, save_id, saved_id
 
 if TYPE_CHECKING:
     import wandb
@@ -85,7 +85,7 @@ class WandbTracker:
                 f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{did_you_mean(str(mode), _MODES)}"
             )
         for key, name in {"project": project, "entity": entity}.items():
-            if name is not None and not _is_name(name):
+            if name is not None and not is_name(name, _LONGEST_NAME):
                 raise ValueError(
                     f"logger.{key}={name!r}: use a name of at most {_LONGEST_NAME} printable "
                     f"characters, without any of / \\ # ? % :"
@@ -94,10 +94,7 @@ class WandbTracker:
             raise ValueError(f"logger.tags={tags!r}: write a list, logger.tags=[{tags}]")
         if wrong := [tag for tag in tags if not tag.strip() or len(tag) > _LONGEST_TAG]:
             raise ValueError(f"logger.tags={wrong}: a W&B tag has 1 to {_LONGEST_TAG} characters")
-        self.project = project
-        self.entity = entity
-        self.mode = mode
-        self.tags = tuple(tags)
+        self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self._run: wandb.Run | None = None
         self._offline = False
         self._client_errors: tuple[type[Exception], ...] = ()
@@ -131,7 +128,6 @@ class WandbTracker:
                 self._give_up(error)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Hand over one log point; the client sends it after the next has come, or the end."""
         if self._run is None:
             return
         try:
@@ -140,7 +136,6 @@ class WandbTracker:
             self._give_up(error)
 
     def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Hand over one image, which joins the log point of its step."""
         if self._run is None:
             return
         import wandb
@@ -151,7 +146,6 @@ class WandbTracker:
             self._give_up(error)
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        """Write the summary and finish the run; offline, say how to upload it."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -229,15 +223,6 @@ class WandbTracker:
         _reset_client(self._client_errors)
 
 
-def _is_name(text: str) -> bool:
-    """Whether W&B takes it for a project or an entity, which are parts of addresses."""
-    return (
-        0 < len(text.strip()) <= len(text) <= _LONGEST_NAME
-        and text.isprintable()
-        and not set(text) & set("/\\#?%:")
-    )
-
-
 def _keep_nodes(opened: wandb.Run, config: Mapping[str, Any]) -> None:
     """Keep below ``resolved`` the nodes that the choices of a W&B sweep have displaced.
 
@@ -268,9 +253,8 @@ def _quiet_client() -> wandb.Settings:
 
     cache = get_cache_dir()
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if not (
-        existing.is_dir() and os.access(existing, os.W_OK)
-    ):  # the client would print its log on the terminal instead
+    # In a folder that cannot be written, the client would print its log on the terminal instead.
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         os.environ[CACHE_DIR] = str(Path(tempfile.gettempdir()) / f"wandb-cache-{os.getuid()}")
     return wandb.setup(wandb.Settings(silent=True)).settings
 

@@ -1,7 +1,5 @@
 """The id of a run at W&B, kept in the run's folder: as long as that is there, it is the same run."""
 
-from __future__ import annotations
-
 import secrets
 from pathlib import Path
 
@@ -33,20 +31,17 @@ def saved_id(run: RunInfo) -> str | None:
         found = read_text(_file(run)).strip()
     except UserError:
         return None
-    return found if _is_id(found) else None
+    return found if is_name(found, _LONGEST) else None
 
 
-def _is_id(text: str) -> bool:
-    """Whether W&B takes it as an id, which also becomes part of the name of a folder."""
-    return 0 < len(text) <= _LONGEST and text.isprintable() and not set(text) & _FORBIDDEN
+def is_name(text: str, longest: int) -> bool:
+    """Whether W&B takes it for an id, a project or an entity, which are parts of addresses and of paths."""
+    printable = text.isprintable() and not set(text) & _FORBIDDEN
+    return printable and 0 < len(text.strip()) <= len(text) <= longest
 
 
 def save_id(run: RunInfo, used: str) -> None:
-    """Keep the id `used`.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Keep the id `used`; raises `OSError` if the file cannot be written."""
     path = _file(run)
     path.parent.mkdir(exist_ok=True)
     write_text_atomically(path, used + "\n")
