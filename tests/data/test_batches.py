@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
-from sslbench.seeding import stream
 
 from sslbench.core import Batch, Views
 from sslbench.data.batches import BatchSource
 from sslbench.data.splits import Split, make_split
 from sslbench.data.views import DeviceImages, ImageTransform
+from sslbench.seeding import stream
 
 CPU = torch.device("cpu")
 COUNT = 120

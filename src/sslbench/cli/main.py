@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from traceback import walk_tb
 
@@ -23,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.sslbench_sweeper import GridSweeper
 from sslbench import __version__
-from sslbench.cli.help import help_text
+from sslbench.cli.help import groups, help_text
 from sslbench.config import schema
 from sslbench.config.hydra_errors import describe
 from sslbench.errors import SweepError, UserError
@@ -128,9 +129,22 @@ def _answer() -> None:
     if not (flags.shell_completion and flags.overrides[:1] in (["query=bash"], ["query=fish"])):
         command()
         return
-    from sslbench.cli.completion import completed
-
     with redirect_stdout(io.StringIO()) as found:
         command()
     separator = " " if flags.overrides == ["query=bash"] else "\n"
-    print(separator.join(completed(os.environ["COMP_LINE"], found.getvalue().split())))
+    print(separator.join(_completed(os.environ["COMP_LINE"], found.getvalue().split())))
+
+
+def _completed(line: str, found: Iterable[str]) -> list[str]:
+    """The completions of the last word of a command line, sorted; Hydra found those in `found`.
+
+    Hydra offers ``experiment/seeds=``, which it then refuses, and nothing after ``experiment=``.
+    """
+    listed = groups([schema.conf_dir()])
+    whole = set()
+    for word in found:
+        group = word.partition("=")[0].partition("/")[0]
+        whole.add(f"{group}=" if "/" in word and group in listed else word)
+    last = "" if line[-1:].isspace() else line.split()[-1]
+    nested = [f"{group}={name}" for group, names in listed.items() for name in names if "/" in name]
+    return sorted(whole | {choice for choice in nested if "=" in last and choice.startswith(last)})

@@ -123,11 +123,7 @@ def _describe(hint: Any) -> str:
 
 @contextmanager
 def user_error_context(key: str) -> Iterator[None]:
-    """Turn a `ValueError`, `TypeError` or `ArithmeticError` of the block into one line that names `key`.
-
-    Raises:
-        UserError: in its place.
-    """
+    """Turn a `ValueError`, `TypeError` or `ArithmeticError` of the block into a `UserError` naming `key`."""
     try:
         yield
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -140,10 +136,7 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
     This is not Hydra's ``instantiate``, which would resolve the settings a second time: a text that only
     looks like an interpolation would then read the environment.
 
-    Args:
-        node: with ``_target_``, its arguments, and nodes within.
-        key: of the node, for messages.
-        arguments: that the run adds (the data's shape, parameters to optimise).
+    The run adds `arguments` (the data's shape, parameters to optimise).
 
     Raises:
         UserError: the constructor refused a value; the message names the key.

@@ -47,11 +47,7 @@ def num_classes(path: str) -> int:
 
 
 def require_same_content(dataset: Mapping[str, Any]) -> None:
-    """Refuse a data file that has changed since its configuration was made.
-
-    Raises:
-        UserError: its content is not the one whose hash the configuration holds.
-    """
+    """Refuse a data file whose content is not the one whose hash the configuration holds."""
     path, expected = dataset.get("path"), dataset.get("sha256")
     if not isinstance(path, str) or not isinstance(expected, str):
         return
