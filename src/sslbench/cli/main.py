@@ -11,7 +11,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from traceback import walk_tb
 
 import hydra
@@ -30,10 +30,9 @@ from sslbench.config.hydra_errors import describe
 from sslbench.errors import SweepError, UserError
 from sslbench.sweep.task import task
 from sslbench.system.signals import exit_code
-from sslbench.system.text import ellipsize, escape_control
+from sslbench.system.text import complain
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_LONGEST = 2000  # characters of a message; what was typed may have more
 #: Keys that Hydra's users type for the folder of a run or a sweep.
 _HYDRAS_FOLDERS = ("hydra.run", "hydra.run.dir", "hydra.sweep", "hydra.sweep.dir")
 _failures: list[UserError] = []
@@ -46,14 +45,9 @@ def _task(composed: DictConfig) -> float:
     except UserError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        _say(str(error))
+        complain(str(error))
         _failures.append(error)
         return math.nan
-
-
-def _say(message: str) -> None:
-    with suppress(OSError):  # the terminal may be gone
-        print(f"sslbench: {ellipsize(escape_control(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
 def _flags() -> Namespace:
@@ -65,7 +59,7 @@ def _flags() -> Namespace:
     except SystemExit as stop:
         if stop.code:
             reason = usage.getvalue().splitlines()[-1].partition("error: ")[2]
-            _say(f"{reason} (--hydra-help lists the flags)")
+            complain(f"{reason} (--hydra-help lists the flags)")
         raise
     if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
         raise UserError("--experimental-rerun is not supported: type the run's command again")
@@ -98,7 +92,7 @@ def main() -> None:
     except SweepError:  # printed already
         sys.exit(1)
     except UserError as error:  # in a sweep
-        _say(str(error))
+        complain(str(error))
         sys.exit(1)
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,10 +100,10 @@ def main() -> None:
     except Exception as error:
         if not (_is_hydras(error) or isinstance(error, HydraException | OmegaConfBaseException)):
             raise
-        _say(describe(error, sys.argv[1:]))
+        complain(describe(error, sys.argv[1:]))
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        _say(next(iter(getattr(interrupt, "__notes__", ())), "interrupted; the same command continues"))
+        complain(next(iter(getattr(interrupt, "__notes__", ())), "interrupted; the same command continues"))
         sys.exit(exit_code(interrupt))
     finally:
         del os.environ[_FULL_ERROR]

@@ -20,12 +20,7 @@ _MAY_BE_IGNORED = ("model", "batch.unlabelled")
 
 
 def check_nodes(settings: Settings) -> None:
-    """Check the arguments of every ``_target_`` against its signature, before anything is built.
-
-    Raises:
-        UserError: an argument is unknown or of the wrong type, or a section is absent or wrong; the message
-            names its key.
-    """
+    """Check the arguments of every ``_target_`` against its signature, before anything is built."""
     for group in GROUPS:
         _target(getattr(settings, group), group)
         _check_node(getattr(settings, group), group)

@@ -38,11 +38,7 @@ def content_hash(path: str) -> str | None:
 
 
 def num_classes(path: str) -> int:
-    """The number of classes in an ``.npz`` file, whose labels are read once, as in `content_hash`.
-
-    Raises:
-        UserError: the file is absent or damaged.
-    """
+    """The number of classes in an ``.npz`` file, whose labels are read once, as in `content_hash`."""
     return _num_classes(path, _version(path))
 
 

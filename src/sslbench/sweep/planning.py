@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -21,10 +20,10 @@ from sslbench.config.schema import Settings
 from sslbench.errors import SweepError, UserError
 from sslbench.run.train import check
 from sslbench.sweep.planned_run import PlannedRun
-from sslbench.system.text import ellipsize, escape_control
+from sslbench.system.text import complain
 
-#: Mistakes that are printed, and the characters of one; a mistake in a sweep of thousands is one mistake.
-_SHOWN, _LONGEST = 10, 2000
+#: Mistakes that are printed; a mistake in a sweep of thousands is one mistake.
+_SHOWN = 10
 #: What is read once for the whole sweep.
 _SINGLE = ("launcher", "sweep", "retry_failed", "fail_fast", "jobs_per_gpu")
 _KEYS = {entry.name for entry in fields(schema.Keys)}
@@ -60,20 +59,16 @@ def plan_runs(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
         planned.append(PlannedRun.of(found, overrides, known))
     for message, count in mistakes.most_common(_SHOWN):
         others = f" and {count - 1} more" if count > 1 else ""
-        _complain(f"{message} [{' '.join(examples[message])}]{others}")
+        complain(f"{message} [{' '.join(examples[message])}]{others}")
     if mistakes:
         if len(mistakes) > _SHOWN:
-            _complain(f"and {len(mistakes) - _SHOWN} more mistakes")
+            complain(f"and {len(mistakes) - _SHOWN} more mistakes")
         count = mistakes.total() + len(planned)
-        _complain(f"nothing was started: {mistakes.total()} of {count} configurations are wrong")
+        complain(f"nothing was started: {mistakes.total()} of {count} configurations are wrong")
         raise SweepError("wrong configurations")
     if not planned:
         raise UserError("there is nothing to run: a range or a list of values is empty")
     return planned
-
-
-def _complain(message: str) -> None:
-    print(f"sslbench: {ellipsize(escape_control(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
 def _combinations(arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
