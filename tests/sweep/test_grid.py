@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from helpers.small_sweeps import TINY, Sslbench, add_broken, check_interrupted, count, read
-from sslbench.sweep.grid import sweep_lock
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0"]  # 3 runs
 
@@ -74,6 +73,8 @@ def test_a_folder_of_a_sweep_that_was_typed_can_be_typed_again(sslbench: Sslbenc
 
 
 def test_a_sweep_has_its_folder_for_itself(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
+    from sslbench.sweep.grid import sweep_lock  # after Hydra has loaded its plugins, as a command does
+
     words = ["-m", "hydra.sweep.dir=mine", *TINY, "algorithm=supervised", "seed=0"]
     with sweep_lock(Path("mine").absolute()):
         (Path("mine") / "stop").touch()
