@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers.small_sweeps import TINY, Sslbench, add_broken, check_interrupted, count, read
-from sslbench.sweep.sweep_folder import sweep_lock
+from sslbench.sweep.grid import sweep_lock
 
 GRID = ["-m", *TINY, "algorithm=supervised,pi_model", "loss=mse,l1", "seed=0"]  # 3 runs
 

@@ -25,7 +25,7 @@ from sslbench.rundir.records import RunState
 from sslbench.rundir.status import write_status
 from sslbench.sweep.launcher import LauncherRunner, mark_killed
 from sslbench.sweep.monitor import Monitor
-from sslbench.sweep.run_errors import RunFailedError, RunLockedError
+from sslbench.sweep.run_process import RunFailedError, RunLockedError
 
 
 class Job:

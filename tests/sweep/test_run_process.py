@@ -20,9 +20,13 @@ from sslbench.config.schema import Settings
 from sslbench.errors import UserError
 from sslbench.rundir.lock import is_locked, run_lock
 from sslbench.sweep import run_process
-from sslbench.sweep.run_errors import RunFailedError, RunInterruptedError, RunLockedError
-from sslbench.sweep.run_process import train_in_process
-from sslbench.sweep.sweep_folder import STOP
+from sslbench.sweep.run_process import (
+    STOP,
+    RunFailedError,
+    RunInterruptedError,
+    RunLockedError,
+    train_in_process,
+)
 
 MakeSettings = Callable[..., Settings]
 LONG = ("steps=1000000", "eval_every=50", "checkpoint_every=50", "threads=1")

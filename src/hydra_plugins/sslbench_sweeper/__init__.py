@@ -40,14 +40,7 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run every combination.
-
-        Args:
-            arguments: as typed, without those to Hydra.
-
-        Raises:
-            SweepError: a configuration is wrong, and nothing was run; or not every run is finished.
-        """
+        """Run every combination; see `sslbench.sweep.grid.sweep`."""
         from sslbench.sweep.grid import sweep
 
         assert self.config is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
+from math import isclose
 from pathlib import Path
 
 from sslbench import __version__
@@ -16,11 +16,6 @@ from sslbench.system.text import escape_control
 _ECE_ROUNDING = 1e-4
 
 
-def _is_same(key: str, recorded: float, evaluated: float) -> bool:
-    """Whether two numbers are equal, calibration errors up to rounding."""
-    return math.isclose(recorded, evaluated, rel_tol=0, abs_tol=_ECE_ROUNDING if key == "test_ece" else 0)
-
-
 def _show(arguments: argparse.Namespace) -> bool:
     """Evaluate and print; returns whether the numbers are those of ``result.json``."""
     from sslbench.run.evaluate import evaluate_run
@@ -28,12 +23,17 @@ def _show(arguments: argparse.Namespace) -> bool:
 
     recorded = read_result(arguments.run_dir)
     evaluated = evaluate_run(arguments.run_dir, arguments.device, arguments.data_root, arguments.trust)
-    agrees = all(_is_same(key, recorded[key], value) for key, value in evaluated.items())
+    differing = {
+        key
+        for key, value in evaluated.items()
+        if not isclose(recorded[key], value, rel_tol=0, abs_tol=_ECE_ROUNDING if key == "test_ece" else 0)
+    }
+    agrees = not differing
     if arguments.json:
         print(json.dumps({**evaluated, "agrees": agrees}))
         return agrees
     for key, value in evaluated.items():
-        note = "" if _is_same(key, recorded[key], value) else f"   but result.json says {recorded[key]!r}"
+        note = f"   but result.json says {recorded[key]!r}" if key in differing else ""
         print(f"{key:<14}{value!r}{note}")
     device = escape_control(recorded["device"])
     print("equal to result.json" if agrees else f"not equal to result.json, from {device}")
@@ -42,9 +42,6 @@ def _show(arguments: argparse.Namespace) -> bool:
 
 def main(argv: list[str] | None = None) -> None:
     """Run ``sslbench-eval``.
-
-    Args:
-        argv: the arguments; None for those of the process.
 
     Raises:
         SystemExit: with code 1 and a message on stderr for what the user can mend, or if the numbers differ.

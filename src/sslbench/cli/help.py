@@ -82,12 +82,8 @@ def _choice_text(override: str, file: Path) -> str:
 def help_text(overrides: list[str], config_dir: str | None) -> str:
     """The whole help; with overrides such as ``algorithm=vat``, the files of these choices in its place.
 
-    Args:
-        overrides: as typed beside ``--help``.
-        config_dir: the folder that ``--config-dir`` adds, if any.
-
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder that ``--config-dir`` adds is not there.
     """
     folders = [conf_dir()]
     if config_dir is not None:

@@ -10,7 +10,8 @@ import math
 import os
 import sys
 from argparse import Namespace
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterable
+from contextlib import redirect_stderr, redirect_stdout
 from traceback import walk_tb
 
 import hydra
@@ -23,16 +24,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.sslbench_sweeper import GridSweeper
 from sslbench import __version__
-from sslbench.cli.help import help_text
+from sslbench.cli.help import groups, help_text
 from sslbench.config import schema
 from sslbench.config.hydra_errors import describe
 from sslbench.errors import SweepError, UserError
 from sslbench.sweep.task import task
 from sslbench.system.signals import exit_code
-from sslbench.system.text import ellipsize, escape_control
+from sslbench.system.text import complain
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_LONGEST = 2000  # characters of a message; what was typed may have more
 #: Keys that Hydra's users type for the folder of a run or a sweep.
 _HYDRAS_FOLDERS = ("hydra.run", "hydra.run.dir", "hydra.sweep", "hydra.sweep.dir")
 _failures: list[UserError] = []
@@ -45,14 +45,9 @@ def _task(composed: DictConfig) -> float:
     except UserError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        _say(str(error))
+        complain(str(error))
         _failures.append(error)
         return math.nan
-
-
-def _say(message: str) -> None:
-    with suppress(OSError):  # the terminal may be gone
-        print(f"sslbench: {ellipsize(escape_control(message), _LONGEST)}", file=sys.stderr, flush=True)
 
 
 def _flags() -> Namespace:
@@ -64,7 +59,7 @@ def _flags() -> Namespace:
     except SystemExit as stop:
         if stop.code:
             reason = usage.getvalue().splitlines()[-1].partition("error: ")[2]
-            _say(f"{reason} (--hydra-help lists the flags)")
+            complain(f"{reason} (--hydra-help lists the flags)")
         raise
     if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
         raise UserError("--experimental-rerun is not supported: type the run's command again")
@@ -97,7 +92,7 @@ def main() -> None:
     except SweepError:  # printed already
         sys.exit(1)
     except UserError as error:  # in a sweep
-        _say(str(error))
+        complain(str(error))
         sys.exit(1)
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,10 +100,10 @@ def main() -> None:
     except Exception as error:
         if not (_is_hydras(error) or isinstance(error, HydraException | OmegaConfBaseException)):
             raise
-        _say(describe(error, sys.argv[1:]))
+        complain(describe(error, sys.argv[1:]))
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        _say(next(iter(getattr(interrupt, "__notes__", ())), "interrupted; the same command continues"))
+        complain(next(iter(getattr(interrupt, "__notes__", ())), "interrupted; the same command continues"))
         sys.exit(exit_code(interrupt))
     finally:
         del os.environ[_FULL_ERROR]
@@ -128,9 +123,22 @@ def _answer() -> None:
     if not (flags.shell_completion and flags.overrides[:1] in (["query=bash"], ["query=fish"])):
         command()
         return
-    from sslbench.cli.completion import completed
-
     with redirect_stdout(io.StringIO()) as found:
         command()
     separator = " " if flags.overrides == ["query=bash"] else "\n"
-    print(separator.join(completed(os.environ["COMP_LINE"], found.getvalue().split())))
+    print(separator.join(_completed(os.environ["COMP_LINE"], found.getvalue().split())))
+
+
+def _completed(line: str, found: Iterable[str]) -> list[str]:
+    """The completions of the last word of a command line, sorted; Hydra found those in `found`.
+
+    Hydra offers ``experiment/seeds=``, which it then refuses, and nothing after ``experiment=``.
+    """
+    listed = groups([schema.conf_dir()])
+    whole = set()
+    for word in found:
+        group = word.partition("=")[0].partition("/")[0]
+        whole.add(f"{group}=" if "/" in word and group in listed else word)
+    last = "" if line[-1:].isspace() else line.split()[-1]
+    nested = [f"{group}={name}" for group, names in listed.items() for name in names if "/" in name]
+    return sorted(whole | {choice for choice in nested if "=" in last and choice.startswith(last)})

@@ -17,12 +17,7 @@ from sslbench.errors import UserError, did_you_mean
 
 
 def check_nodes(settings: Settings) -> None:
-    """Check the arguments of every ``_target_`` against its signature, before anything is built.
-
-    Raises:
-        UserError: an argument is unknown or of the wrong type, or a section is absent or wrong; the message
-            names its key.
-    """
+    """Check the arguments of every ``_target_`` against its signature, before anything is built."""
     for group in GROUPS:
         _target(getattr(settings, group), group)
         _check_node(getattr(settings, group), group)
@@ -120,11 +115,7 @@ def _describe(hint: Any) -> str:
 
 @contextmanager
 def user_error_context(key: str) -> Iterator[None]:
-    """Turn a `ValueError`, `TypeError` or `ArithmeticError` of the block into one line that names `key`.
-
-    Raises:
-        UserError: in its place.
-    """
+    """Turn a `ValueError`, `TypeError` or `ArithmeticError` of the block into a `UserError` naming `key`."""
     try:
         yield
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -137,10 +128,7 @@ def build(node: Node, key: str, **arguments: Any) -> Any:
     This is not Hydra's ``instantiate``, which would resolve the settings a second time: a text that only
     looks like an interpolation would then read the environment.
 
-    Args:
-        node: with ``_target_``, its arguments, and nodes within.
-        key: of the node, for messages.
-        arguments: that the run adds (the data's shape, parameters to optimise).
+    The run adds `arguments` (the data's shape, parameters to optimise).
 
     Raises:
         UserError: the constructor refused a value; the message names the key.

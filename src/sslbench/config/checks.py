@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from sslbench.config.file_names import check_folder
 from sslbench.config.identity import SEEDS
 from sslbench.config.intervals import Interval
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError, did_you_mean
 
+_POSITIVE = (
+    *("num_labels", "num_valid", "steps", "eval_every", "log_every"),
+    *("batch.labelled", "batch.unlabelled", "jobs_per_gpu", "threads"),
+)
 #: More than a machine has cores; many more bring it down.
 _MOST_THREADS = 1024
 #: Of steps and the like: the last whole number that a float holds exactly.
@@ -15,32 +21,17 @@ _LARGEST = 2**53
 
 
 def check_values(settings: Settings) -> None:
-    """Check the plain keys; imports nothing heavy.
-
-    Raises:
-        UserError: naming the key and the remedy.
-    """
+    """Raise a `UserError` that names a plain key with a wrong value, and the remedy."""
     for key in ("data_root", "output_root", "run_dir"):
         check_folder(getattr(settings, key) or "", key)
-    positive = {
-        "num_labels": settings.num_labels,
-        "num_valid": settings.num_valid,
-        "steps": settings.steps,
-        "eval_every": settings.eval_every,
-        "log_every": settings.log_every,
-        "batch.labelled": settings.batch.labelled,
-        "batch.unlabelled": settings.batch.unlabelled,
-        "jobs_per_gpu": settings.jobs_per_gpu,
-    }
-    if settings.threads is not None:
-        positive["threads"] = settings.threads
-    for key, value in positive.items():
+    for key in _POSITIVE:
+        value = attrgetter(key)(settings)
+        if value is None:
+            continue
         if value < 1:
             raise UserError(f"{key}={value} must be at least 1")
-        if value > _LARGEST:
-            raise UserError(f"{key} must be at most {_LARGEST}")
-    if settings.threads is not None and settings.threads > _MOST_THREADS:
-        raise UserError(f"threads={settings.threads} must be at most {_MOST_THREADS}")
+        if value > (largest := _MOST_THREADS if key == "threads" else _LARGEST):
+            raise UserError(f"{key} must be at most {largest}")
     facts = settings.dataset.get("facts", {})
     if not isinstance(facts, dict) or not all(isinstance(fact, int) and fact > 0 for fact in facts.values()):
         raise UserError("dataset.facts must be whole numbers of at least 1, by name")

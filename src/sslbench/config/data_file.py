@@ -38,20 +38,12 @@ def content_hash(path: str) -> str | None:
 
 
 def num_classes(path: str) -> int:
-    """The number of classes in an ``.npz`` file, whose labels are read once, as in `content_hash`.
-
-    Raises:
-        UserError: the file is absent or damaged.
-    """
+    """The number of classes in an ``.npz`` file, whose labels are read once, as in `content_hash`."""
     return _num_classes(path, _version(path))
 
 
 def require_same_content(dataset: Mapping[str, Any]) -> None:
-    """Refuse a data file that has changed since its configuration was made.
-
-    Raises:
-        UserError: its content is not the one whose hash the configuration holds.
-    """
+    """Refuse a data file whose content is not the one whose hash the configuration holds."""
     path, expected = dataset.get("path"), dataset.get("sha256")
     if not isinstance(path, str) or not isinstance(expected, str):
         return

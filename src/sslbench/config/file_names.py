@@ -22,10 +22,6 @@ def file_name(text: str) -> str:
 
 
 def check_folder(path: str, key: str) -> None:
-    """Refuse a path that no folder can have, or that would break a line on a terminal or in a file.
-
-    Raises:
-        UserError: naming the key.
-    """
+    """Refuse a path that no folder can have, or that would break a line on a terminal or in a file."""
     if any(category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in path):
         raise UserError(f"{key}={path!r} holds a control character or half of one: choose another folder")

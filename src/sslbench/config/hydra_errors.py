@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from sslbench.config.schema import GROUPS, conf_dir
@@ -30,14 +31,7 @@ _EXTRAS = {
 
 @contextmanager
 def composing(arguments: Sequence[str]) -> Iterator[None]:
-    """Turn any error of Hydra, which alone works in the block, into one line: what was typed is wrong.
-
-    Args:
-        arguments: the command line.
-
-    Raises:
-        UserError: in one line.
-    """
+    """Turn any error of Hydra, which alone works in the block, into one line: what was typed is wrong."""
     try:
         yield
     except Exception as error:  # its parser and OmegaConf raise nearly every kind that Python has
@@ -45,12 +39,7 @@ def composing(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def describe(error: Exception, arguments: Sequence[str]) -> str:
-    """One line that says what is wrong with the command line and what to type instead.
-
-    Args:
-        error: what composing the configuration raised.
-        arguments: the command line; its other choices tell which keys there are.
-    """
+    """One line that says what is wrong with the command line and what to type instead."""
     if unnamed := [argument for argument in arguments if argument.startswith("=")]:
         return f"cannot read '{unnamed[0]}': an override looks like key=value or group=choice"
     if str(error).startswith("Config group override must be"):
@@ -170,14 +159,11 @@ def _known_keys(arguments: Sequence[str]) -> list[str]:
             composed = compose("config", overrides=choices)
     except Exception:  # a second mistake, of any kind (see `composing`): hint with what is certain
         return list(GROUPS)
-    return [*GROUPS, *_keys(composed)]
+    return [*GROUPS, *_keys(OmegaConf.to_container(composed))]
 
 
-def _keys(node: DictConfig | Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    plain = OmegaConf.to_container(node) if isinstance(node, DictConfig) else node
-    assert isinstance(plain, Mapping)
-    for name, value in plain.items():
-        key = str(name)
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
         yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from _keys(value, f"{prefix}{key}.")

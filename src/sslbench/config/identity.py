@@ -20,7 +20,7 @@ SEEDS = ("seed", "split_seed")
 MAY_BE_IGNORED = ("model", "batch.unlabelled")
 
 #: Keys that say where and on what a run happens, not what it computes.
-_PLACE = (
+PLACE = (
     *("device", "deterministic", "graph", "compile", "threads", "data_root", "output_root", "run_dir"),
     *("resume", "logger", "log_every", "checkpoint_every", "profile"),
 )
@@ -37,13 +37,10 @@ def identity_of(keys: Mapping[str, Any]) -> Node:
     """The part of a configuration that decides what a run computes.
 
     Left out: places, loggers, what only a sweep reads, what the algorithm ignores, the path of a data file
-    whose content is known, and every key that is null.
-
-    Args:
-        keys: a configuration, resolved; it may come from a file and hold anything.
+    whose content is known, and every key that is null. `keys` are resolved, and may be from any file.
     """
     algorithm, dataset = (_mapping(keys.get(group)) for group in ("algorithm", "dataset"))
-    left_out = [*_PLACE, *_SWEEP, *_NOTES, *ignored(algorithm)]
+    left_out = [*PLACE, *_SWEEP, *_NOTES, *ignored(algorithm)]
     if "distance" not in algorithm:
         left_out.append("loss")
     if dataset.get("sha256") is not None:

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """Steps, or seconds.
-
-    Attributes:
-        steps: of the run, at least 1; None for an interval in seconds.
-        seconds: of the clock, at least 1; None for an interval in steps.
-    """
+    """Steps of the run, or seconds of the clock: one of the two, at least 1; the other is None."""
 
     steps: int | None = None
     seconds: int | None = None

@@ -67,14 +67,9 @@ class Keys:
 
 @dataclass
 class Settings(Keys):
-    """A whole configuration, resolved, as a run uses and saves it.
+    """A whole configuration, resolved, as a run uses and saves it."""
 
-    Attributes:
-        choices: the chosen name of each group.
-        overrides: as typed.
-    """
-
-    choices: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)  # the chosen name of each group
     overrides: list[str] = field(default_factory=list)
 
     @property
@@ -118,6 +113,7 @@ class Settings(Keys):
 
     def summary(self) -> Node:
         """Which run it is: the first fields of ``result.json``, and ``run`` in ``status.json``."""
+        own = ("num_labels", "num_valid", "seed", "split_seed", "steps")
         return {
             "run_id": self.run_id,
             "name": self.name,
@@ -127,11 +123,7 @@ class Settings(Keys):
             "dataset_sha256": self.dataset.get("sha256"),
             "model": self.model_name,
             "loss": self.loss_name,
-            "num_labels": self.num_labels,
-            "num_valid": self.num_valid,
-            "seed": self.seed,
-            "split_seed": self.split_seed,
-            "steps": self.steps,
+            **{name: getattr(self, name) for name in own},
         }
 
     def identity(self) -> Node:
@@ -214,12 +206,7 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
 
 
 def _to_object(config: DictConfig) -> Any:
-    """The typed object that `config` is, resolved.
-
-    Raises:
-        UserError: a value is missing, or a resolver raised it.
-        OmegaConfBaseException: it does not resolve.
-    """
+    """The typed object that `config` is, resolved; `UserError` if a value is missing or a resolver fails."""
     try:
         return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
@@ -236,11 +223,7 @@ def _to_object(config: DictConfig) -> Any:
 
 
 def _check_names(node: Mapping[Any, Any], key: str) -> None:
-    """Refuse keys of which some are text and some are not: they could not be sorted.
-
-    Raises:
-        UserError: naming the first that is not.
-    """
+    """Refuse keys of which some are text and some are not: they could not be sorted."""
     for name, value in node.items():
         if not isinstance(name, str) and any(isinstance(other, str) for other in node):
             raise UserError(f"{key} has a key {name!r} that is not text: put it in quotes")

@@ -16,15 +16,8 @@ def require_trusted_targets(settings: Settings, source: Path, remedy: str) -> No
     """Refuse settings from a file that name a class or function other than those in the shipped ``conf/``.
 
     The target of a ``_target_`` is imported and called. A file from somebody else may therefore name only
-    targets that shipped files have at the same key. Imports nothing.
-
-    Args:
-        settings: as `sslbench.config.saved.load` gave them.
-        source: the file, for the message.
-        remedy: what to type if its author is trusted, for the message.
-
-    Raises:
-        UserError: naming the key and its target.
+    targets that shipped files have at the same key. Imports nothing. The message names the file, `source`,
+    and what to type if its author is trusted, `remedy`.
     """
     for group in GROUPS:
         _require_trusted(getattr(settings, group), group, source, remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,11 +52,7 @@ def selected_module(algorithm: AnyAlgorithm) -> str:
 
 
 def save_predictor(directory: Path, algorithm: AnyAlgorithm, data: Data) -> None:
-    """Write ``model.json``, and the fitted tensors of the whitening if there are any.
-
-    Raises:
-        OSError: the disk is full or the folder not writable.
-    """
+    """Write ``model.json``, and the fitted tensors of the whitening if there are any."""
     images, spec = data.transform.images, data.spec
     if whitening := data.transform.whitening:
         tensors = {name: value.cpu() for name, value in vars(whitening).items()}
@@ -79,12 +76,9 @@ def save_predictor(directory: Path, algorithm: AnyAlgorithm, data: Data) -> None
 def trusted_settings(directory: Path, trust: bool) -> Settings:
     """The configuration of the run in `directory`.
 
-    Args:
-        directory: of the run.
-        trust: whether it may name classes and functions that do not come with sslbench.
-
     Raises:
-        UserError: there is no run, or its configuration is damaged or names what is not trusted.
+        UserError: there is no run, its configuration is damaged, or, without `trust`, it names classes or
+            functions that do not come with sslbench.
     """
     settings = saved.load(directory / CONFIG)
     if not trust:
@@ -120,24 +114,17 @@ def load_predictor(directory: Path, device: torch.device, trust: bool = False) -
 
 def _predictor(settings: Settings, directory: Path, record: SavedModel, device: torch.device) -> Predictor:
     images = ImageTransform(record.mean, record.std, valid=(), preprocess=record.preprocess)
+    size = record.channels, record.height, record.width
     whitening = None
     if images.preprocess == "gcn_zca":
         tensors = load_tensors(directory / WHITENING)
-        size = record.channels * record.height * record.width
+        numbers = math.prod(size)
         mean, matrix = tensors["mean"].double(), tensors["whiten"].double()
-        if mean.shape != (size,) or matrix.shape != (size, size):
-            raise ValueError(f"{WHITENING} is not for images of {size} numbers")
+        if mean.shape != (numbers,) or matrix.shape != (numbers, numbers):
+            raise ValueError(f"{WHITENING} is not for images of {numbers} numbers")
         whitening = GcnZca(mean.to(device), matrix.to(device))
     black, white = images.range(record.channels)
-    spec = DataSpec(
-        record.channels,
-        record.height,
-        record.width,
-        len(record.class_names),
-        record.num_train,
-        black,
-        white,
-    )
+    spec = DataSpec(*size, len(record.class_names), record.num_train, black, white)
     algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
     with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced: leave no trace of drawing them
         model = new_models(settings, algorithm, spec)[record.predictor]

@@ -6,22 +6,17 @@ from pathlib import Path
 
 from sslbench.config import saved
 from sslbench.config.data_file import absolute
+from sslbench.config.identity import PLACE
 from sslbench.config.schema import Settings
 from sslbench.config.trust import require_trusted_targets
 from sslbench.errors import UserError
 
 #: Keys that may be typed beside ``resume``: where and on what the run continues, and what it reports.
-_FREE = (
-    *("device", "deterministic", "graph", "compile", "threads", "data_root", "logger"),
-    *("log_every", "checkpoint_every", "profile"),
-)
+_FREE = {*PLACE} - {"output_root", "run_dir", "resume"}
 
 
 def resumed(typed: Settings) -> Settings:
     """The saved settings of the run in the folder ``typed.resume``, with the typed values of what may change.
-
-    Args:
-        typed: from the command line.
 
     Raises:
         UserError: the folder holds no run, or a typed key would make it another run.

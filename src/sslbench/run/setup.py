@@ -36,25 +36,14 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @dataclass(frozen=True)
 class Data:
-    """The data of one run on its device.
-
-    Attributes:
-        spec: what models must know of them.
-        class_names: of the classes, in their order.
-        split: positions in the training set.
-        transform: how images become inputs.
-        train: the training images.
-        targets: class indices of the training images, int64 ``[N]``.
-        valid: the validation set.
-        test: the test set.
-    """
+    """The data of one run on its device."""
 
     spec: DataSpec
     class_names: tuple[str, ...]
     split: Split
     transform: FittedTransform
     train: DeviceImages
-    targets: Tensor
+    targets: Tensor  # class indices of the training images, int64 [N]
     valid: EvaluationSet
     test: EvaluationSet
 
@@ -119,11 +108,7 @@ def load_data(settings: Settings) -> tuple[ImageArrays, Split]:
 
 
 def prepare_data(settings: Settings, device: torch.device) -> Data:
-    """Load, split and move the data, and fit what whitens them.
-
-    Raises:
-        UserError: the data is absent or broken, or the settings do not fit it.
-    """
+    """Load, split and move the data, and fit what whitens them; raises what `load_data` does."""
     images: ImageTransform = build(settings.dataset["images"], "dataset.images")
     arrays, split = load_data(settings)
     whitening = None
@@ -158,22 +143,13 @@ def whole_set(
 
 @final
 class Networks:
-    """The `sslbench.core.ModelFactory` of a run: fresh models, from the global random stream, on the CPU.
-
-    Args:
-        node: the section ``model`` of the run's settings.
-        spec: of the data.
-    """
+    """The `sslbench.core.ModelFactory` of a run: fresh models, from the global random stream, on the CPU."""
 
     def __init__(self, node: Node, spec: DataSpec) -> None:
         self._node, self.spec = node, spec
 
     def __call__(self, num_outputs: int | None = None) -> nn.Module:
-        """A model with `num_outputs` outputs; by default, one for each class.
-
-        Raises:
-            UserError: the settings of the model do not fit the data.
-        """
+        """A model with `num_outputs` outputs; by default, one for each class."""
         model: nn.Module = build(
             self._node,
             "model",
@@ -185,11 +161,7 @@ class Networks:
 
 
 def new_models(settings: Settings, algorithm: AnyAlgorithm, spec: DataSpec) -> dict[str, nn.Module]:
-    """The algorithm's modules on the CPU, drawn from the global random stream.
-
-    Raises:
-        UserError: the settings of the algorithm or the model do not fit the data.
-    """
+    """The algorithm's modules on the CPU, drawn from the global random stream."""
     with user_error_context("algorithm"):
         built = algorithm.build(Networks(settings.model, spec))
         check_modules(algorithm, built)
@@ -233,14 +205,9 @@ def _check_views_differ(
 
 def _check_batch_norm(settings: Settings, stage: Stage, models: dict[str, nn.Module]) -> None:
     """Refuse a single image a batch for batch norm, which has no statistics of one."""
-    sizes = {}
-    if stage.views.labelled:
-        sizes["labelled"] = settings.batch.labelled
-    if stage.views.unlabelled:
-        sizes["unlabelled"] = settings.batch.unlabelled
     if any(isinstance(m, _BatchNorm) for model in models.values() for m in model.modules()):
-        for name, size in sizes.items():
-            if size < 2:
+        for name, size in vars(settings.batch).items():
+            if getattr(stage.views, name) and size < 2:
                 raise UserError(f"batch.{name}={size}: the model's batch norm needs 2 images or more")
 
 

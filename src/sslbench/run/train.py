@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,11 +60,7 @@ class Parts:
 
 
 def check(settings: Settings) -> Parts:
-    """Find what is wrong with `settings` without a look at the data or the machine.
-
-    Raises:
-        UserError: something the user can mend.
-    """
+    """Raise a `UserError` for what is wrong with `settings`, without a look at the data or the machine."""
     check_values(settings)
     check_nodes(settings)
     algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm")
@@ -84,13 +79,8 @@ def check(settings: Settings) -> Parts:
 
 
 def check_machine(settings: Settings) -> None:
-    """Find what `settings` ask for and this machine cannot do.
-
-    Raises:
-        UserError: there is something.
-    """
-    device = pick_device(settings.device)
-    check_fast_paths(settings.graph, settings.compile, device)
+    """Raise a `UserError` for what `settings` ask for and this machine cannot do."""
+    check_fast_paths(settings.graph, settings.compile, pick_device(settings.device))
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -107,12 +97,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def run_locked(settings: Settings, parts: Parts) -> dict[str, Any]:
-    """`run`, in a process that has locked the folder.
-
-    Args:
-        settings: of the run.
-        parts: from `check`.
-    """
+    """`run`, in a process that has locked the folder; `parts` are from `check`."""
     commit = git_commit()  # of the code that runs, whatever is committed meanwhile
     directory = settings.directory()
     finished = finished_result(directory, settings)
@@ -129,7 +114,7 @@ def run_locked(settings: Settings, parts: Parts) -> dict[str, Any]:
         whitening = vars(data.transform.whitening).values() if data.transform.whitening else ()
         require_space(directory, checkpoint_bytes(state.models) + sum(tensor.nbytes for tensor in whitening))
         try:
-            return _train(settings, directory, data, state, parts, commit)
+            return _train(settings, data, state, parts, commit)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(
                 f"interrupted at step {state.step:,} of {settings.steps:,}; the same command continues from "
@@ -167,15 +152,10 @@ def _initial_state(
 
 
 def _train(
-    settings: Settings,
-    directory: Path,
-    data: Data,
-    state: TrainingState,
-    parts: Parts,
-    commit: str | None,
+    settings: Settings, data: Data, state: TrainingState, parts: Parts, commit: str | None
 ) -> dict[str, Any]:
     """From the initial state, or a checkpoint, to a written result."""
-    device = state.batches.device
+    directory, device = settings.directory(), state.batches.device
     options = LoopOptions(
         steps=settings.steps,
         eval_every=settings.eval_every,
@@ -202,20 +182,20 @@ def _train(
     status = Status(directory, settings.summary())
     try:
         with status:
-            tracker.start(_info(settings, directory, state))
+            tracker.start(_info(settings, state))
             keep_freed_memory()
             train(state, options, parts.schedule, everything, tracker)
             save_weights(directory / WEIGHTS, state.result.best_weights)
             save_predictor(directory, parts.algorithm, data)
             sync_file(directory / METRICS)  # before the result says that the curves are whole
-            content = _result(settings, directory, data.split.digest, state.result, device, commit).content()
+            content = _result(settings, data.split.digest, state.result, device, commit).content()
             write_text_atomically(directory / RESULT, json.dumps(content, indent=2) + "\n")
     finally:
         tracker.close(status.outcome, content)
     return content
 
 
-def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
+def _info(settings: Settings, state: TrainingState) -> RunInfo:
     config = asdict(settings)
     # Null where the algorithm has none, so that a dashboard groups runs by what they used.
     config["choices"] |= {"loss": settings.loss_name, "model": settings.model_name}
@@ -225,7 +205,7 @@ def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
         group=settings.group,
         tags=[settings.choices["algorithm"], settings.dataset_name, f"{settings.num_labels} labels"],
         config=config,
-        run_dir=directory,
+        run_dir=settings.directory(),
         total_steps=settings.steps,
         first_step=state.step,
         history=tuple(state.history),
@@ -233,16 +213,11 @@ def _info(settings: Settings, directory: Path, state: TrainingState) -> RunInfo:
 
 
 def _result(
-    settings: Settings,
-    directory: Path,
-    split_hash: str,
-    score: StageResult,
-    device: torch.device,
-    commit: str | None,
+    settings: Settings, split_hash: str, score: StageResult, device: torch.device, commit: str | None
 ) -> RunResult:
     return RunResult(
         **settings.summary(),
-        folder=directory,
+        folder=settings.directory(),
         split_hash=split_hash,
         overrides=tuple(settings.overrides),
         val_acc_best=score.val_acc_best,

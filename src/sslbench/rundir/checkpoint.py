@@ -30,12 +30,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], previous: Path | None 
     """Write `state` so that a process killed at any moment leaves a whole checkpoint, old or new.
 
     The file is an ordinary one of ``torch.save``: a zip archive, whose comment holds the SHA-256 of the
-    archive without it, in hexadecimal. torch itself does not check whether the file was damaged.
-
-    Args:
-        path: of the file.
-        state: tensors, numbers, strings, and lists and dictionaries of them.
-        previous: where to keep the checkpoint that is replaced.
+    archive without it, in hexadecimal. torch itself does not check whether the file was damaged. The
+    checkpoint that is replaced is kept as `previous`.
 
     Raises:
         OSError: the disk is full or the folder not writable.
@@ -81,17 +77,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint must share with a run that continues from it.
-
-    Attributes:
-        run_id: of the run, with the hash of its configuration.
-        split: digest of the split, which depends on the data.
-        device: kind of the device: its random streams exist on no other kind.
-    """
+    """What a checkpoint must share with a run that continues from it."""
 
     run_id: str
-    split: str
-    device: str
+    split: str  # its digest, which depends on the data
+    device: str  # its kind: the random streams of one kind exist on no other
 
     def refusal(self, state: Mapping[str, Any]) -> str | None:
         """Why a run of this origin cannot continue from `state`, or None."""
@@ -111,11 +101,7 @@ class Origin:
 class Checkpoints:
     """``last.pt``, from which a run continues, and ``previous.pt``, the one before, in case that is damaged.
 
-    Args:
-        folder: where they lie.
-        origin: of the run.
-        interval: how often one is written. Seconds are a lower bound, stretched where writing is slow.
-        clock: gives seconds; never set back.
+    An interval of seconds is a lower bound, stretched where writing is slow.
     """
 
     def __init__(
@@ -144,21 +130,19 @@ class Checkpoints:
         for path in (self._last, self._previous):
             try:
                 state = load_checkpoint(path)
+                if refusal := self._origin.refusal(state):
+                    raise UserError(f"{path} {refusal}")
             except (FileNotFoundError, NotADirectoryError):
-                continue
+                pass
             except OSError as error:
                 refusals.append(f"{path} cannot be read ({error.strerror})")
-                continue
             except UserError as error:
                 refusals.append(str(error))
-                continue
-            if refusal := self._origin.refusal(state):
-                refusals.append(f"{path} {refusal}")
-                continue
-            self._last_is_sound = not refusals
-            if not refusals:
-                return state, ""
-            return state, f"{refusals[0]}; continuing from the one before, of step {state['step']}"
+            else:
+                self._last_is_sound = not refusals
+                if not refusals:
+                    return state, ""
+                return state, f"{refusals[0]}; continuing from the one before, of step {state['step']}"
         if refusals:
             folder = self._last.parent.parent
             raise UserError(f"{refusals[0]}; or delete {folder} to start again, or choose another run_dir")

@@ -26,10 +26,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def parse(kind: type[T], found: object, where: str) -> T:
     """Make a record of an object of a JSON file; fields that the record does not have are ignored.
 
-    Args:
-        kind: of the record.
-        found: the object.
-        where: the file, and the place in it, for messages.
+    Messages begin with `where`: the file, and the place in it.
 
     Raises:
         UserError: a field is absent or has a wrong value.
@@ -51,11 +48,7 @@ def parse(kind: type[T], found: object, where: str) -> T:
 
 
 def require_schema(found: Mapping[str, Any], where: str) -> None:
-    """Refuse what another version wrote.
-
-    Raises:
-        UserError: its ``schema`` is not `SCHEMA`.
-    """
+    """Raise a `UserError` if ``schema`` is not `SCHEMA`: another version wrote it."""
     schema = found.get("schema")
     if schema != SCHEMA or isinstance(schema, bool):
         shown = escape_control(ellipsize(reprlib.repr(schema), 40))
@@ -63,11 +56,7 @@ def require_schema(found: Mapping[str, Any], where: str) -> None:
 
 
 def load_result(path: Path, shown: str | None = None) -> RunResult:
-    """Read a `RESULT`.
-
-    Args:
-        path: of the file.
-        shown: how messages name it; by default as it is.
+    """Read a `RESULT`, which messages call `shown`.
 
     Raises:
         UserError: the file cannot be read, is of another schema, lacks a field or has a wrong value in one.

@@ -13,13 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainValidator,
-    Strict,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict
 
 from sslbench.system.text import escape_control
 
@@ -71,20 +65,8 @@ class RunState(StrEnum):
 class RunSummary:
     """Which run it is: the head of `RESULT`, and ``run`` in `STATUS` and `PLAN`.
 
-    Attributes:
-        run_id: unique for a configuration with its seeds.
-        name: for people.
-        group: the configuration without its seeds.
-        algorithm: as in ``algorithm=``.
-        dataset: the name of the data set.
-        dataset_sha256: of the data file; None where there is no such file, and in older files.
-        model: as in ``model=``; null, for an algorithm that builds models of its own, is read as ``own``.
-        loss: the distance; None for an algorithm that has none.
-        num_labels: labelled training images.
-        num_valid: validation images, which select the step.
-        seed: of everything but the split.
-        split_seed: of the split.
-        steps: length of the run in training steps.
+    ``docs/run-folder.md`` says what each field means. The model of an algorithm that builds models of its own
+    is null in a file, and ``own`` here. The SHA-256 is that of the data file, if there is one.
     """
 
     run_id: Text
@@ -106,13 +88,7 @@ class RunSummary:
 class Calibration:
     """A reliability diagram: equal bins of the top probability, from the lowest to the highest.
 
-    Attributes:
-        counts: images in each bin.
-        confidence: mean top probability of each bin, in [0, 1]; None for an empty bin.
-        accuracy: fraction of each bin's images that are classified rightly; None for an empty bin.
-
-    Raises:
-        ValueError: the bins hold no image, or a mean is there for an empty bin, or for another bin is not.
+    Of each bin, the images, and their mean top probability and accuracy, which are None for an empty bin.
     """
 
     counts: tuple[Count, ...]
@@ -140,28 +116,9 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult(RunSummary):
-    """A finished run: the content of `RESULT`.
+    """A finished run: the content of `RESULT`, in which the folder is not.
 
-    Attributes:
-        folder: of the run; not in the file.
-        split_hash: of the split's index arrays.
-        overrides: what was typed.
-        val_acc_best: the highest validation accuracy, a fraction like all accuracies and errors here.
-        step_best: the last step with that validation accuracy.
-        test_acc: test accuracy at `step_best`.
-        test_acc_last: test accuracy after the last step.
-        test_acc_median20: median test accuracy of the last 20 evaluations.
-        test_ece: expected calibration error on the test set at `step_best`.
-        test_calibration: the bins that `test_ece` sums over; None in older files.
-        metrics_best: every number of the evaluation at `step_best`, by name; empty in older files.
-        metrics_last: likewise of the last evaluation, with the algorithm's diagnostics.
-        train_seconds: wall-clock time of the training, in seconds.
-        steps_per_second: throughput, in 1/s.
-        device: name of the GPU, or ``cpu``.
-        precision: of the forward passes, ``fp32`` or ``bf16``.
-        torch: version.
-        sslbench_version: of the package that trained; None in older files.
-        git_commit: of the checkout that the package was run from; None for an installed package.
+    ``docs/run-folder.md`` says what each field means. Those with a default are absent in older files.
     """
 
     folder: Path
@@ -198,11 +155,7 @@ class SavedModel:
     """What prediction with the weights of a run needs beside its configuration: the content of `MODEL`.
 
     Attributes:
-        sslbench_version: of the package that wrote it.
         predictor: the module of the algorithm that `WEIGHTS` belong to.
-        channels: of an image.
-        height: of an image, in pixels.
-        width: of an image, in pixels.
         num_train: training images; some algorithms have a buffer for each.
         class_names: of the outputs, in their order.
         mean: what is subtracted from pixel / 255, for each channel, or one for all.
@@ -226,10 +179,8 @@ class SavedModel:
 class PlanEntry:
     """A run that a sweep planned: a line of `PLAN`.
 
-    Attributes:
-        folder: of the run, as seen from the folder of the plan.
-        run: which run it is.
-        settings: what it computes but its seeds, as nested mappings; empty in plans of older versions.
+    The folder is as seen from that of the plan. Settings are all that the run computes but its seeds, as
+    nested mappings; plans of older versions have none.
     """
 
     folder: Annotated[str, PlainValidator(_folder)]

@@ -55,11 +55,7 @@ def read_result(directory: Path) -> dict[str, Any]:
 
 
 def require_space(directory: Path, needed: int) -> None:
-    """Refuse to start a run whose files, of `needed` bytes, do not fit on the disk.
-
-    Raises:
-        UserError: the disk is too full.
-    """
+    """Refuse to start a run whose files, of `needed` bytes, do not fit on the disk."""
     free = shutil.disk_usage(directory).free
     needed -= sum(path.stat().st_size for path in directory.glob("checkpoint/*.pt"))  # they are replaced
     if free < needed:

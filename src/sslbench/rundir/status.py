@@ -18,13 +18,9 @@ from sslbench.system.safe_files import read_json
 
 
 def write_status(directory: Path, status: str, summary: Node, **details: Any) -> None:
-    """Write ``status.json``.
+    """Write ``status.json``, with ``error``, a line, and ``traceback`` in `details`, if there are any.
 
-    Args:
-        directory: of the run.
-        status: a `RunState` other than ``not started``.
-        summary: the fields of `RunSummary`, so that a report can name a run without a result.
-        details: ``error``, a line, and ``traceback``, where there are any.
+    `summary` holds the fields of `RunSummary`, so that a report can name a run without a result.
     """
     content = {"status": status, "pid": os.getpid(), **details, "run": summary}
     write_text_atomically(directory / STATUS, json.dumps(content, indent=2) + "\n")
@@ -50,10 +46,6 @@ class Status:
 
     Attributes:
         outcome: what the file says.
-
-    Args:
-        directory: of the run.
-        summary: the fields of `RunSummary`.
     """
 
     def __init__(self, directory: Path, summary: Node) -> None:

@@ -22,11 +22,7 @@ def cpu_copy(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write weights as safetensors.
-
-    Raises:
-        OSError: the disk is full or the folder not writable.
-    """
+    """Write weights as safetensors."""
     content = save(dict(weights))  # the library's own writer has errors and file modes of its own
     write_atomically(path, lambda part: part.write_bytes(content))
 

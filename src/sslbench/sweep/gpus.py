@@ -27,10 +27,8 @@ def visible_gpus() -> tuple[str, ...]:
     """The GPUs that this process may use, found without touching CUDA; none where there is no driver.
 
     ``nvidia-smi`` counts GPUs as they are plugged in, and CUDA the fastest first. So they are named by their
-    UUIDs, which ``CUDA_VISIBLE_DEVICES`` takes as well as numbers.
-
-    Returns:
-        UUIDs; where ``nvidia-smi`` does not answer, what ``CUDA_VISIBLE_DEVICES`` lists.
+    UUIDs, which ``CUDA_VISIBLE_DEVICES`` takes as well as numbers; where ``nvidia-smi`` does not answer, by
+    what ``CUDA_VISIBLE_DEVICES`` lists.
 
     Raises:
         UserError: there are GPUs, and it cannot be found out which.
@@ -57,11 +55,9 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def choose_visible(uuids: dict[str, str], visible: str | None) -> tuple[str, ...]:
-    """The UUIDs of the GPUs of `visible`, in its order.
+    """The UUIDs of the GPUs of ``CUDA_VISIBLE_DEVICES``, in its order, or of all where it is not set.
 
-    Args:
-        uuids: by index, as ``nvidia-smi`` counts.
-        visible: the value of ``CUDA_VISIBLE_DEVICES``; None, where it is not set, for all of them.
+    `uuids` has them by index, as ``nvidia-smi`` counts.
     """
     if visible is None:
         return tuple(uuids.values())
@@ -88,12 +84,9 @@ def cpu_cores() -> int:
 
 @final
 class GpuSlots:
-    """Places on GPUs for runs, across all sweeps of a user on this machine.
+    """Places on GPUs for runs, `jobs_per_gpu` on each, across all sweeps of a user on this machine.
 
-    Args:
-        gpus: UUIDs.
-        jobs_per_gpu: places on each, at least 1.
-        folder: of the locks; by default one of the user's in the machine's temporary folder.
+    The locks are in `folder`, by default one of the user's in the machine's temporary folder.
     """
 
     def __init__(self, gpus: Sequence[str], jobs_per_gpu: int, folder: Path | None = None) -> None:
@@ -111,11 +104,7 @@ class GpuSlots:
     def take(self) -> tuple[str, FileLock] | None:
         """Take a place on the emptiest GPU; None if no place is free.
 
-        Returns:
-            The GPU, and the lock that holds the place until it is released or this process ends.
-
-        Raises:
-            UserError: the folder of the locks cannot be written.
+        The lock holds the place until it is released or this process ends.
         """
         for gpu, lock in self._places:
             if lock.is_locked:  # by this sweep: the same lock could be acquired twice

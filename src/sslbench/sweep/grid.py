@@ -6,15 +6,16 @@ Hydra's launchers. What makes a sweep safe to start again is in docs/design/swee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from hydra_plugins.sslbench_sweeper import LocalLauncher
 from sslbench.config.file_names import check_folder
 from sslbench.config.hydra_errors import composing
 from sslbench.errors import SweepError, UserError
@@ -25,10 +26,11 @@ from sslbench.sweep.local import LocalRunner
 from sslbench.sweep.monitor import Monitor, count
 from sslbench.sweep.planned_run import PlannedRun, without_repeats, write_plan
 from sslbench.sweep.planning import plan_runs
-from sslbench.sweep.sweep_folder import sweep_lock
+from sslbench.sweep.run_process import STOP
 from sslbench.system.paths import relative
 from sslbench.system.signals import raise_on_signal
 
+_LOCK = ".sweep.lock"  # a run's folder, which may be typed as that of a sweep, has one of its own
 #: What a launcher has just killed holds its folder for a moment longer.
 _KILLED_SECONDS = 5.0
 
@@ -42,19 +44,16 @@ def sweep(
 ) -> None:
     """Carry out every combination of the values in `arguments` that is not finished.
 
-    Args:
-        arguments: overrides, with values separated by commas.
-        master: the configuration of the sweep.
-        loader: composes those of the runs.
-        launcher: chosen by the configuration.
-        batch_size: how many runs it is given at once; None for all.
+    The launcher is given at most `batch_size` runs at once; None for all.
 
     Raises:
         SweepError: a configuration is wrong, and nothing was run; or not every run is finished.
-        UserError: the sweep's folder cannot be written or is that of another sweep which is running, two runs
-            were given one folder, or there is none.
+        UserError: of `plan_runs`, `without_repeats` or `sweep_lock`.
         KeyboardInterrupt: asked for by a signal; its note says how far the sweep came.
     """
+    # Not above: Hydra executes the module of a plugin again when it finds it, which makes its classes anew.
+    from hydra_plugins.sslbench_sweeper import LocalLauncher
+
     planned = plan_runs(arguments, master, loader)
     runs = without_repeats(planned)
     with composing(arguments):
@@ -92,6 +91,33 @@ def sweep(
                 )
     if number < len(runs):
         raise SweepError(f"{len(runs) - number} of {len(runs)} runs are not finished")
+
+
+@contextmanager
+def sweep_lock(folder: Path) -> Iterator[None]:
+    """Make the folder, and lock it for one sweep; the request to stop an earlier sweep in it is removed.
+
+    Raises:
+        UserError: another sweep holds it, or it cannot be written.
+    """
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        (folder / STOP).unlink(missing_ok=True)
+    except Timeout as error:
+        raise UserError(
+            f"another sweep is running in {folder}: wait for it, or give another hydra.sweep.dir"
+        ) from error
+    except OSError as error:
+        lock.release()
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}): choose another output_root"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sorted(

@@ -21,9 +21,14 @@ from sslbench.rundir.records import RunState
 from sslbench.rundir.status import describe, write_status
 from sslbench.sweep.monitor import Monitor, count
 from sslbench.sweep.planned_run import PlannedRun
-from sslbench.sweep.run_errors import RunFailedError, RunInterruptedError, RunLockedError
-from sslbench.sweep.run_process import GRACE_SECONDS, POLL_SECONDS
-from sslbench.sweep.sweep_folder import STOP
+from sslbench.sweep.run_process import (
+    GRACE_SECONDS,
+    POLL_SECONDS,
+    STOP,
+    RunFailedError,
+    RunInterruptedError,
+    RunLockedError,
+)
 from sslbench.sweep.task import FOLDER, RUN
 
 #: Times in a row that a launcher may lose jobs before any of them has begun.
@@ -36,13 +41,8 @@ class LauncherRunner:
 
     Workers die, and some engines give up on all jobs when one is lost. The launcher is then given again what
     had not ended. A run that had begun is given again alone, and only once: if its worker dies a second time,
-    the run is taken for the reason and stays interrupted.
-
-    Args:
-        launcher: Hydra's.
-        sweep: folder of the sweep.
-        monitor: shows what happens.
-        batch_size: how many runs the launcher is given at once; None for all.
+    the run is taken for the reason and stays interrupted. The launcher is given at most `batch_size` runs at
+    once; None for all.
     """
 
     def __init__(self, launcher: Launcher, sweep: Path, monitor: Monitor, batch_size: int | None) -> None:

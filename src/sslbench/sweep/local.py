@@ -18,20 +18,22 @@ from sslbench.rundir.status import describe
 from sslbench.sweep.gpus import VISIBLE, GpuSlots, cpu_cores, visible_gpus
 from sslbench.sweep.monitor import Monitor
 from sslbench.sweep.planned_run import PlannedRun, Stamp
-from sslbench.sweep.run_errors import RunFailedError, RunInterruptedError, RunLockedError
-from sslbench.sweep.run_process import GRACE_SECONDS, POLL_SECONDS, RunProcess
-from sslbench.sweep.sweep_folder import STOP
+from sslbench.sweep.run_process import (
+    GRACE_SECONDS,
+    POLL_SECONDS,
+    STOP,
+    RunFailedError,
+    RunInterruptedError,
+    RunLockedError,
+    RunProcess,
+)
 
 
 @final
 class LocalRunner:
     """Carries out runs in processes of their own, at most `at_once` at a time, in the order of the plan.
 
-    Args:
-        sweep: folder of the sweep.
-        monitor: shows errors that no run's folder holds.
-        at_once: runs side by side; None for as many as there are places on GPUs, or CPU cores without GPUs.
-        environment: variables for the runs.
+    `at_once` is by default the number of places on GPUs, or of CPU cores where there is no GPU.
     """
 
     def __init__(
@@ -54,11 +56,7 @@ class LocalRunner:
             self._stop.touch()
 
     def run(self, todo: Sequence[PlannedRun]) -> None:
-        """Carry out the runs; those that another process trains come last, if it does not finish them.
-
-        Raises:
-            UserError: it cannot be found out which GPUs are there, or which are free.
-        """
+        """Carry out the runs; those that another process trains come last, if it does not finish them."""
         if any(run.settings.device != "cpu" for run in todo):
             self._slots = GpuSlots(visible_gpus(), todo[0].settings.jobs_per_gpu)
         at_once = self._at_once or len(self._slots) or cpu_cores()

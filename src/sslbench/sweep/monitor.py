@@ -40,12 +40,8 @@ class Monitor:
     """Follows the runs of a sweep through the files that they write, wherever they are carried out.
 
     On a terminal it shows a bar for the sweep and one for each running run. Elsewhere it prints a line for
-    each run that ends. It prints a failure at once in both.
-
-    Args:
-        runs: that are about to be carried out.
-        total: runs of the whole sweep; the others are done.
-        console: where to print; by default stdout.
+    each run that ends. It prints a failure at once in both. Of the `total` runs of the sweep, those that are
+    not in `runs` are done.
 
     Attributes:
         cannot_start: what keeps a launcher from starting any run, in one line; empty if nothing does.
@@ -136,13 +132,7 @@ class Monitor:
     def print_outcome(self, finished_before: int, failed_before: Sequence[PlannedRun], folder: Path) -> int:
         """Print the table that ends a sweep, what is not finished, and how to look at the results.
 
-        Args:
-            finished_before: runs that were finished already, and skipped.
-            failed_before: runs that failed in an earlier sweep and were not tried again.
-            folder: of the sweep.
-
-        Returns:
-            How many runs of the sweep are finished.
+        Those finished or failed before were not tried again. Returns how many runs are finished.
         """
         counts: Counter[str] = Counter({RunState.FINISHED: 0, "skipped, finished before": finished_before})
         lines = []

@@ -24,30 +24,19 @@ Stamp = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
-    """A run that a sweep is to carry out.
+    """A run that a sweep is to carry out."""
 
-    Attributes:
-        overrides: that make its configuration, as Hydra takes them.
-        settings: its configuration.
-        folder: of the run, absolute.
-        summary: from `Settings.summary`.
-        identity: all that it computes but its seeds, and the choice of each group under ``choices``.
-    """
-
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...]  # as Hydra takes them
     settings: Settings
-    folder: Path
+    folder: Path  # absolute
     summary: dict[str, Any]
-    identity: dict[str, Any]
+    identity: dict[str, Any]  # but its seeds, with the choice of each group under ``choices``
 
     @classmethod
     def of(cls, settings: Settings, overrides: Iterable[str], known: dict[str, dict[str, Any]]) -> PlannedRun:
-        """The run with these settings.
+        """The run with these settings, which `overrides` make.
 
-        Args:
-            settings: of the run.
-            overrides: that make them.
-            known: identities by group, which runs that differ in their seeds share: there may be thousands.
+        Runs that differ in their seeds share an identity, in `known` by group: there may be thousands.
         """
         summary = settings.summary()
         if summary["group"] not in known:
@@ -125,9 +114,7 @@ def without_repeats(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
 def write_plan(folder: Path, runs: Iterable[PlannedRun]) -> None:
     """Write down what a sweep is to run, so that a report can show what is missing.
 
-    Args:
-        folder: of the sweep; run folders are written as seen from it, so that both can be moved together.
-        runs: planned.
+    Runs' folders are written as seen from that of the sweep, so that both can be moved together.
 
     Raises:
         UserError: the file cannot be written.

@@ -22,11 +22,12 @@ from sslbench.rundir.records import STATUS
 from sslbench.rundir.result import read_result
 from sslbench.rundir.status import describe, read_status, write_status
 from sslbench.sweep.planned_run import modified
-from sslbench.sweep.run_errors import RunFailedError, RunInterruptedError, RunLockedError
-from sslbench.sweep.sweep_folder import STOP
 from sslbench.system.signals import STOP_SIGNALS, raise_on_signal, signals_blocked, unblock_signals
 
 LOG = "job.log"
+#: A file of this name in a sweep's folder ends the runs and keeps the rest from starting. It is a file, since
+#: a file reaches a worker of any launcher on any machine.
+STOP = "stop"
 POLL_SECONDS = 0.5
 #: Time for a run to write down that it was interrupted, and to close its loggers, before it is killed.
 GRACE_SECONDS = 60.0
@@ -41,17 +42,27 @@ _INTERRUPTED, _LOCKED = 130, 75
 _LONGEST = 4000
 
 
+# An error of any other kind is one that the run's folder does not hold: the sweep prints it.
+
+
+class RunLockedError(UserError):
+    """Another process is training the run."""
+
+
+class RunInterruptedError(UserError):
+    """The run was interrupted or killed, as its ``status.json`` says, or not started in a stopped sweep."""
+
+
+class RunFailedError(UserError):
+    """The run failed, as its ``status.json`` says."""
+
+
 @final
 class RunProcess:
     """A run that trains in a process of its own, with its output in ``job.log`` of its folder.
 
     A process has one fork server, and starting a run polls the runs that were started before; so all runs of
-    a process are started, ended and polled in one thread.
-
-    Args:
-        settings: of the run.
-        sweep: folder of the sweep.
-        environment: variables for the run.
+    a process are started, ended and polled in one thread. The run gets the variables in `environment`.
     """
 
     def __init__(self, settings: Settings, sweep: Path, environment: Mapping[str, str]) -> None:
@@ -85,11 +96,7 @@ class RunProcess:
         return not self._process.is_alive()
 
     def end(self, deadline: float) -> None:
-        """Wait for the end of the process, and kill it if that takes too long.
-
-        Args:
-            deadline: when to kill it, on the clock of `time.monotonic`.
-        """
+        """Wait for the end of the process, and kill it at `deadline` on the clock of `time.monotonic`."""
         killed = not self.wait(max(deadline - time.monotonic(), 0.0))
         if killed:
             self._process.kill()
@@ -109,10 +116,7 @@ class RunProcess:
         """The content of ``result.json``, after `end`.
 
         Raises:
-            RunLockedError: another process is training the run.
-            RunInterruptedError: it was interrupted or killed, as its ``status.json`` says, or not started
-                since the sweep had been stopped.
-            RunFailedError: it failed, as its ``status.json`` says.
+            RunLockedError, RunInterruptedError, RunFailedError: see there.
             UserError: it did not reach its end, and could not write that down.
         """
         directory = self._settings.directory()
@@ -149,15 +153,7 @@ class RunProcess:
 def train_in_process(settings: Settings, sweep: Path) -> dict[str, Any]:
     """Train one run in a process of its own, until it ends or the sweep is stopped.
 
-    Args:
-        settings: of the run.
-        sweep: folder of the sweep.
-
-    Returns:
-        The content of ``result.json``.
-
-    Raises:
-        UserError: as `RunProcess.result`.
+    Returns and raises what `RunProcess.result` does.
     """
     stop = sweep / STOP
     if stop.exists():
@@ -235,11 +231,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Append all that the process prints to a file, what libraries print below Python included.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Append all that the process prints to a file, what libraries print below Python included."""
     try:
         log = path.open("ab")
     except OSError as error:

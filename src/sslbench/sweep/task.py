@@ -39,11 +39,7 @@ def settings_of(composed: DictConfig) -> Settings:
 
 
 def task(composed: DictConfig) -> float:
-    """One run, in a sweep as a job of a launcher; returns the best validation accuracy.
-
-    Raises:
-        UserError: something the user can mend.
-    """
+    """One run, in a sweep as a job of a launcher; returns the best validation accuracy."""
     context = HydraConfig.get()
     if context.mode == RunMode.MULTIRUN:
         result = _job(composed, Path(context.sweep.dir).absolute())
@@ -53,9 +49,7 @@ def task(composed: DictConfig) -> float:
 
 
 def _job(composed: DictConfig, sweep: Path) -> dict[str, Any]:
-    from sslbench.sweep.run_errors import RunInterruptedError, RunLockedError
-    from sslbench.sweep.run_process import train_in_process
-    from sslbench.sweep.sweep_folder import STOP
+    from sslbench.sweep.run_process import STOP, RunInterruptedError, RunLockedError, train_in_process
 
     planned = os.environ.get(RUN)  # not by Hydra's own sweepers
     try:

@@ -23,14 +23,7 @@ class TimeLeft:
         self._last: tuple[float, int, int] | None = None  # seconds, steps made, runs that had not ended
 
     def update(self, now: float, made: int, running: int, unended: int) -> None:
-        """Note how the sweep stands.
-
-        Args:
-            now: seconds, on any clock.
-            made: steps that all runs made in this sweep.
-            running: runs that train.
-            unended: runs that train or have not started.
-        """
+        """Note the steps `made` in this sweep and the runs that train or have not ended, `now` in seconds."""
         self._places = max(self._places, running)
         if self._last is not None:
             then, before, busy = self._last
@@ -41,8 +34,7 @@ class TimeLeft:
     def seconds(self, remaining: Sequence[int]) -> float | None:
         """Seconds until all runs have ended; None until that can be estimated.
 
-        Args:
-            remaining: steps that each run has still to make, in the order in which they are made.
+        `remaining` are the steps that each run has still to make, in the order in which they are made.
         """
         if self._steps <= 0 or not remaining:
             return None

@@ -11,10 +11,7 @@ from pathlib import Path
 def write_atomically(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, sync it to the disk and give it its final name.
 
-    Args:
-        path: of the file.
-        write: fills the file that it is given.
-        previous: where to keep what `path` held before. A kill at the wrong moment may leave that alone.
+    What `path` held before is kept as `previous`. A kill at the wrong moment may leave that alone.
 
     Raises:
         OSError: the folder is not writable or the disk is full; nothing is left under either name but
@@ -33,11 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], previous: Path
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the content of `path` is on the disk.
-
-    Raises:
-        OSError: it could not be written.
-    """
+    """Wait until the content of `path` is on the disk."""
     with path.open("rb") as written:
         os.fsync(written.fileno())
 

@@ -18,9 +18,6 @@ def keep_freed_memory(library: Any = None) -> None:
     of a step of VAT with the MLP on a CPU. Call this once the data are ready: it returns what was freed until
     then, and from then on the process keeps its peak, which it reaches in every step. Another C library is
     left as it is.
-
-    Args:
-        library: the C library; by default that of the process.
     """
     library = library or ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):

@@ -25,14 +25,9 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def require_file(path: Path, shown: str | None = None) -> None:
-    """Refuse all but ordinary files: reading a pipe would wait for ever.
+    """Raise a `UserError` for all but an ordinary file: reading a pipe would wait for ever.
 
-    Args:
-        path: of the file.
-        shown: how messages name it; by default as it is.
-
-    Raises:
-        UserError: there is none, or it is a folder, a pipe or a device.
+    Messages name it as `shown`, by default as it is; so do those of the other functions here.
     """
     shown = shown or str(path)
     try:
@@ -48,13 +43,8 @@ def require_file(path: Path, shown: str | None = None) -> None:
 def read_text(path: Path, shown: str | None = None, largest: int = _LARGEST_FILE) -> str:
     """The content of a text file in UTF-8.
 
-    Args:
-        path: of the file.
-        shown: how messages name it; by default as it is.
-        largest: in bytes; by default 256 MiB.
-
     Raises:
-        UserError: it cannot be read, is no ordinary file, is larger than it may be, or is not UTF-8.
+        UserError: it cannot be read, is no ordinary file, has more than `largest` bytes, or is not UTF-8.
     """
     require_file(path, shown)
     shown = shown or str(path)
@@ -71,10 +61,6 @@ def read_text(path: Path, shown: str | None = None, largest: int = _LARGEST_FILE
 def read_json(path: Path, shown: str | None = None) -> dict[str, Any]:
     """The JSON object in a file.
 
-    Args:
-        path: of the file.
-        shown: how messages name it; by default as it is.
-
     Raises:
         UserError: it cannot be read, is no ordinary file, is larger than 8 MiB, or holds no JSON object.
     """
@@ -82,11 +68,7 @@ def read_json(path: Path, shown: str | None = None) -> dict[str, Any]:
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:
-    """The JSON object in `text`; `where` names its file, and its line in a file of several.
-
-    Raises:
-        UserError: there is none, or an object in it has a key twice.
-    """
+    """The JSON object in `text`; `where` names its file, and its line in a file of several."""
     try:
         found = json.loads(text, object_pairs_hook=_without_repeats)
     except RecursionError as error:
@@ -115,11 +97,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The mappings, lists, texts, numbers, truth values and nulls in YAML without tags and aliases.
-
-    Raises:
-        UserError: the text is not valid, or holds anything else.
-    """
+    """The mappings, lists, texts, numbers, truth values and nulls in YAML without tags and aliases."""
     if len(text) > _LARGEST_YAML:
         raise UserError(f"{where} has {len(text)} characters: it is too long for what it should be")
     try:

@@ -22,24 +22,16 @@ class StopRequested(KeyboardInterrupt):
 
 @final
 class PendingStop:
-    """Whether a signal has asked this process to stop.
-
-    Attributes:
-        number: of the first signal; None if there was none.
-    """
+    """Whether a signal has asked this process to stop."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
+        self.number: int | None = None  # of the first
 
     def __bool__(self) -> bool:
         return self.number is not None
 
     def check(self) -> None:
-        """Raise if a signal has come.
-
-        Raises:
-            StopRequested: one has.
-        """
+        """Raise `StopRequested` if a signal has come."""
         if self:
             raise StopRequested(self.number)
 
@@ -93,9 +85,6 @@ def signals_deferred() -> Iterator[PendingStop]:
     After the block, the handlers from around it receive the signal. They receive a second signal at once,
     unless `raise_on_signal` ignores all but the first. In a thread other than the main one, this does
     nothing.
-
-    Yields:
-        Whether a signal has come.
     """
     pending, kept = PendingStop(), _handlers()
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
+_LONGEST = 2000  # characters of a message; what was typed may have more
+
 
 def escape_control(text: str) -> str:
     r"""`text` on one line: control characters and unpaired surrogates as escapes such as ``\x1b``.
@@ -19,3 +24,9 @@ def ellipsize(text: str, length: int) -> str:
         return text
     head = (length - 1) // 2
     return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+
+
+def complain(message: str) -> None:
+    """Print an error of the command ``sslbench`` in one line."""
+    with suppress(OSError):  # the terminal may be gone
+        print(f"sslbench: {ellipsize(escape_control(message), _LONGEST)}", file=sys.stderr, flush=True)
