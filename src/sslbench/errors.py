@@ -1,7 +1,5 @@
 """The errors that a user can mend; imports nothing, so that help and completion stay fast."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

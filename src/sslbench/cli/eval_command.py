@@ -1,7 +1,5 @@
 """``sslbench-eval``: evaluates a finished run again from the files in its folder."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

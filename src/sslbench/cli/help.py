@@ -3,8 +3,6 @@
 Written here and not through Hydra, which takes two seconds to list its groups.
 """
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 

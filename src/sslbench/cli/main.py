@@ -3,8 +3,6 @@
 Nothing here imports torch before a run starts: help, completion and ``--cfg job`` answer at once.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

@@ -1,7 +1,5 @@
 """From a configuration node with ``_target_`` to the object that it describes, checked first."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import pkgutil

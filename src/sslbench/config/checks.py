@@ -1,7 +1,5 @@
 """Checks of single values of a configuration, without importing anything heavy."""
 
-from __future__ import annotations
-
 from operator import attrgetter
 
 from sslbench.config.file_names import check_folder

@@ -1,7 +1,5 @@
 """The file of one's own data: its path as a configuration saves it, and its content, by which it counts."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

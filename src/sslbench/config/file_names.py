@@ -1,7 +1,5 @@
 """Names of runs and folders, whatever a configuration holds."""
 
-from __future__ import annotations
-
 from unicodedata import category
 
 from sslbench.errors import UserError

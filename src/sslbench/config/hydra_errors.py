@@ -1,7 +1,5 @@
 """Hydra's errors about an override, in one line that names the key and what to type instead."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import shlex

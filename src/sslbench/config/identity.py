@@ -3,8 +3,6 @@
 Computed from plain mappings, so that a saved ``config.yaml`` is enough for it; imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """``config.yaml`` in a run's folder: writes, reads and compares the settings of the run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """The configuration: its keys and types, how it is composed, and what its run is called."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from collections.abc import Callable, Mapping

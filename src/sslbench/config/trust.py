@@ -1,7 +1,5 @@
 """Which classes and functions a configuration from somebody else may name."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A finished run, evaluated again from the files in its folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

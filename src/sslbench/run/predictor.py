@@ -1,7 +1,5 @@
 """The trained model of a run and how images become its inputs, saved and loaded without a data set."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import asdict, dataclass

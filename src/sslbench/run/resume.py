@@ -1,7 +1,5 @@
 """``resume=RUN_DIR``: the settings of an interrupted run, from its own folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sslbench.config import saved

@@ -1,7 +1,5 @@
 """From settings to data and models: what a run and its later evaluation both build."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

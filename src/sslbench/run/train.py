@@ -1,7 +1,5 @@
 """One run, top to bottom."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict, dataclass

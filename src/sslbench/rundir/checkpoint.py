@@ -1,7 +1,5 @@
 """Checkpoints: all that a run needs to continue, with a checksum and the run's identity."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import pickle

@@ -1,7 +1,5 @@
 """The lock on a run's folder: one process at a time writes there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path

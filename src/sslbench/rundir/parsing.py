@@ -1,7 +1,5 @@
 """Records from JSON files that anybody may have written: checked by pydantic, or refused in one line."""
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Mapping
 from functools import cache

@@ -3,8 +3,6 @@
 The records are plain dataclasses; `sslbench.rundir.parsing` lets pydantic check files by their annotations.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

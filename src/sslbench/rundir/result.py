@@ -1,7 +1,5 @@
 """The result in a run's folder, and the disk space that the run's files need."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

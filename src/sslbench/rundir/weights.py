@@ -1,7 +1,5 @@
 """The weights that a run ends with, in a file that anyone can load."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

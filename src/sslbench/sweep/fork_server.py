@@ -4,8 +4,6 @@ A scheduler signals every process of a job at its time limit. The runs take that
 the server, nobody would learn how they ended. The server ends when the process that started it does.
 """
 
-from __future__ import annotations
-
 import signal
 
 from sslbench.system.signals import STOP_SIGNALS

@@ -1,7 +1,5 @@
 """One run on each GPU, or `jobs_per_gpu`; the rest wait. Holds for all sweeps of a user on a machine."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess

@@ -4,8 +4,6 @@ Hydra's parser expands the values. On this machine the sweep's own process start
 Hydra's launchers. What makes a sweep safe to start again is in docs/design/sweeps.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path

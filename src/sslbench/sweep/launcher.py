@@ -1,7 +1,5 @@
 """Carrying out runs through one of Hydra's launchers (Slurm, Ray), whatever becomes of its workers."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math

@@ -1,7 +1,5 @@
 """Carrying out runs on this machine, side by side: the sweep's own process starts each and waits for it."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a sweep is to carry out: every combination composed, checked and named before anything trains."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace

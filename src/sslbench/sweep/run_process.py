@@ -1,7 +1,5 @@
 """One run in a process of its own: whatever happens to it, the sweep goes on and knows what happened."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -4,8 +4,6 @@ Importing this module registers with Hydra what the configuration refers to: a w
 handed the task, before it composes a configuration.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How long the rest of a sweep takes."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Sequence
 from typing import final

@@ -1,7 +1,5 @@
 """Files that are whole or absent: written under another name, synced, then renamed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Keeping the memory that a training step frees."""
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Paths: whether something is there, and how they are shown."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ What is read here is never executed, and costs no more than its size. ``docs/des
 file that the program reads. All of that defence is here and in `sslbench.rundir.parsing`.
 """
 
-from __future__ import annotations
-
 import json
 import stat
 from pathlib import Path

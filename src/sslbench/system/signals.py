@@ -1,7 +1,5 @@
 """Signals that ask a process to stop: raised as an exception, deferred to a safe place, or blocked."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

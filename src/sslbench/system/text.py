@@ -1,7 +1,5 @@
 """Text from people and files, for terminals and tables."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """All that a report shows, computed once for each of its forms."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """Accuracy over steps: reading the ``metrics.jsonl`` of each run once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The difference of each algorithm to the supervised baseline, and how certain it is."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

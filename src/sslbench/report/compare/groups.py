@@ -1,7 +1,5 @@
 """Grouping runs over their seeds: means, standard deviations, what is missing, and ranks."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The settings in which rows differ and for which there is no column."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Whether a model is as often right as it is confident: reliability diagrams, or calibration errors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

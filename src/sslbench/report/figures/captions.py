@@ -1,7 +1,5 @@
 """The sentences that several figures share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sslbench.report.compare.groups import Group, Task

@@ -1,7 +1,5 @@
 """Accuracy over training steps: the algorithms of a task in one panel, then the variants of each."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 

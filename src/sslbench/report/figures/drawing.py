@@ -1,7 +1,5 @@
 """What all figures share: their look, their axes and legends, and how they become part of a page."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

@@ -1,7 +1,5 @@
 """The figure of ``--figure``: accuracy over steps, one panel for each task."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 

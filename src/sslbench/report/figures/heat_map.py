@@ -1,7 +1,5 @@
 """Algorithms against distances: the mean test error of each pair."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 

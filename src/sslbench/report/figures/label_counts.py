@@ -1,7 +1,5 @@
 """Test accuracy against the number of labels."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The colours of algorithms: the same in all figures but those of the variants of one algorithm."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The figures of the page, kind by kind; a kind that would show nothing has a sentence instead."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

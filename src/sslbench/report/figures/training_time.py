@@ -1,7 +1,5 @@
 """Test accuracy against training time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator

@@ -1,7 +1,5 @@
 """Fills the page's template. Nothing in the page is fetched: styles, script and figures are inside."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Runs that would falsify a mean: they are left out and count as missing."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields

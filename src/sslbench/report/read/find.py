@@ -1,7 +1,5 @@
 """Finding the runs below folders: those with a result, and those that have none."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The shell lines that repeat a group of runs."""
 
-from __future__ import annotations
-
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence

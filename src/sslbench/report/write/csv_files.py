@@ -1,7 +1,5 @@
 """The tables as CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

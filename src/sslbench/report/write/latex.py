@@ -1,7 +1,5 @@
 """The summary as a LaTeX table."""
 
-from __future__ import annotations
-
 import re
 
 from sslbench.report.compare.comparison import Comparison

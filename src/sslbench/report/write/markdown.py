@@ -1,7 +1,5 @@
 """The report as markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from sslbench.report.compare.comparison import Comparison

@@ -1,7 +1,5 @@
 """Sentences that say how far the numbers can be trusted, the same in every form of the report."""
 
-from __future__ import annotations
-
 from sslbench.report.compare.comparison import Comparison
 
 ON_SELECTION = (

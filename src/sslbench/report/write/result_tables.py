@@ -1,7 +1,5 @@
 """The tables of a report: the summary, every run, the differences, and the runs without a result."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple

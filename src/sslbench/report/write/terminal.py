@@ -1,7 +1,5 @@
 """The tables as the terminal shows them."""
 
-from __future__ import annotations
-
 import os
 import textwrap
 from collections.abc import Iterable
