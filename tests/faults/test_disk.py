@@ -65,6 +65,7 @@ def writable_again(tmp_path: Path) -> Iterator[None]:
             folder.chmod(0o755)
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "an output folder that turns read-only while a run trains in it",
     "one line says so, what was written stays, and the same command goes on once it can be written",
@@ -104,6 +105,7 @@ def test_turned_read_only(settings_of: MakeSettings, tmp_path: Path) -> None:
     assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "a clock that is set back by an hour whenever it is looked at, and files dated a year ahead",
     "the run goes on from its checkpoint, and ends equal bit for bit",

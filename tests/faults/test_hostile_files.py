@@ -99,6 +99,7 @@ def test_weights(folder: Path, sentinel: Sentinel, refused: Callable[..., str], 
     tried(len(hostile) + len(odd_files(path)))
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("a hostile .npz data set: pickled objects, absurd headers", REFUSED)
 def test_data_set(
     sslbench: Callable[..., int],
@@ -143,6 +144,7 @@ def _train(sslbench: Callable[..., int], path: Path) -> int:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "a hostile split.npz or metrics.jsonl in a run that is to go on", "never read, and replaced"
 )
@@ -203,6 +205,7 @@ def test_evaluated_result(folder: Path, refused: Callable[..., str], tried: Trie
     tried(len(hostile) + len(odd_files(path)))
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("a hostile model.json or whitening.safetensors, evaluated", REFUSED)
 def test_saved_model(folder: Path, sentinel: Sentinel, refused: Callable[..., str], tried: Tried) -> None:
     path, whitening = folder / "model.json", folder / "whitening.safetensors"

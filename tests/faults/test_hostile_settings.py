@@ -88,6 +88,7 @@ def test_targets(folder: Path, sentinel: Sentinel, refused: Refused, tried: Trie
     tried(count + len(ours))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("payload")
 @pytest.mark.fault(
     "a config.yaml that is no configuration: tags, aliases, nesting, wrong types",
@@ -152,6 +153,7 @@ def _evaluated_or_refused(folder: Path) -> bool:
     return False
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("a config.yaml with interpolations to the environment", "they stay text")
 def test_interpolations(
     folder: Path, refused: Refused, tried: Tried, monkeypatch: pytest.MonkeyPatch

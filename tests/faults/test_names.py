@@ -124,6 +124,7 @@ _TYPED = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "choices of the user's own called ..x, -rf, <b>x, a newline, an escape sequence and the like",
     "a run of each: a folder in the output folder, and no control character on the terminal",
@@ -190,6 +191,7 @@ def test_a_sweep_over_own_choices(
 # --- W&B ---
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "logger.project, logger.entity and logger.tags of any text", "one line, or what W&B's own client takes"
 )

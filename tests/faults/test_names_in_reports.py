@@ -75,6 +75,7 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "result.json, status.json, cells.jsonl and folders with names of any kind",
     "tables, page, CSV, LaTeX and terminal are whole, and nothing of a name is markup",

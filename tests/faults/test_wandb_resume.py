@@ -155,6 +155,7 @@ def test_online(
     tried(sum(map(len, runs)))
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "W&B offline: the run killed with SIGKILL and started again",
     "the same W&B run id, every point once in the newest folder",

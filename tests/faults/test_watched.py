@@ -30,6 +30,7 @@ def test_nobody_reads(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "the terminal of a run is lost", "interrupted with a checkpoint of the step it was in, exit code 129"
 )

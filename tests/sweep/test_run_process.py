@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from helpers.small_sweeps import BROKEN, read
@@ -84,14 +85,17 @@ def test_an_error_in_training(
 
 
 def test_an_error_before_training(settings_of: MakeSettings, tmp_path: Path) -> None:
-    (tmp_path / "broken.npz").write_text("no arrays")
-    data = ["dataset=npz", f"dataset.path={tmp_path / 'broken.npz'}", "num_labels=20", "num_valid=20"]
-    settings = settings_of(*data)
-    with pytest.raises(RunFailedError, match=r"broken\.npz"):
+    images = np.zeros((30, 8, 8, 1), dtype=np.uint8)
+    labels = np.arange(30) % 3
+    np.savez(tmp_path / "few.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    settings = settings_of(
+        "dataset=npz", f"dataset.path={tmp_path / 'few.npz'}", "num_labels=60", "num_valid=3"
+    )
+    with pytest.raises(RunFailedError, match="num_labels=60"):
         train_in_process(settings, tmp_path)
     status = status_of(settings)
     assert status["status"] == "failed"
-    assert "broken.npz" in status["error"]
+    assert "num_labels=60" in status["error"]
     assert "UserError" in (settings.directory() / "job.log").read_text()
 
 

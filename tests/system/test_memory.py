@@ -70,6 +70,7 @@ def test_another_library_is_left_alone() -> None:
 LIBRARY, VERSION = platform.libc_ver()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(
     LIBRARY != "glibc" or [int(part) for part in VERSION.split(".")] < [2, 35], reason="needs glibc 2.35"
 )
