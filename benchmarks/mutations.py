@@ -92,8 +92,11 @@ def sample(folders: list[str], count: int, seed: int) -> list[Mutation]:
         name, occurrence = draw.choice(places[path, start])
         source = (ROOT / path).read_text()
         mutated = mutate_code(source, operators[name], occurrence)
-        if mutated is not None and behaviour(mutated) != behaviour(source):
-            found.append(Mutation(path, mutated))
+        try:
+            if mutated is not None and behaviour(mutated) != behaviour(source):
+                found.append(Mutation(path, mutated))
+        except SyntaxError:  # cosmic-ray negates the stars of `{**one, **other}` too
+            continue
     return found
 
 
