@@ -27,6 +27,7 @@ WORDS = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "a disk that is full from some moment on: while a checkpoint, a metric line, a result or any other file "
     "is written (a limit on the size of files)",

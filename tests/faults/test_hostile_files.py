@@ -73,6 +73,7 @@ def with_checksum(content: bytes) -> bytes:
     return archive[:-2] + b"\x40\0" + hashlib.sha256(archive).hexdigest().encode()
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("hostile weights: a pickle as model.safetensors, absurd headers, no file", REFUSED)
 def test_weights(folder: Path, sentinel: Sentinel, refused: Callable[..., str], tried: Tried) -> None:
     path = folder / "model.safetensors"

@@ -54,6 +54,7 @@ def payload(tmp_path: Path, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.syspath_prepend(tmp_path / "modules")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("payload")
 @pytest.mark.fault("a config.yaml whose _target_ runs code, at every place of it", REFUSED)
 def test_targets(folder: Path, sentinel: Sentinel, refused: Refused, tried: Tried, thorough: bool) -> None:

@@ -52,6 +52,7 @@ def test_killed_at_random_moments(
     tried(kills)
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "SIGKILL between writing a file and renaming it, and right after, for every file that a run writes",
     "no half-written file under its name; the same command ends equal bit for bit to an undisturbed run",

@@ -153,6 +153,7 @@ def test_own_choices_of_any_name(
     tried(len(names))
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "a sweep over choices of the user's own with quotes, bars, markup and an escape sequence in their names",
     "each run has a folder in the output folder, and the terminal gets no control character",

@@ -277,6 +277,7 @@ def start(directory: Path, steps: int) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(
     "two processes started on one run folder; the first one terminated (SIGTERM)",
     "the second says so and leaves; the first is interrupted with exit code 143",

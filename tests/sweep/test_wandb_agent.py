@@ -90,7 +90,8 @@ def start_by_agent(
     )
 
 
-@pytest.mark.parametrize("method", ["grid", pytest.param("bayes", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("method", ["grid", "bayes"])
 def test_the_shipped_sweep_runs_under_the_clients_agent(tmp_path: Path, method: str) -> None:
     sweep = sweep_of(method)
     assert sweep["method"] == method
