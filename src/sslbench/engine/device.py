@@ -10,7 +10,7 @@ from sslbench.errors import UserError
 
 
 def pick_device(device: str) -> torch.device:
-    """The device for auto, cpu or cuda; raises `UserError` if there is no cuda that was asked for."""
+    """The device for auto, cpu or cuda; raises `UserError` for cuda where there is none."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but there is no usable CUDA device here: set device=cpu or device=auto")
     if device == "auto":

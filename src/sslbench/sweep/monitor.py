@@ -219,7 +219,7 @@ class Monitor:
 
 
 def _step(run: PlannedRun) -> int:
-    """The last step of which the run has logged something."""
+    """The last step that the run has logged."""
     step = latest(run.folder / FILE_NAME).get("step")
     return step if isinstance(step, int) else 0
 

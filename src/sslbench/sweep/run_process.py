@@ -1,4 +1,4 @@
-"""One run in a process of its own: whatever happens to it, the sweep goes on and knows what happened."""
+"""One run in a process of its own: whatever ends it, the sweep continues and knows why."""
 
 import multiprocessing
 import os
@@ -185,7 +185,7 @@ def _main(
     directory = settings.directory()
     code = 0
     try:
-        if stop.exists():  # since the process was asked for
+        if stop.exists():  # the sweep was stopped while this process started
             raise KeyboardInterrupt
         with (
             raise_on_signal(first_only=True),

@@ -24,7 +24,7 @@ class RunInfo:
         config: the resolved configuration, nested.
         run_dir: where the run writes.
         total_steps: length of the run.
-        first_step: 0, or the step that a resumed run goes on from.
+        first_step: 0, or the step from which a resumed run continues.
         history: the log points of a resumed run up to its first step, each with ``step``.
     """
 

@@ -50,17 +50,17 @@ class WandbTracker:
     """Shows the run on W&B, and never stops training.
 
     W&B shows what ``metrics.jsonl`` holds: when the client fails during a run, one line says so and training
-    goes on. All curves are drawn over ``step``.
+    continues. All curves are drawn over ``step``.
 
-    A resumed run goes on under its id, and W&B has each of its points once. The client takes no step that is
+    A resumed run keeps its id, and W&B has each of its points once. The client takes no step that is
     not beyond the last one that W&B has. So points are logged under their own step, a resumed run logs its
     whole history again, and what W&B has is left out. The history mends what was lost: the client sends only
     every 15 s, the newest point only after the next, and it dies with the run. Points that are trained again
     and left out are equal to those that W&B has. Offline, and under an id that is new at W&B, the whole
     history is logged: the newest offline folder holds all curves. Earlier pictures stay in ``pictures/``.
 
-    Offline, the client is not told of the resumption: on an upload it would give the steps that W&B has new
-    numbers instead of leaving them out.
+    Offline, the client does not learn of the resumption: an upload would number the steps that W&B has anew,
+    instead of leaving them out.
 
     Started by an agent of a W&B sweep, a run takes the id, project and entity that the agent gives it: under
     any other id it would not belong to the sweep.

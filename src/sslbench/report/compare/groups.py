@@ -203,7 +203,7 @@ def by_task(groups: Iterable[Group]) -> dict[Task, list[Group]]:
 
 
 def with_results(groups: Iterable[Group]) -> list[Group]:
-    """The groups of which a run has a result."""
+    """The groups with at least one result."""
     return [group for group in groups if group.runs]
 
 

@@ -23,7 +23,7 @@ from sslbench.report.figures.palette import (
 from sslbench.system.text import ellipsize
 
 RISE = 0.25  # share of a run in which accuracy climbs from chance; the vertical axis need not show it
-_POINTS = 120  # of a curve in the page; more cannot be told apart at its width
+_POINTS = 120  # of a curve in the page; more look the same at its width
 _MOST_MARKERS = 60  # of a curve, up to which each evaluation has one; more would be a band
 
 
