@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import multiprocessing
 import os
 import random
 import shutil
@@ -30,12 +31,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("src/sslbench")
+
+WITH_IMPORTS_DONE = multiprocessing.get_context("forkserver")  # what takes longest to import is imported once
+WITH_IMPORTS_DONE.set_forkserver_preload(["torch", "scipy.stats", "hypothesis", "matplotlib.pyplot", "hydra"])
 
 
 @dataclass(frozen=True)
@@ -115,27 +120,30 @@ def copy_of_the_checkout(place: Path) -> Path:
     return place
 
 
+def run_pytest(place: Path, arguments: list[str]) -> None:
+    """Pytest on the copy at `place`, in a process of its own that ends with pytest's exit code."""
+    os.setsid()
+    os.chdir(place)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    sys.path.insert(0, str(place / "src"))
+    os.environ |= {"PYTHONPATH": str(place / "src"), "OMP_NUM_THREADS": "1"}
+    sys.exit(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *arguments]))
+
+
 def tests_pass(place: Path, folder: str, first: str | None, limit: float | None) -> bool:
-    """Whether the tests of `folder` pass on the copy at `place`; those in the file `first` are run first."""
+    """Whether the tests of `folder` pass on the copy at `place`; files named `first` are run first."""
     tests = [f"tests/{folder}"]
-    if first is not None and (place / tests[0] / first).exists():
-        tests.insert(0, f"{tests[0]}/{first}")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = os.environ | {"PYTHONPATH": str(place / "src"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=place,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        return process.wait(limit) == 0
-    except subprocess.TimeoutExpired:
+    if first is not None:
+        tests = [str(path.relative_to(place)) for path in (place / tests[0]).rglob(first)] + tests
+    process = WITH_IMPORTS_DONE.Process(target=run_pytest, args=(place, tests))
+    process.start()
+    process.join(limit)
+    if process.exitcode is None:
         os.killpg(process.pid, 9)
-        process.wait()
-        return False
+        process.join()
+    return process.exitcode == 0
 
 
 def main() -> None:
