@@ -1,6 +1,6 @@
 """The types that the layers hand to each other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -63,17 +63,40 @@ class FeatureModel(Protocol):
         """Images, float ``[B, C, H, W]``, to what the classifier reads, float ``[B, D]``."""
 
 
+class StrongView(Protocol):
+    """Random operations on pixels, beyond the weak view: what ``strong: ${strong}`` in a yaml stands for."""
+
+    def within(self, limits: Mapping[str, Sequence[float] | None]) -> Callable[..., Tensor]:
+        """What augments the images of a data set, of which `limits` are ``dataset.images.operations``.
+
+        It is called with images, uint8 ``[B, H, W, C]``, the pixel that stands for nothing ``[C]``, and the
+        random generator, and returns images.
+
+        Raises:
+            ValueError: it needs an operation that the data set does not list.
+        """
+
+
+#: ``weak``, ``clean``, or a strong view.
+View = str | StrongView
+
+
 @dataclass(frozen=True)
 class Views:
     """The augmented views of each image that an algorithm asks for, by strength.
 
     ``weak`` is the data set's random augmentation, drawn for each image and each view; ``clean`` is the
-    image as evaluation sees it. Each position has a random stream of its own, so that the first view of an
+    image as evaluation sees it. A `StrongView` in their place is a weak view to which it adds. Each position has a random stream of its own, so that the first view of an
     image does not depend on the views after it.
     """
 
-    labelled: tuple[str, ...] = ("weak",)
-    unlabelled: tuple[str, ...] = ()
+    labelled: tuple[View, ...] = ("weak",)
+    unlabelled: tuple[View, ...] = ()
+
+    @property
+    def are_strong(self) -> bool:
+        """Whether any of them is a strong view."""
+        return any(not isinstance(view, str) for view in (*self.labelled, *self.unlabelled))
 
 
 @dataclass(frozen=True)
@@ -185,6 +208,21 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class PseudoLabelled:
+    """The pseudo-labels of a step's unlabelled images, handed over to be compared with the true labels.
+
+    The comparison is logged, and nothing is trained on it.
+
+    Attributes:
+        probabilities: the targets, detached, ``[U, K]``.
+        weights: how much each counts, detached, ``[U]``; above 0 is accepted.
+    """
+
+    probabilities: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
 class StepOutput:
     """What an algorithm returns for one update.
 
@@ -195,12 +233,14 @@ class StepOutput:
     Attributes:
         losses: the scalars that are minimised, ``[]``, by the optimizer's name.
         terms: the parts of the losses before weighting, by name; logged, and named when one is not finite.
-        monitors: other scalars worth a curve (weights, mask rates); detached.
+        monitors: other scalars worth a curve (weights, rates); detached.
+        pseudo_labels: those of the unlabelled images of the batch, in its order; None where there are none.
     """
 
     loss: InitVar[Tensor | Mapping[str, Tensor]]
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     monitors: Mapping[str, Tensor] = field(default_factory=dict)
+    pseudo_labels: PseudoLabelled | None = None
     losses: Mapping[str, Tensor] = field(init=False)
 
     def __post_init__(self, loss: Tensor | Mapping[str, Tensor]) -> None:

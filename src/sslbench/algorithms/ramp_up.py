@@ -21,3 +21,10 @@ def linear_ramp_up(fraction: Tensor, length: float) -> Tensor:
     if length == 0:
         return torch.ones_like(fraction)
     return (fraction / length).clamp(max=1)
+
+
+def cosine_ramp_up(fraction: Tensor, length: float) -> Tensor:
+    """``(1 - cos(pi t)) / 2``, t from 0 to 1, then 1 (AdaMatch, arXiv:2106.04732, eq. 11)."""
+    if length == 0:
+        return torch.ones_like(fraction)
+    return (1 - torch.cos(torch.pi * (fraction / length).clamp(max=1))) / 2

@@ -10,14 +10,15 @@ from functools import cache, partial
 from typing import Any
 
 from sslbench.config.identity import MAY_BE_IGNORED, Node
-from sslbench.config.schema import GROUPS, Settings
+from sslbench.config.schema import BEFORE, GROUPS, Settings
 from sslbench.errors import UserError, did_you_mean
 
 
 def check_nodes(settings: Settings) -> None:
     """Check the arguments of every ``_target_`` against its signature, before anything is built."""
     for group in GROUPS:
-        _target(getattr(settings, group), group)
+        if getattr(settings, group) or group not in BEFORE:
+            _target(getattr(settings, group), group)
         _check_node(getattr(settings, group), group)
     _check_ignored(settings.algorithm.get("ignores", []))
     if not isinstance(settings.dataset.get("images"), dict):

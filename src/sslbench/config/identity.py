@@ -26,7 +26,7 @@ PLACE = (
 _SWEEP = ("retry_failed", "fail_fast", "jobs_per_gpu")
 #: Names and notes, and defaults that have done their work once the configuration is resolved.
 _NOTES = (
-    *("choices", "overrides", "algorithm.ignores", "algorithm.distance.typical", "loss.typical"),
+    *("choices", "overrides", "algorithm.ignores", "algorithm.distance.typical", "loss.typical", "strong"),
     *("dataset.root", "dataset.download", "dataset.typical", "dataset.facts", "dataset.name"),
 )
 
@@ -41,6 +41,8 @@ def identity_of(keys: Mapping[str, Any]) -> Node:
     left_out = [*PLACE, *_SWEEP, *_NOTES, *ignored(algorithm)]
     if "distance" not in algorithm:
         left_out.append("loss")
+    if algorithm.get("strong") is None:
+        left_out.append("dataset.images.operations")
     if dataset.get("sha256") is not None:
         left_out.append("dataset.path")
     identity = _without(keys, left_out)

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sslbench.config.schema import GROUPS, Settings
+from sslbench.config.schema import BEFORE, GROUPS, Settings
 from sslbench.errors import UserError
 from sslbench.system.safe_files import parse_yaml, read_text
 from sslbench.system.text import escape_control
@@ -42,6 +42,7 @@ def load(path: Path) -> Settings:
     except (OmegaConfBaseException, ValueError) as error:
         raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0]})") from error
     assert isinstance(settings, Settings)
+    settings.choices = BEFORE | settings.choices
     if absent := [group for group in GROUPS if group not in settings.choices]:
         raise UserError(f"{path} is not a run's configuration (choices.{absent[0]} is not given)")
     return settings

@@ -15,7 +15,9 @@ from sslbench.config.file_names import file_name
 from sslbench.config.identity import SEEDS, Node, digest, identity_of, ignored
 from sslbench.errors import UserError, did_you_mean
 
-GROUPS = ("dataset", "model", "algorithm", "loss", "optimizer", "schedule", "logger")
+GROUPS = ("dataset", "model", "algorithm", "loss", "strong", "optimizer", "schedule", "logger")
+#: What runs of before these groups existed have in their place.
+BEFORE = {"strong": "none"}
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Keys:
     model: Node = field(default_factory=dict)
     algorithm: Node = field(default_factory=dict)
     loss: Node = field(default_factory=dict)
+    strong: Node = field(default_factory=dict)
     optimizer: Node = field(default_factory=dict)
     schedule: Node = field(default_factory=dict)
     logger: Node = field(default_factory=dict)

@@ -5,23 +5,27 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sslbench.core import Batch, Views
+from sslbench.core import Batch, View, Views
 from sslbench.data.order import IndexStream
 from sslbench.data.splits import Split
-from sslbench.data.views import DeviceImages
+from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.seeding import stream
 
 VIEW_NAMES = ("weak", "clean")
 
 
-def check_views(views: Views) -> None:
-    """Raise `ValueError` for a view that does not exist."""
-    for name in (*views.labelled, *views.unlabelled):
-        if name not in VIEW_NAMES:
-            raise ValueError(f"it asks for the view '{name}': there are {', '.join(VIEW_NAMES)}")
+def check_views(views: Views, transform: ImageTransform) -> None:
+    """Raise `ValueError` for a view that does not exist, or that images so transformed cannot have."""
+    for view in (*views.labelled, *views.unlabelled):
+        if not isinstance(view, str):
+            if transform.preprocess != "none":
+                raise ValueError("strong views need pixels: set dataset.images.preprocess=none")
+            view.within(transform.operations)
+        elif view not in VIEW_NAMES:
+            raise ValueError(f"it asks for the view '{view}': there are {', '.join(VIEW_NAMES)}")
 
 
-def _streams_of(part: str, views: tuple[str, ...]) -> list[str]:
+def _streams_of(part: str, views: tuple[View, ...]) -> list[str]:
     """The random stream of each view of a part, by position; the first one's bears the name of the part."""
     return [f"augmentation/{part}" + (f"/{position}" if position else "") for position in range(len(views))]
 
@@ -59,7 +63,7 @@ class BatchSource:
         seed: int,
         device: torch.device,
     ) -> None:
-        check_views(views)
+        check_views(views, images.transform)
         self._images, self._targets, self._views = images, targets, views
         self._sizes = (labelled_size, unlabelled_size)
         self._all_unlabelled = torch.from_numpy(split.unlabelled)
@@ -113,10 +117,11 @@ class BatchSource:
             self._unlabelled.next() if self._views.unlabelled else self._none,
         )
 
-    def _cut(self, part: str, views: tuple[str, ...], index: Tensor) -> tuple[Tensor, ...]:
+    def _cut(self, part: str, views: tuple[View, ...], index: Tensor) -> tuple[Tensor, ...]:
+        generators = (self._generators[name] for name in _streams_of(part, views))
         return tuple(
-            self._images.weak(index, self._generators[name]) if view == "weak" else self._images.clean(index)
-            for view, name in zip(views, _streams_of(part, views), strict=True)
+            self._images.view(view, index, generator)
+            for view, generator in zip(views, generators, strict=True)
         )
 
     def cut(self, labelled: Tensor, unlabelled: Tensor) -> Batch:

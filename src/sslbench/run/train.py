@@ -17,6 +17,7 @@ from sslbench.config.identity import pick_precision
 from sslbench.config.intervals import Interval
 from sslbench.config.schema import Settings
 from sslbench.data.batches import BatchSource, check_views
+from sslbench.data.views import ImageTransform
 from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device
 from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.loop import LoopOptions, train
@@ -67,10 +68,10 @@ def check(settings: Settings) -> Parts:
         schedule(0, settings.steps)
     stages = check_algorithm(algorithm)
     stage_ends(len(stages), settings.steps)
+    images: ImageTransform = build(settings.dataset["images"], "dataset.images")
     with user_error_context("algorithm"):
         for stage in stages:
-            check_views(stage.views)
-    build(settings.dataset["images"], "dataset.images")
+            check_views(stage.views, images)
     logger: Tracker = build(settings.logger, "logger")
     check_tracker(logger)
     return Parts(algorithm, schedule, logger)
