@@ -86,8 +86,8 @@ class Views:
     """The augmented views of each image that an algorithm asks for, by strength.
 
     ``weak`` is the data set's random augmentation, drawn for each image and each view; ``clean`` is the
-    image as evaluation sees it. A `StrongView` in their place is a weak view to which it adds. Each position has a random stream of its own, so that the first view of an
-    image does not depend on the views after it.
+    image as evaluation sees it. A `StrongView` in their place is a weak view to which it adds. Each position
+    has a random stream of its own, so that the first view of an image does not depend on the views after it.
     """
 
     labelled: tuple[View, ...] = ("weak",)

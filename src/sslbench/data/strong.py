@@ -117,8 +117,8 @@ class RandomOperations:
         for name in self._operations or ():
             if name not in limits:
                 raise ValueError(
-                    f"the operation '{name}' is not among dataset.images.operations, which keep the labels of "
-                    f"this data set true: {', '.join(limits)}"
+                    f"the operation '{name}' is not among dataset.images.operations, which keep the labels "
+                    f"of this data set true: {', '.join(limits)}"
                 )
         listed = limits if self._operations is None else self._operations
         names = [name for name in OPERATIONS if name in listed]

@@ -220,7 +220,9 @@ class _Loop:
         step_before, seconds_before = state.logged
         seconds = state.result.train_seconds
         last_rate = self.schedule(state.step - 1 - self.start, self.end - self.start)
-        metrics = state.meter.means() | {
+        pseudo_labels = state.pseudo_label_meter
+        metrics = state.meter.means() | (pseudo_labels.means() if pseudo_labels else {})
+        metrics |= {
             "images_seen": state.images_seen,
             "train/lr": state.param_groups[0]["initial_lr"] * last_rate,
             "time/train_seconds": seconds,
@@ -235,6 +237,8 @@ class _Loop:
         self.tracker.log(state.step, metrics)
         state.history.append({"step": state.step, **metrics})
         state.meter.clear()
+        if pseudo_labels:
+            pseudo_labels.clear()
         if evaluate_now and isinstance(state.algorithm, SampleImages):
             for name, image in state.algorithm.sample_images(state.models).items():
                 self.tracker.log_image(state.step, name, image.cpu().numpy())

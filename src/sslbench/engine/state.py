@@ -14,6 +14,7 @@ from sslbench.algorithms.protocol import AnyAlgorithm, Staged, stages_of
 from sslbench.core import Stage, TrainingImages
 from sslbench.data.batches import BatchSource
 from sslbench.engine.meter import StepMeter
+from sslbench.engine.pseudo_label_meter import PseudoLabelMeter
 from sslbench.errors import UserError
 from sslbench.rundir.records import Calibration
 
@@ -56,6 +57,7 @@ class TrainingState:
         batches: where the images come from.
         step: steps finished, over all stages.
         stage: position of the stage in training.
+        pseudo_label_meter: of the pseudo-labels since the last log point; None where no true labels are.
         images_seen: images taken from the data, over all stages.
         result: of the stage in training.
         history: the log points so far, over all stages, each with ``step``.
@@ -68,6 +70,7 @@ class TrainingState:
     models: dict[str, nn.Module]
     new_optimizer: Callable[[list[nn.Parameter]], Optimizer]
     batches: BatchSource
+    pseudo_label_meter: PseudoLabelMeter | None = None
     step: int = 0
     stage: int = 0
     images_seen: int = 0
@@ -156,6 +159,7 @@ class TrainingState:
             "result": vars(self.result),
             "history": self.history,
             "meter": self.meter.state_dict(),
+            "pseudo_labels": self.pseudo_label_meter.state_dict() if self.pseudo_label_meter else None,
             "rng_state": torch.get_rng_state(),
             "rng_state_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
         }
@@ -193,6 +197,8 @@ class TrainingState:
         self.result = StageResult(**state["result"])
         self.history = list(state["history"])
         self.meter.load_state_dict(state["meter"])
+        if self.pseudo_label_meter:
+            self.pseudo_label_meter.load_state_dict(state["pseudo_labels"])
         torch.set_rng_state(state["rng_state"])
         if state["rng_state_cuda"] is not None and self.batches.device.type == "cuda":
             torch.cuda.set_rng_state(state["rng_state_cuda"])

@@ -25,7 +25,8 @@ def training_step(
     """The updates of one step, one after the other, then the averages. Never waits for the device.
 
     Returns:
-        The losses, terms and monitors of all updates; where two updates share a name, those of the later.
+        The losses, terms and monitors of all updates; where two updates share a name, those of the later. Its
+        pseudo-labels are those of the last update that has some.
 
     Raises:
         UserError: the algorithm's step gave something else than outputs with losses.
@@ -33,6 +34,7 @@ def training_step(
     losses: dict[str, Tensor] = {}
     terms: dict[str, Tensor] = {}
     monitors: dict[str, Tensor] = {}
+    pseudo_labels = None
     for output in step_outputs(state, batch, progress, autocast):
         back_propagate(state, output)
         for name in output.losses:
@@ -40,10 +42,11 @@ def training_step(
         losses |= output.losses
         terms |= output.terms
         monitors |= output.monitors
+        pseudo_labels = output.pseudo_labels or pseudo_labels
     if not losses:
         raise UserError(f"algorithm: {type(state.algorithm).__name__}.step gave no loss")
     move_averages(state.models, state.current_stage.averages, progress)
-    return StepOutput(losses, terms, monitors)
+    return StepOutput(losses, terms, monitors, pseudo_labels)
 
 
 def move_averages(
@@ -104,8 +107,11 @@ def _on_device(
 ) -> None:
     """All of a step that happens on the device, from the positions of its images on."""
     # The output holds the graph of the step, which must not live on beside that of the next.
-    output = training_step(state, state.batches.cut(*drawn), progress, autocast)
+    batch = state.batches.cut(*drawn)
+    output = training_step(state, batch, progress, autocast)
     state.meter.add(output, progress.step)
+    if output.pseudo_labels and state.pseudo_label_meter:
+        state.pseudo_label_meter.add(output.pseudo_labels, batch.unlabelled_index)
     progress.step.add_(1)
 
 

@@ -21,6 +21,7 @@ from sslbench.data.views import ImageTransform
 from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device
 from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.loop import LoopOptions, train
+from sslbench.engine.pseudo_label_meter import PseudoLabelMeter
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import StageResult, TrainingState, stage_ends
 from sslbench.errors import UserError
@@ -144,7 +145,8 @@ def _initial_state(
             device,
         )
     with user_error_context("optimizer"):
-        state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches)
+        meter = PseudoLabelMeter(data.targets, torch.from_numpy(data.split.labelled), data.spec.num_classes)
+        state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches, meter)
     if settings.compile:
         state.compile()
     return state
