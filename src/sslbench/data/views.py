@@ -94,6 +94,10 @@ class DeviceImages:
     Kept as ``[N, H + 2p, W + 2p, C]``, reflect-padded once for the crop: uint8, or float32 where they were
     whitened. Crop, flip and gather are one indexed read, which comes out channels_last.
 
+    Attributes:
+        height: pixels.
+        width: pixels.
+
     Args:
         images: uint8 or float32 ``[N, H, W, C]``; float32 is taken as normalised already.
         transform: normalisation and augmentation.
@@ -111,10 +115,11 @@ class DeviceImages:
         device: torch.device,
         padded: bool = True,
     ) -> None:
-        _, self._height, self._width, channels = images.shape
-        if transform.crop >= min(self._height, self._width):
+        _, self.height, self.width, channels = images.shape
+        self.device = device
+        if transform.crop >= min(self.height, self.width):
             raise ValueError(
-                f"crop={transform.crop} must be smaller than the {self._height}x{self._width} images"
+                f"crop={transform.crop} must be smaller than the {self.height}x{self.width} images"
             )
         for name, values in (("mean", transform.mean), ("std", transform.std)):
             if len(values) not in (1, channels):
@@ -137,8 +142,8 @@ class DeviceImages:
             self._shift = (-mean / std).float().to(device)
         else:
             self._scale, self._shift = torch.ones(1, device=device), torch.zeros(1, device=device)
-        self._rows = torch.arange(self._height, device=device)
-        self._columns = torch.arange(self._width, device=device)
+        self._rows = torch.arange(self.height, device=device)
+        self._columns = torch.arange(self.width, device=device)
         means = transform.mean * (channels // len(transform.mean))
         self._fill = torch.tensor([round(255 * mean) for mean in means], dtype=torch.uint8, device=device)
 
@@ -149,10 +154,18 @@ class DeviceImages:
         """``[B, H, W, C]`` as kept -> float32 ``[B, C, H, W]``, channels_last."""
         return torch.addcmul(self._shift, pixels.float(), self._scale).permute(0, 3, 1, 2)
 
+    def pixels(self, view: Tensor) -> Tensor:
+        """The inverse of normalisation: ``[B, C, H, W]`` -> uint8 ``[B, H, W, C]``, whitened images stretched."""
+        values = (view.permute(0, 2, 3, 1) - self._shift) / self._scale
+        if self._store.dtype != torch.uint8:
+            low, high = values.amin(dim=(1, 2, 3), keepdim=True), values.amax(dim=(1, 2, 3), keepdim=True)
+            values = (values - low) * (255 / (high - low))
+        return values.round().clamp(0, 255).to(torch.uint8)
+
     def clean(self, index: Tensor) -> Tensor:
         """The images at `index` ``[B]`` as evaluation sees them: float32 ``[B, C, H, W]``."""
         pad = self._pad
-        return self._normalise(self._store[index, pad : pad + self._height, pad : pad + self._width])
+        return self._normalise(self._store[index, pad : pad + self.height, pad : pad + self.width])
 
     def _cropped(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """The images at `index` as kept, randomly cropped and flipped: ``[B, H, W, C]``, a new tensor."""
@@ -169,7 +182,7 @@ class DeviceImages:
         _, height, width, channels = self._store.shape
         place = ((index[:, None] * height + rows) * width)[:, :, None] + columns[:, None, :]
         pixels = self._store.view(-1, channels).index_select(0, place.flatten())
-        return pixels.view(count, self._height, self._width, channels)
+        return pixels.view(count, self.height, self.width, channels)
 
     def _with_noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if not self.transform.noise:

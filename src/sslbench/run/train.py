@@ -34,6 +34,7 @@ from sslbench.run.setup import (
     prepare_process,
     process_restored,
 )
+from sslbench.run.view_sheet import view_sheet
 from sslbench.rundir.checkpoint import Checkpoints, Origin
 from sslbench.rundir.lock import run_lock
 from sslbench.rundir.records import CONFIG, RESULT, WEIGHTS, Calibration, RunResult, RunState
@@ -145,7 +146,9 @@ def _initial_state(
             device,
         )
     with user_error_context("optimizer"):
-        meter = PseudoLabelMeter(data.targets, torch.from_numpy(data.split.labelled), data.spec.num_classes)
+        meter = PseudoLabelMeter(
+            data.targets, torch.from_numpy(data.split.labelled).to(device), data.spec.num_classes
+        )
         state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches, meter)
     if settings.compile:
         state.compile()
@@ -184,6 +187,9 @@ def _train(
     try:
         with status:
             tracker.start(_info(settings, state))
+            if not state.step:
+                sheet = view_sheet(data.train, data.split, stages_of(parts.algorithm), settings.seed)
+                tracker.log_image(0, "views", sheet)
             keep_freed_memory()
             train(state, options, parts.schedule, everything, tracker)
             save_weights(directory / WEIGHTS, state.result.best_weights)

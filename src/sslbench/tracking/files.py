@@ -18,11 +18,12 @@ _IMAGE = re.compile(r".+-(\d{7,})\.png", re.ASCII)
 
 @final
 class FileTracker:
-    """Appends each log point to ``metrics.jsonl``, and writes images as ``pictures/<name>-<step>.png``.
+    """Appends each log point to ``metrics.jsonl``, and writes images as ``pictures/<name>-<step>.png``; one
+    of before the first step has no step in its name.
 
     Each line is handed to the system at once, so that a killed process loses none, but it is not synced: what
     a power cut may lose is in the checkpoint. A resumed run begins with what its checkpoint holds: later log
-    points and images are dropped, and logged again. A run without images gets no ``pictures/``.
+    points and images are dropped, and logged again.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class FileTracker:
 
         self._images.mkdir(exist_ok=True)
         picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        path = self._images / f"{name}-{step:07d}.png"
+        path = self._images / (f"{name}-{step:07d}.png" if step else f"{name}.png")
         write_atomically(path, lambda part: picture.save(part, format="png"))
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
