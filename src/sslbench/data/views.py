@@ -155,7 +155,10 @@ class DeviceImages:
         return torch.addcmul(self._shift, pixels.float(), self._scale).permute(0, 3, 1, 2)
 
     def pixels(self, view: Tensor) -> Tensor:
-        """The inverse of normalisation: ``[B, C, H, W]`` -> uint8 ``[B, H, W, C]``, whitened images stretched."""
+        """The inverse of normalisation: ``[B, C, H, W]`` -> uint8 ``[B, H, W, C]``.
+
+        Whitened images have no inverse here: they are stretched to the range of pixels.
+        """
         values = (view.permute(0, 2, 3, 1) - self._shift) / self._scale
         if self._store.dtype != torch.uint8:
             low, high = values.amin(dim=(1, 2, 3), keepdim=True), values.amax(dim=(1, 2, 3), keepdim=True)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sslbench.core import Stage, View
 from sslbench.data.splits import Split

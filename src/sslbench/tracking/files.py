@@ -18,8 +18,9 @@ _IMAGE = re.compile(r".+-(\d{7,})\.png", re.ASCII)
 
 @final
 class FileTracker:
-    """Appends each log point to ``metrics.jsonl``, and writes images as ``pictures/<name>-<step>.png``; one
-    of before the first step has no step in its name.
+    """Appends log points to ``metrics.jsonl``, and writes images into ``pictures/``.
+
+    An image is called ``<name>-<step>.png``, and ``<name>.png`` where it is of before the first step.
 
     Each line is handed to the system at once, so that a killed process loses none, but it is not synced: what
     a power cut may lose is in the checkpoint. A resumed run begins with what its checkpoint holds: later log
