@@ -276,3 +276,37 @@ def test_crop_must_be_smaller_than_the_images() -> None:
 def test_as_many_numbers_as_channels_or_one(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} has 2 numbers, the images have 3 channel"):
         DeviceImages(some_images(), transform_with(**{name: [0.5, 0.5]}), CPU)
+
+
+def test_a_strong_view_is_a_weak_one_with_operations_on_its_pixels() -> None:
+    images = some_images()
+    stored = DeviceImages(images, transform_with(crop=2, flip=True, operations={"rotate": [0, 90]}), CPU)
+    index = torch.tensor([0, 5, 3])
+    seen: list[Tensor] = []
+
+    class Inverted:
+        def within(self, limits: Any) -> Any:
+            assert limits == {"rotate": [0, 90]}
+
+            def invert(pixels: Tensor, fill: Tensor, generator: torch.Generator) -> Tensor:
+                assert fill.tolist() == [26, 115, 178]  # the means, as pixels
+                seen.append(pixels.clone())
+                return 255 - pixels
+
+            return invert
+
+    strong = stored.view(Inverted(), index, chance())
+    assert torch.equal(torch.from_numpy(pixels(stored.weak(index, chance()))), seen[0])
+    np.testing.assert_array_equal(pixels(strong), 255 - seen[0].numpy())
+    assert torch.equal(stored.view("weak", index, chance()), stored.weak(index, chance()))
+    assert torch.equal(stored.view("clean", index, chance()), stored.clean(index))
+
+
+def test_pixels_are_the_inverse_of_normalisation() -> None:
+    images = some_images()
+    stored = DeviceImages(images, transform_with(crop=1), CPU)
+    np.testing.assert_array_equal(stored.pixels(stored.clean(torch.arange(6))).numpy(), images)
+    whitened = DeviceImages(images.astype(np.float32) / 9 - 4, transform_with(), CPU)
+    shown = whitened.pixels(whitened.clean(torch.arange(6)))
+    assert shown.amin() == 0
+    assert shown.amax() == 255

@@ -157,7 +157,7 @@ class BoundOperations:
         a fixed amount for a given batch size. Never waits for the device.
         """
         count, device = len(images), images.device
-        for _ in range(self._num_ops):
+        for _ in range(self._num_ops if self._probability else 0):
             draw = torch.rand(3, count, device=device, generator=generator)
             self._apply_one_each(images, fill, draw[0].argsort(), draw[1], draw[2, 0])
         if self._cutout:
