@@ -34,7 +34,8 @@ MakeSettings = Callable[..., Settings]
 @pytest.fixture(autouse=True)
 def _generators_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in draws its random numbers from generators of the CPU."""
-    monkeypatch.setattr("sslbench.data.batches.stream", lambda seed, name, device="cpu": stream(seed, name))
+    for module in ("data.batches", "run.view_sheet"):
+        monkeypatch.setattr(f"sslbench.{module}.stream", lambda seed, name, device="cpu": stream(seed, name))
 
 
 def variants() -> list[Any]:
