@@ -241,3 +241,15 @@ def test_half_precision_networks_are_judged_in_float32(case: Case) -> None:
 
     rounded = torch.from_numpy(case.logits).bfloat16().double().numpy()
     assert evaluate(Half(case.logits), case.data) == evaluate(Table(rounded), case.data)
+
+
+def test_confusion_counts_true_and_predicted_classes(case: Case) -> None:
+    found = evaluate(Table(case.logits), case.data)
+    predicted = case.logits[case.index].astype(np.float32).argmax(axis=1)
+    expected = np.zeros((CLASSES, CLASSES), dtype=int)
+    np.add.at(expected, (case.targets, predicted), 1)
+    assert found.confusion == expected.tolist()
+    macro = multiclass_accuracy(
+        torch.from_numpy(predicted), torch.from_numpy(case.targets), num_classes=CLASSES, average="macro"
+    )
+    assert found.metrics["balanced_acc"] == pytest.approx(macro.item())

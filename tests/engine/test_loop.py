@@ -16,7 +16,13 @@ from sslbench.errors import DivergedError
 from sslbench.rundir.checkpoint import Checkpoints, load_checkpoint
 from sslbench.rundir.records import Calibration
 
+KEYS = ("acc", "balanced_acc", "ece", "loss")
 NO_GAP = Calibration((1,), (0.5,), (0.5,))
+
+
+def confusion_of(acc: float) -> list[list[int]]:
+    """Other counts at each accuracy."""
+    return [[round(1000 * acc), 1], [2, 3]]
 
 
 def bins_of(acc: float) -> Calibration:
@@ -35,7 +41,7 @@ class Evaluations:
         acc = next(self.coming[id(data)])
         if data is self.rig.data.valid:
             self.weights.append(first_weight(model))
-        return Evaluation(acc, loss=2 * acc, calibration=bins_of(acc))
+        return Evaluation(acc, loss=2 * acc, calibration=bins_of(acc), confusion=confusion_of(acc))
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def test_metrics_of_a_log_point(rig: Rig) -> None:
     rig.train(steps=4, eval_every=4, log_every=2)
     train_keys = {"train/loss", "train/slope", "train/lr"}
     other = {"images_seen", "time/train_seconds", "time/steps_per_second"}
-    looked_up = {f"{part}/{key}" for part in ("val", "test") for key in ("acc", "ece", "loss")}
+    looked_up = {f"{part}/{key}" for part in ("val", "test") for key in KEYS}
     assert set(rig.recorder.logged[0][1]) == train_keys | other
     assert set(rig.recorder.logged[1][1]) == train_keys | other | looked_up
     assert rig.recorder.curve("images_seen") == {2: 16, 4: 32}
@@ -116,6 +122,7 @@ def test_validation_alone_chooses_the_step(
     assert result.test_acc == test[place]
     assert result.test_ece == 1 - test[place]
     assert result.test_calibration == {"counts": [1], "confidence": [1.0], "accuracy": [test[place]]}
+    assert result.test_confusion == confusion_of(test[place])
     assert result.test_history == test
     assert (result.metrics_best["val/acc"], result.metrics_best["test/acc"]) == (valid[place], test[place])
     assert (result.metrics_last["val/acc"], result.metrics_last["test/acc"]) == (valid[-1], test[-1])
@@ -146,7 +153,7 @@ def test_several_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def evaluate(model: nn.Module, data: EvaluationSet, **_: object) -> Evaluation:
         name = next(name for name, other in rig.models.items() if other is model)
         seen.append((data is rig.data.test, name))
-        return Evaluation(accuracies[name][data is rig.data.test], 0.0, NO_GAP)
+        return Evaluation(accuracies[name][data is rig.data.test], 0.0, NO_GAP, [[1]])
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     rig.train(steps=2)
@@ -225,7 +232,7 @@ def test_time_of_evaluations_and_checkpoints_is_not_training_time(
 
     def evaluate(model: nn.Module, data: EvaluationSet, **_: object) -> Evaluation:
         pass_time(100.0)
-        return Evaluation(0.5, 0.5, NO_GAP)
+        return Evaluation(0.5, 0.5, NO_GAP, [[1]])
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     monkeypatch.setattr(Checkpoints, "save", lambda self, state: pass_time(50.0))
@@ -333,7 +340,7 @@ def test_numbers_of_a_method_belong_to_the_best_step_if_it_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(tmp_path, Stairs())
-    monkeypatch.setattr(loop, "evaluate", lambda model, data, **_: Evaluation(0.5, 0.5, NO_GAP))
+    monkeypatch.setattr(loop, "evaluate", lambda model, data, **_: Evaluation(0.5, 0.5, NO_GAP, [[1]]))
     rig.train(steps=9)
     assert rig.state.result.metrics_best == rig.state.result.metrics_last
     assert rig.state.result.metrics_best["diagnostic/stage"] == 1

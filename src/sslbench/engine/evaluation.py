@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sslbench.data.views import DeviceImages
-from sslbench.rundir.records import Calibration
+from sslbench.rundir.records import Calibration, balanced_accuracy, class_accuracies
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599
 #: Fixed, so that a saved model evaluated again gives the same numbers.
@@ -24,11 +24,13 @@ class Evaluation:
         acc: share of images classified correctly, in [0, 1].
         loss: mean cross-entropy, in nats.
         calibration: how far its probabilities can be trusted.
+        confusion: counts ``[K][K]`` of images, by their true class and then by the predicted one.
     """
 
     acc: float
     loss: float
     calibration: Calibration
+    confusion: list[list[int]]
 
     @property
     def ece(self) -> float:
@@ -38,7 +40,8 @@ class Evaluation:
     @property
     def metrics(self) -> dict[str, float]:
         """The single numbers by name, for the curves."""
-        return {"acc": self.acc, "ece": self.ece, "loss": self.loss}
+        balanced = balanced_accuracy(class_accuracies(self.confusion))
+        return {"acc": self.acc, "balanced_acc": balanced, "ece": self.ece, "loss": self.loss}
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,12 @@ def _calibration(probabilities: Tensor, targets: Tensor) -> Calibration:
     return Calibration(counts, means(confidence), means(predicted == targets))
 
 
+def _confusion(predicted: Tensor, targets: Tensor, num_classes: int) -> list[list[int]]:
+    pairs = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
+    counts: list[list[int]] = pairs.view(num_classes, num_classes).tolist()
+    return counts
+
+
 def evaluate(
     model: nn.Module,
     data: EvaluationSet,
@@ -108,9 +117,11 @@ def evaluate(
         # Scored on the CPU: sums over bins on CUDA depend on the order in which threads add.
         logits = torch.cat(outputs).cpu()
     targets = data.targets.cpu()
-    right = logits.argmax(dim=1) == targets
+    predicted = logits.argmax(dim=1)
+    right = predicted == targets
     return Evaluation(
         acc=int(right.sum()) / len(right),  # an exact fraction
         loss=float(cross_entropy(logits, targets)),
         calibration=_calibration(logits.softmax(dim=1), targets),
+        confusion=_confusion(predicted, targets, data.num_classes),
     )

@@ -92,6 +92,7 @@ def _add_to_result(state: TrainingState, on_valid: Evaluation, on_test: Evaluati
     if best:
         result.val_acc_best, result.step_best = on_valid.acc, state.step
         result.test_acc, result.test_ece = on_test.acc, on_test.ece
+        result.test_confusion = on_test.confusion
         result.test_calibration = {k: list(v) for k, v in vars(on_test.calibration).items()}
         result.best_weights = cpu_copy(state.models[state.current_stage.predictors[0]])
     return best

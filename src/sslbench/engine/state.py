@@ -25,8 +25,8 @@ class StageResult:
 
     The best step is the last with the highest validation accuracy: a tie gives no reason to prefer weights
     that are trained less. Test numbers never select. ``test_calibration`` holds the fields of `Calibration`
-    at the best step, in plain lists, as a checkpoint and JSON can hold them. ``train_seconds`` are those of
-    the whole run.
+    at the best step, in plain lists, as a checkpoint and JSON can hold them, and ``test_confusion`` the
+    counts by true and predicted class there. ``train_seconds`` are those of the whole run.
     """
 
     val_acc_best: float = -1.0
@@ -34,6 +34,7 @@ class StageResult:
     test_acc: float = 0.0
     test_ece: float = 0.0
     test_calibration: dict[str, Any] = field(default_factory=dict)
+    test_confusion: list[list[int]] = field(default_factory=list)
     test_history: list[float] = field(default_factory=list)
     train_seconds: float = 0.0
     metrics_best: dict[str, float] = field(default_factory=dict)

@@ -37,7 +37,16 @@ from sslbench.run.setup import (
 from sslbench.run.view_sheet import view_sheet
 from sslbench.rundir.checkpoint import Checkpoints, Origin
 from sslbench.rundir.lock import run_lock
-from sslbench.rundir.records import CONFIG, RESULT, WEIGHTS, Calibration, RunResult, RunState
+from sslbench.rundir.records import (
+    CONFIG,
+    RESULT,
+    WEIGHTS,
+    Calibration,
+    RunResult,
+    RunState,
+    balanced_accuracy,
+    class_accuracies,
+)
 from sslbench.rundir.result import finished_result, require_space
 from sslbench.rundir.status import Status, read_status, write_status
 from sslbench.rundir.weights import save_weights
@@ -222,6 +231,7 @@ def _info(settings: Settings, state: TrainingState) -> RunInfo:
 def _result(
     settings: Settings, split_hash: str, score: StageResult, device: torch.device, commit: str | None
 ) -> RunResult:
+    class_acc = class_accuracies(score.test_confusion)
     return RunResult(
         **settings.summary(),
         folder=settings.directory(),
@@ -234,10 +244,14 @@ def _result(
         test_acc_median20=score.test_acc_median20,
         test_ece=score.test_ece,
         test_calibration=Calibration(**{name: tuple(v) for name, v in score.test_calibration.items()}),
+        test_balanced_acc=balanced_accuracy(class_acc),
+        test_class_acc=class_acc,
+        test_confusion=tuple(map(tuple, score.test_confusion)),
         metrics_best=score.metrics_best,
         metrics_last=score.metrics_last,
         train_seconds=score.train_seconds,
         steps_per_second=settings.steps / score.train_seconds,
+        gpu_memory_peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         device=device_name(device),
         precision=pick_precision(settings.precision),
         torch=torch.__version__,

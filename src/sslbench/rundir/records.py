@@ -6,6 +6,8 @@ The records are plain dataclasses; `sslbench.rundir.parsing` lets pydantic check
 import json
 import math
 import os
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -112,6 +114,16 @@ class Calibration:
         return sum(gaps) / sum(self.counts)
 
 
+def class_accuracies(confusion: Sequence[Sequence[int]]) -> tuple[float | None, ...]:
+    """The accuracy on each class, from counts by true and then by predicted class; None without images."""
+    return tuple(row[k] / sum(row) if any(row) else None for k, row in enumerate(confusion))
+
+
+def balanced_accuracy(accuracies: Sequence[float | None]) -> float:
+    """The mean of the accuracies on the classes that have images."""
+    return statistics.fmean(accuracy for accuracy in accuracies if accuracy is not None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunResult(RunSummary):
     """A finished run: the content of `RESULT`, in which the folder is not.
@@ -129,10 +141,14 @@ class RunResult(RunSummary):
     test_acc_median20: Fraction
     test_ece: Fraction
     test_calibration: Calibration | None = None
+    test_balanced_acc: Fraction | None = None
+    test_class_acc: tuple[Fraction | None, ...] | None = None
+    test_confusion: tuple[tuple[Count, ...], ...] | None = None
     metrics_best: dict[Text, Number] = field(default_factory=dict)
     metrics_last: dict[Text, Number] = field(default_factory=dict)
     train_seconds: Amount
     steps_per_second: Amount
+    gpu_memory_peak: Count | None = None
     device: Text
     precision: Text
     torch: Text
