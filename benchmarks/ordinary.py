@@ -18,10 +18,38 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
 from sslbench.config.schema import Settings
-from sslbench.core import Batch, Views
+from sslbench.core import Batch, View, Views
 from sslbench.data.arrays import ImageArrays
 from sslbench.data.splits import Indices, make_split
 from sslbench.data.views import ImageTransform
+
+
+def strong_transforms(
+    look: ImageTransform | None, height: int, width: int, probability: float, channels: int = 3
+) -> transforms.Compose:
+    """A strong view as `conf/strong/randaugment.yaml` has it; without `look`, its two operations alone."""
+    one = transforms.RandAugment(num_ops=1, magnitude=15)
+    twice = [transforms.RandomApply([one], p=probability)] * 2
+    if look is None:
+        return transforms.Compose(twice)
+    square = (1 / 4, 1 / 4)  # of the area: half of each side
+    cutout = transforms.RandomErasing(p=1.0, scale=square, ratio=(1.0, 1.0))
+    return transforms.Compose([*_weak(look, height, width), *twice, *_tail(look, channels), cutout])
+
+
+def _name(view: View) -> str:
+    return view if isinstance(view, str) else "strong"
+
+
+def _weak(look: ImageTransform, height: int, width: int) -> list[nn.Module]:
+    crop = look.crop
+    weak = [transforms.RandomCrop((height, width), crop, padding_mode="reflect")] if crop else []
+    return weak + ([transforms.RandomHorizontalFlip()] if look.flip else [])
+
+
+def _tail(look: ImageTransform, channels: int) -> list[Callable[..., Tensor]]:
+    mean, std = (list(values) * (channels // len(values)) for values in (look.mean, look.std))
+    return [transforms.ToTensor(), transforms.Normalize(mean, std)]
 
 
 class PerImageViews(Dataset[tuple[tuple[Tensor, ...], int]]):
@@ -32,20 +60,17 @@ class PerImageViews(Dataset[tuple[tuple[Tensor, ...], int]]):
         images: NDArray[np.uint8],
         labels: NDArray[np.int64],
         positions: Indices,
-        views: tuple[str, ...],
+        views: tuple[View, ...],
         look: ImageTransform,
     ) -> None:
         self.images, self.labels, self.positions, self.views = images, labels, positions, views
         height, width, channels = images.shape[1:]
-        crop = look.crop
-        weak = [transforms.RandomCrop((height, width), crop, padding_mode="reflect")] if crop else []
-        weak += [transforms.RandomHorizontalFlip()] if look.flip else []
-        mean, std = (list(values) * (channels // len(values)) for values in (look.mean, look.std))
-        tail = [transforms.ToTensor(), transforms.Normalize(mean, std)]
+        weak, tail = _weak(look, height, width), _tail(look, channels)
         noise = [transforms.Lambda(lambda x: x + look.noise * torch.randn_like(x))] if look.noise else []
         self.transforms = {
             "weak": transforms.Compose([*weak, *tail, *noise]),
             "clean": transforms.Compose(tail),
+            "strong": strong_transforms(look, height, width, 0.5, channels),
         }
 
     def __len__(self) -> int:
@@ -55,7 +80,7 @@ class PerImageViews(Dataset[tuple[tuple[Tensor, ...], int]]):
         position = int(self.positions[item])
         array = self.images[position]
         image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-        return tuple(self.transforms[view](image) for view in self.views), int(self.labels[position])
+        return tuple(self.transforms[_name(view)](image) for view in self.views), int(self.labels[position])
 
 
 def _endless(dataset: PerImageViews, size: int, workers: int) -> Iterator[tuple[list[Tensor], Tensor]]:
@@ -83,7 +108,7 @@ def loader_batches(
     images, labels = arrays.x_train, arrays.y_train
     split = make_split(labels, arrays.num_classes, settings.num_labels, settings.num_valid, 0, True)
 
-    def of(positions: Indices, names: tuple[str, ...], size: int) -> Iterator[tuple[list[Tensor], Tensor]]:
+    def of(positions: Indices, names: tuple[View, ...], size: int) -> Iterator[tuple[list[Tensor], Tensor]]:
         return _endless(PerImageViews(images, labels, positions, names, look), size, workers)
 
     labelled = of(split.labelled, views.labelled, settings.batch.labelled)
