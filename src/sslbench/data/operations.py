@@ -142,7 +142,9 @@ def autocontrast(images: Tensor, amount: Tensor, fill: Tensor) -> Tensor:
     """Stretches each channel to the values from 0 to 255; takes no magnitude."""
     low = images.amin(dim=(1, 2), keepdim=True).double()
     width = images.amax(dim=(1, 2), keepdim=True) - low
-    scale = 255 / width  # in float64 and in this order, so that what is cut off behind the point is PIL's
+    # In float64 and in this order, so that what is cut off behind the point is PIL's. `255 / width` would be
+    # 255 times the reciprocal.
+    scale = torch.full_like(width, 255) / width
     stretched = (images * scale - low * scale).clamp_(0, 255).to(torch.uint8)
     return torch.where(width > 0, stretched, images)
 
