@@ -67,8 +67,14 @@ each_stage = pytest.mark.parametrize(
 class Midway:
     """An algorithm with its models and one batch, ready for a step in the middle of a stage."""
 
-    def __init__(self, settings: Settings, stage: int = 0, **arguments: Any) -> None:
+    def __init__(
+        self, settings: Settings, stage: int = 0, *, wrong_labels: bool = False, **arguments: Any
+    ) -> None:
         data = prepare_data(settings, CPU)
+        if wrong_labels:
+            others = torch.ones(len(data.targets), dtype=torch.bool)
+            others[data.split.labelled] = False
+            data.targets[others] = (data.targets[others] + 1) % data.spec.num_classes
         self.algorithm: AnyAlgorithm = build(settings.algorithm, "algorithm", **arguments)
         self.models = build_models(settings, self.algorithm, data, CPU)
         views = stages_of(self.algorithm)[0].views
@@ -216,6 +222,17 @@ def test_training_mode_and_modules_survive_a_step(settings: Settings, stage: int
         modules = list(midway.models[name].modules())
         assert all(module.training for module in modules)
         assert all(module.track_running_stats for module in modules if isinstance(module, _BatchNorm))
+
+
+@each_stage
+def test_the_labels_of_other_images_reach_no_weight(settings: Settings, stage: int) -> None:
+    runs = [Midway(settings, stage, wrong_labels=wrong) for wrong in (False, True)]
+    for midway in runs:
+        torch.manual_seed(0)
+        midway.train()
+        midway.train(midway.batches.next())
+    right, wrong = (dict(midway.state.state_dict())["models"] for midway in runs)
+    torch.testing.assert_close(wrong, right, rtol=0, atol=0)
 
 
 @each_stage
