@@ -7,4 +7,7 @@ from sslbench.config.schema import conf_dir
 ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
 
 #: An untrained network does not reach the shipped threshold.
-OVERRIDES = {"pseudo_label": ["algorithm.threshold=0.0"]}
+OVERRIDES = {
+    "pseudo_label": ["algorithm.threshold=0.0"],
+    "dash": ["algorithm.weighting.threshold.minimum=3.0"],
+}
