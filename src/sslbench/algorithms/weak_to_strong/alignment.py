@@ -25,7 +25,7 @@ def _aligned(probabilities: Tensor, wanted: Tensor, predicted: Tensor) -> Tensor
 
 @final
 class UniformAlignment(nn.Module):
-    """Towards equally frequent classes (SoftMatch, arXiv:2301.10921, section 3.3).
+    """Towards equally frequent classes (uniform alignment of SoftMatch, arXiv:2301.10921, section 3).
 
     ``p`` is a moving average of the batches' mean predictions, the present one included. SoftMatch uses the
     result for the weight alone: give it targets with ``aligned: false``.
@@ -50,7 +50,9 @@ class UniformAlignment(nn.Module):
 
     def forward(self, probabilities: Tensor, labelled: Tensor) -> Tensor:
         move_average(self.predicted, probabilities.mean(dim=0), self._decay)
-        return _aligned(probabilities, torch.full_like(self.predicted, 1 / len(self.predicted)), self.predicted)
+        return _aligned(
+            probabilities, torch.full_like(self.predicted, 1 / len(self.predicted)), self.predicted
+        )
 
     def adjust(self, logits: Tensor) -> Tensor:
         """The logits as they are."""

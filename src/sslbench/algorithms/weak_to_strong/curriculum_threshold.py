@@ -12,7 +12,7 @@ from sslbench.core import DataSpec
 
 @final
 class CurriculumThreshold(nn.Module):
-    """FlexMatch (Zhang et al. 2021, arXiv:2110.08263), eqs. 5 to 8 and 11.
+    """FlexMatch (Zhang et al. 2021, arXiv:2110.08263), section 3, with its convex mapping.
 
     Each unlabelled image keeps the class that was last predicted with a confidence of at least `threshold`.
     Of ``sigma(k)`` images that keep class k, ``beta(k) = sigma(k) / max(max sigma, unused)``, where unused
@@ -21,9 +21,11 @@ class CurriculumThreshold(nn.Module):
 
     Which images are noted is decided by the fixed threshold, never by the lowered one.
 
-    Deviations: thresholds are reached by equality, as in the released code (microsoft/
-    Semi-supervised-learning); the paper has a strict inequality. If an image occurs twice in a batch, confident
-    both times, the greater class index is kept, whatever their order.
+    Checked against microsoft/Semi-supervised-learning. As there, a threshold is reached by equality; that the
+    paper has strict inequalities is unverified.
+
+    Deviation: if an image occurs twice in a batch, confident both times, the greater class index is kept,
+    whatever their order.
 
     Args:
         threshold: of the best class, in [0, 1].

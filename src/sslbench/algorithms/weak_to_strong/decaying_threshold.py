@@ -1,7 +1,8 @@
 """A threshold of the loss that falls during training: only images with a small loss count.
 
-Dash (Xu et al. 2021, arXiv:2109.00650). The threshold is read by the weights and by the targets, and each has one
-of its own: given the same arguments, the two are equal.
+Dash (Xu et al. 2021, arXiv:2109.00650). The weights and the targets both read the threshold, and each has one of
+its own: given the same arguments, the two are equal. Checked against two codes, the authors' (idstcv/Dash) and
+microsoft/Semi-supervised-learning; what the paper itself has is unverified.
 """
 
 from typing import final
@@ -26,10 +27,10 @@ class DecayingThreshold(nn.Module):
     ``start`` is the labelled loss when the supervised warm-up ends, as a moving average over its last batches
     and the first one after it; j grows by 1 after each `interval`.
 
-    Deviations: warm-up and interval are shares of the run, so that short runs pass through the same thresholds;
-    papers count steps: 2,048 for the warm-up and 10,240 for the interval, of 2**20 (as
-    microsoft/Semi-supervised-learning has it). The loss is that of training batches at weak views. The authors'
-    code (idstcv/Dash) starts from the mean loss of unlabelled images, microsoft's from that of the evaluation set.
+    Deviations: warm-up and interval are shares of the run, so that runs of any length pass through the same
+    thresholds; microsoft's code counts steps, 2,048 before and 10,240 in the interval, of 2**20. The labelled
+    loss is that of training batches at weak views. The authors' code starts from the mean loss of unlabelled
+    images, after a warm-up that uses them all; microsoft's from the loss of its evaluation set.
 
     Args:
         warm_up: share of the run, in [0, 1].
@@ -41,9 +42,7 @@ class DecayingThreshold(nn.Module):
 
     start: Tensor
 
-    def __init__(
-        self, warm_up: float, interval: float, divisor: float, scale: float, minimum: float
-    ) -> None:
+    def __init__(self, warm_up: float, interval: float, divisor: float, scale: float, minimum: float) -> None:
         super().__init__()
         check_probability(warm_up=warm_up)
         check_positive(interval=interval, divisor=divisor, scale=scale)
@@ -73,11 +72,15 @@ class DecayingThreshold(nn.Module):
 class SmallLoss(nn.Module):
     """1 where the cross-entropy of the weak view with its own most probable class is at most the threshold.
 
-    During the warm-up all are 0. As this loss is ``-log c``, the least threshold of 0.05 asks for a confidence c
-    of 0.951.
+    During the warm-up all are 0. As this loss is ``-log c``, the least threshold of 0.05 asks for a confidence
+    c of 0.951. It is the loss of the authors' code, with equality; microsoft's takes the sharpened target while
+    targets are soft.
 
-    Deviation: this is the loss of the authors' code (idstcv/Dash), reached by equality; that of
-    microsoft/Semi-supervised-learning is taken with the sharpened target while targets are soft.
+    Deviation: the mean of FixMatch is over all unlabelled images; the authors' code takes 0.9 times the mean
+    over those that count.
+
+    Args:
+        threshold: of the loss.
     """
 
     def __init__(self, threshold: DecayingThreshold) -> None:

@@ -24,7 +24,7 @@ def _share(predicted: Tensor, histogram: Tensor) -> Tensor:
 
 @final
 class Fairness(nn.Module):
-    """Self-adaptive fairness of FreeMatch (arXiv:2205.07246, eqs. 9 to 11).
+    """Self-adaptive fairness of FreeMatch (arXiv:2205.07246, section 4.2, eq. 11).
 
     ``sum_k a(k) log b(k)``, where a is the average prediction at weak views over the average histogram of its
     classes, and b the same of the accepted images of the batch at their strong views, each normalised. It is
@@ -32,7 +32,8 @@ class Fairness(nn.Module):
     gradient goes through the mean prediction of b; histograms have none. The averages begin at 1/K, and the
     present batch enters them first. Without an accepted image, the term is 0.
 
-    FixMatch multiplies the term by the weight of the pseudo-labels too, which is 1 in the paper.
+    Checked against microsoft/Semi-supervised-learning, whose issue #182 confirms the sign, and TorchSSL. FixMatch
+    multiplies the term by the weight of the pseudo-labels too, which is 1 there.
 
     Args:
         decay: of the averages, in [0, 1).

@@ -12,8 +12,9 @@ from sslbench.checks import check_probability
 class RelativeThreshold(nn.Module):
     """AdaMatch (Berthelot et al. 2022, arXiv:2106.04732), section 3.3.
 
-    1 where the greatest aligned probability reaches `ratio` times the mean of the greatest probabilities at the
-    weak views of the batch's labelled images.
+    1 where the greatest aligned probability reaches `ratio` times the mean of the greatest probabilities at
+    the weak views of the batch's labelled images; with interpolated logits, those are of the interpolation, as
+    in the authors' code (google-research/adamatch).
 
     Args:
         ratio: in [0, 1].

@@ -13,13 +13,14 @@ from sslbench.core import DataSpec
 
 @final
 class SelfAdaptiveThreshold(nn.Module):
-    """FreeMatch (Wang et al. 2023, arXiv:2205.07246), eqs. 5 to 8.
+    """FreeMatch (Wang et al. 2023, arXiv:2205.07246), section 4.1.
 
     The threshold of class k is ``confidence * predicted(k) / max predicted``: ``confidence`` is a moving
-    average of the batches' mean greatest probability, ``predicted`` one of their mean prediction. Both begin at
-    1/K, and the present batch enters them before it is compared.
+    average of the batches' mean greatest probability, ``predicted`` one of their mean prediction. Both begin
+    at 1/K, and the present batch enters them before it is compared. Checked against
+    microsoft/Semi-supervised-learning, with ``use_quantile`` and ``clip_thresh`` off.
 
-    Deviation: the thresholds have no bounds. The paper's results on SVHN have some, from 0.9 to 0.95.
+    Deviation: the thresholds have no bounds. For SVHN, the authors keep them from 0.9 to 0.95 (unverified).
 
     Args:
         decay: of both averages, in [0, 1).

@@ -13,12 +13,13 @@ from sslbench.core import DataSpec
 
 @final
 class TruncatedGaussian(nn.Module):
-    """SoftMatch (Chen et al. 2023, arXiv:2301.10921), section 3.2, eqs. 6 to 9.
+    """SoftMatch (Chen et al. 2023, arXiv:2301.10921), section 3.
 
     ``exp(-min(c - mean, 0)^2 / (2 variance / num_sigmas^2))`` with c the greatest aligned probability: 1 from
     the mean upwards. ``mean`` and ``variance`` are moving averages of the batches' mean and unbiased variance
     of c, which begin at 1/K and 1, and the present batch enters them first. `num_sigmas` divides the standard
-    deviation: with 2, half of it is the width.
+    deviation: with 2, half of it is the width. Checked against microsoft/Semi-supervised-learning, with
+    ``per_class`` off.
 
     Args:
         num_sigmas: above 0.
