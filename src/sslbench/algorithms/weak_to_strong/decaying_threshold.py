@@ -1,8 +1,8 @@
 """A threshold of the loss that falls during training: only images with a small loss count.
 
-Dash (Xu et al. 2021, arXiv:2109.00650). The weights and the targets both read the threshold, and each has one of
-its own: given the same arguments, the two are equal. Checked against two codes, the authors' (idstcv/Dash) and
-microsoft/Semi-supervised-learning; what the paper itself has is unverified.
+Dash (Xu et al. 2021, arXiv:2109.00650). The weights and the targets both read the threshold, and each has one
+of its own: given the same arguments, the two are equal. Checked against two codes, the authors'
+(idstcv/Dash) and microsoft/Semi-supervised-learning; what the paper itself has is unverified.
 """
 
 from typing import final
@@ -72,9 +72,9 @@ class DecayingThreshold(nn.Module):
 class SmallLoss(nn.Module):
     """1 where the cross-entropy of the weak view with its own most probable class is at most the threshold.
 
-    During the warm-up all are 0. As this loss is ``-log c``, the least threshold of 0.05 asks for a confidence
-    c of 0.951. It is the loss of the authors' code, with equality; microsoft's takes the sharpened target while
-    targets are soft.
+    During the warm-up all are 0. As this loss is ``-log c``, the least threshold of 0.05 asks for a
+    confidence c of 0.951. It is the loss of the authors' code, with equality; microsoft's takes the sharpened target
+    while targets are soft.
 
     Deviation: the mean of FixMatch is over all unlabelled images; the authors' code takes 0.9 times the mean
     over those that count.

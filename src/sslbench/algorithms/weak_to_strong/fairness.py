@@ -32,8 +32,8 @@ class Fairness(nn.Module):
     gradient goes through the mean prediction of b; histograms have none. The averages begin at 1/K, and the
     present batch enters them first. Without an accepted image, the term is 0.
 
-    Checked against microsoft/Semi-supervised-learning, whose issue #182 confirms the sign, and TorchSSL. FixMatch
-    multiplies the term by the weight of the pseudo-labels too, which is 1 there.
+    Checked against TorchSSL and microsoft/Semi-supervised-learning, whose issue #182 confirms the sign.
+    `FixMatch` multiplies the term by the weight of the pseudo-labels too, which is 1 there.
 
     Args:
         decay: of the averages, in [0, 1).

@@ -13,8 +13,8 @@ class RelativeThreshold(nn.Module):
     """AdaMatch (Berthelot et al. 2022, arXiv:2106.04732), section 3.3.
 
     1 where the greatest aligned probability reaches `ratio` times the mean of the greatest probabilities at
-    the weak views of the batch's labelled images; with interpolated logits, those are of the interpolation, as
-    in the authors' code (google-research/adamatch).
+    the weak views of the batch's labelled images. Interpolated logits are read after the interpolation, as in
+    the authors' code (google-research/adamatch).
 
     Args:
         ratio: in [0, 1].
