@@ -51,14 +51,14 @@ class DecayingThreshold(nn.Module):
         self._scale, self.minimum = scale, minimum
         self.register_buffer("start", torch.zeros(()))
 
-    def begins(self, predictions: Predictions) -> Tensor:
-        """The steps since the end of the warm-up, negative before it, ``[]``."""
+    def steps_since_warm_up(self, predictions: Predictions) -> Tensor:
+        """Steps since the end of the warm-up, ``[]``; negative before it."""
         progress = predictions.progress
         return progress.step - round(self._warm_up * progress.total)
 
     def forward(self, predictions: Predictions) -> Tensor:
         """The threshold of the step, in nats, ``[]``; called once a step."""
-        progress, since = predictions.progress, self.begins(predictions)
+        progress, since = predictions.progress, self.steps_since_warm_up(predictions)
         loss = cross_entropy(predictions.labelled.detach(), predictions.targets)
         decay = warmed_up(DECAY, progress.step)
         average = decay * self.start + (1 - decay) * loss
@@ -73,8 +73,8 @@ class SmallLoss(nn.Module):
     """1 where the cross-entropy of the weak view with its own most probable class is at most the threshold.
 
     During the warm-up all are 0. As this loss is ``-log c``, the least threshold of 0.05 asks for a
-    confidence c of 0.951. It is the loss of the authors' code, with equality; microsoft's takes the sharpened target
-    while targets are soft.
+    confidence c of 0.951. It is the loss of the authors' code, with equality; microsoft's takes the sharpened
+    target while targets are soft.
 
     Deviation: the mean of FixMatch is over all unlabelled images; the authors' code takes 0.9 times the mean
     over those that count.
@@ -91,7 +91,8 @@ class SmallLoss(nn.Module):
         threshold = self.threshold(predictions)
         weak = predictions.weak
         loss = ce(weak, one_hot(weak.argmax(dim=1), weak.shape[1], weak.dtype))
-        return ((loss <= threshold) & (self.threshold.begins(predictions) >= 0)).to(loss.dtype)
+        counts: Tensor = (loss <= threshold) & (self.threshold.steps_since_warm_up(predictions) >= 0)
+        return counts.to(loss.dtype)
 
 
 @final
