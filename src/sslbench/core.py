@@ -25,6 +25,7 @@ class DataSpec:
         num_train: images of the training set; `Batch.unlabelled_index` is below it.
         black: the model's input for pixels of value 0, one number for each channel.
         white: likewise for pixels of value 255. With whitening, inputs have no such bounds: both are empty.
+        num_unlabelled: images that are drawn as unlabelled ones; 0 where nothing is trained.
     """
 
     channels: int
@@ -34,6 +35,7 @@ class DataSpec:
     num_train: int = 0
     black: tuple[float, ...] = ()
     white: tuple[float, ...] = ()
+    num_unlabelled: int = 0
 
 
 class ModelFactory(Protocol):

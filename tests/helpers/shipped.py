@@ -10,4 +10,5 @@ ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yam
 OVERRIDES = {
     "fixmatch": ["algorithm.weighting.threshold=0.0"],
     "pseudo_label": ["algorithm.threshold=0.0"],
+    "dash": ["algorithm.weighting.threshold.minimum=3.0"],
 }

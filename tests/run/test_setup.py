@@ -227,10 +227,11 @@ def test_models_are_built_for_the_data(settings_of: MakeSettings, tmp_path: Path
     path = save_npz(tmp_path / "images.npz", smooth_images(100, seed=0))
     scale = ["dataset.images.mean=[0.5,0.5,0.25]", "dataset.images.std=[0.5,0.25,0.25]"]
     settings = settings_of(*npz_overrides(path), *scale)
-    spec = prepare_data(settings, CPU).spec
-    assert spec == DataSpec(
+    data = prepare_data(settings, CPU)
+    assert 0 < len(data.split.unlabelled) < 100
+    assert data.spec == DataSpec(
         channels=3, height=8, width=8, num_classes=3, num_train=100,
-        black=(-1.0, -2.0, -1.0), white=(1.0, 2.0, 3.0),
+        black=(-1.0, -2.0, -1.0), white=(1.0, 2.0, 3.0), num_unlabelled=len(data.split.unlabelled),
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def prepare_data(settings: Settings, device: torch.device) -> Data:
     valid = torch.from_numpy(split.valid).to(device)
     black, white = images.range(arrays.spec.channels)
     return Data(
-        replace(arrays.spec, black=black, white=white),
+        replace(arrays.spec, black=black, white=white, num_unlabelled=len(split.unlabelled)),
         arrays.class_names,
         split,
         transform,
