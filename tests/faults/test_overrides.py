@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 import sslbench.run.train
 from helpers.override_grammar import lists
 from helpers.results import write_result
-from sslbench.cli import main as cli
 from sslbench.config.schema import Settings
 from sslbench.sweep.local import LocalRunner
 from sslbench.sweep.planned_run import PlannedRun
@@ -97,7 +96,6 @@ def test_any_list_of_overrides(
         place.mkdir(parents=True)
         (place / "file").touch()
         os.chdir(place)
-        cli._failures.clear()
         with warnings.catch_warnings(), _own_logging():
             warnings.simplefilter("error")
             code = sslbench(*typed)
