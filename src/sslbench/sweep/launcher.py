@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 
 from sslbench.config.hydra_errors import in_quotes
 from sslbench.errors import UserError
-from sslbench.rundir.lock import is_locked, run_lock
+from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
 from sslbench.rundir.records import RunState
 from sslbench.rundir.status import describe, write_status
 from sslbench.sweep.monitor import Monitor, count
@@ -25,7 +25,6 @@ from sslbench.sweep.run_process import (
     STOP,
     RunFailedError,
     RunInterruptedError,
-    RunLockedError,
 )
 from sslbench.sweep.task import FOLDER, RUN
 
@@ -118,7 +117,7 @@ class LauncherRunner:
             f"+hydra.job.env_set.{FOLDER}={in_quotes(str(Path.cwd()))}",
         ]
         planned = f"+hydra.job.env_set.{RUN}="
-        overrides = [[*run.overrides, *pinned, planned + in_quotes(run.run_id)] for run in batch]
+        overrides = [[*run.settings.overrides, *pinned, planned + in_quotes(run.run_id)] for run in batch]
         try:
             jobs = self._launcher.launch(overrides, self._launched)
         except Exception as error:  # whatever the engine behind the plugin raises
@@ -127,7 +126,7 @@ class LauncherRunner:
             self._launched += len(batch)
         for run, job in zip(batch, jobs, strict=True):
             raised = _error_of(job)
-            if isinstance(raised, RunLockedError):
+            if isinstance(raised, FolderLockedError):
                 locked.append(run)
             elif raised and not isinstance(raised, RunInterruptedError | RunFailedError):
                 self._monitor.report_error(run, describe(raised))

@@ -48,7 +48,7 @@ class Monitor:
         self.cannot_start = ""
         self._console = console or stdout()
         self._total = total
-        self._typed = Counter(word for run in runs for word in run.overrides)
+        self._typed = Counter(word for run in runs for word in run.settings.overrides)
         self._states = dict.fromkeys(runs, RunState.NOT_STARTED)
         self._errors: dict[PlannedRun, str] = {}  # that no run's folder holds
         # What an earlier sweep left in a folder is no news of this one.
@@ -91,7 +91,7 @@ class Monitor:
     def report_error(self, run: PlannedRun, error: str) -> None:
         """Print an error that the run's folder does not hold; the run counts as failed unless it finishes."""
         self._errors[run], self._states[run] = error, RunState.FAILED
-        self.print(f"failed {run}: {error} [{' '.join(run.overrides)}]")
+        self.print(f"failed {run}: {error} [{' '.join(run.settings.overrides)}]")
 
     def look(self) -> None:
         """Read how the runs stand, print what is new, and redraw."""
@@ -186,7 +186,7 @@ class Monitor:
             figures = _joined(f"test acc {accuracy}", self._failed(), left)
             self.print(f"[{done}/{self._total}] finished {run}{differing}: {figures}")
         elif state in (RunState.FAILED, RunState.INTERRUPTED):
-            reason = f": {error} [{' '.join(run.overrides)}]" if error else ""
+            reason = f": {error} [{' '.join(run.settings.overrides)}]" if error else ""
             log = f"; traceback in {run.folder / LOG}" if state == RunState.FAILED else ""
             self.print(f"{state} {run}{reason}{log}")
 
@@ -203,7 +203,7 @@ class Monitor:
 
     def _differing(self, run: PlannedRun) -> str:
         """The overrides of the run that others do not have and that its name does not say."""
-        words = [word for word in run.overrides if self._typed[word] < len(self._states)]
+        words = [word for word in run.settings.overrides if self._typed[word] < len(self._states)]
         return escape_control(" ".join(word for word in words if word.partition("=")[0] not in _NAMED))
 
 
