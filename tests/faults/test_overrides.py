@@ -121,7 +121,7 @@ _FOUND = {
     "~schedule._target_": "schedule has no _target_",
     "model._target_=1": "model._target_=1 cannot be imported",
     "+model={1:2}": "Key 1 (int) is incompatible with (str)",
-    "+model.x={1:2,a:3}": "model.x has a key 1 that is not text",
+    "+model.x={1:2,a:3}": "a mapping has keys that are text and others",
     "steps=" + "9" * 5000: "Hydra cannot read this command line",
     "steps=" + "9" * 400: "steps must be at most",
     "seed=interval(1,1e400) --info": "",

@@ -47,8 +47,8 @@ def _task(composed: DictConfig) -> float:
         sys.exit(1)
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise UserError(f"{reason} (--hydra-help lists the flags)")
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message} (--hydra-help lists the flags)")
 
 
 def _flags() -> Namespace:

@@ -4,6 +4,7 @@ Hydra's parser expands the values. On this machine the sweep's own process start
 Hydra's launchers. What makes a sweep safe to start again is in docs/design/sweeps.md.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,18 +73,17 @@ def sweep(
             runner = LocalRunner(folder, monitor, at_once, dict(master.hydra.job.env_set))
         else:
             runner = LauncherRunner(launcher, folder, monitor, batch_size)
-        interrupt = None
         try:
             with raise_on_signal(runner.stop), monitor:
                 runner.run(todo)
-        except KeyboardInterrupt as error:
-            interrupt = error
+        except SystemExit:  # of an engine that handles the signal itself
+            runner.stop()
             raise
         finally:
             wait_until_free(todo, _KILLED_SECONDS)
             mark_killed(todo)
             number = monitor.print_outcome(finished, failed, folder)
-            if interrupt:
+            if isinstance(interrupt := sys.exc_info()[1], KeyboardInterrupt):
                 place = relative(runs[0].folder.parent)
                 interrupt.add_note(
                     f"interrupted: {number} of {count(len(runs), 'run', 'runs')} in {place} finished; the "

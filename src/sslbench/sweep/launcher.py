@@ -63,13 +63,6 @@ class LauncherRunner:
     def run(self, todo: Sequence[PlannedRun]) -> None:
         """Carry out the runs; those that another process trains come last, if it does not finish them."""
         self._todo = todo
-        try:
-            self._run(todo)
-        except SystemExit:  # of an engine that handles the signal itself
-            self.stop()
-            raise
-
-    def _run(self, todo: Sequence[PlannedRun]) -> None:
         batches = deque(self._batches(todo))
         stamps = {run: run.stamp() for run in todo}
         locked, retried, failed_starts = list[PlannedRun](), set[PlannedRun](), 0
