@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.curves import read_metrics
 from sslbench.cli.eval_command import main as evaluate_main
 from sslbench.config.saved import load
 from sslbench.config.schema import Settings
@@ -23,7 +24,7 @@ from sslbench.errors import DivergedError, UserError
 from sslbench.run.evaluate import evaluate_run
 from sslbench.run.train import check, run, run_locked
 from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
-from sslbench.tracking import Fanout, FileTracker, NullTracker, read_metrics
+from sslbench.tracking import Fanout, FileTracker, NullTracker
 
 MakeSettings = Callable[..., Settings]
 
