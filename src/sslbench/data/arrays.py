@@ -125,8 +125,7 @@ def _check_classes(y_train: NDArray[np.int64], y_test: NDArray[np.int64], num_cl
     # not np.bincount: a stray label such as 2**40 would ask for that much memory
     present = np.unique(y_train)
     if len(present) < num_classes:
-        gaps = np.flatnonzero(present != np.arange(len(present)))
-        first = int(gaps[0]) if len(gaps) else len(present)
+        first = next(number for number, label in enumerate([*present, -1]) if number != label)
         raise UserError(
             f"y_train has no image of {num_classes - len(present)} of {num_classes} classes, the first is"
             f" class {first}; add images of it or number the classes without gaps"
