@@ -116,7 +116,7 @@ def test_weights_start_xavier_uniform_for_each_class() -> None:
 
 
 def test_class_networks_refuse_images_that_are_too_small() -> None:
-    with pytest.raises(ValueError, match="image_size 3x28 is too small .* at least 4x4"):
+    with pytest.raises(ValueError, match=r"image_size 3x28 is too small .* at least 4x4"):
         ClassNetworks(1, (3, 28), 10)
 
 

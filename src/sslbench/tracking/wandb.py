@@ -126,6 +126,8 @@ class WandbTracker:
             _log(self._run, {"step": step, **metrics})
 
     def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        if self._run is None:
+            return
         import wandb
 
         with self._without_failing():
