@@ -190,18 +190,12 @@ def test_no_adaptive_pooling() -> None:
         (ConvLarge, {"dropout": -0.1}, "dropout is -0.1"),
         (MLP, {"hidden": [16, 0]}, r"hidden\[1\] is 0"),
         (MLP, {"dropout": 2.0}, "dropout is 2.0"),
-        (MLP, {"shape": (0, 8, 8)}, "in_channels is 0"),
     ],
 )
 def test_bad_hyperparameters_are_named(kind: Constructor, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         build(kind, **options)
     assert "\n" not in str(error.value)
-
-
-def test_a_single_class_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_classes is 1: set it to 2 or more"):
-        MLP(in_channels=1, image_size=(8, 8), num_classes=1)
 
 
 @pytest.mark.parametrize(("kind", "size"), [(CNN, 8), (ConvLarge, 12), (WideResNet, 1)])

@@ -1,12 +1,8 @@
 """Checks of constructor arguments that several models share; each error is one line with its remedy."""
 
 
-def check_images(
-    in_channels: int, image_size: tuple[int, int], num_classes: int, *, smallest: int = 1
-) -> None:
-    """Raise `ValueError` unless the model can take the images; its pooling needs `smallest` pixels a side."""
-    check_at_least("in_channels", in_channels, 1)
-    check_at_least("num_classes", num_classes, 2)
+def check_image_size(image_size: tuple[int, int], smallest: int) -> None:
+    """Raise `ValueError` unless the images have at least the `smallest` pixels a side that pooling needs."""
     height, width = image_size
     if min(height, width) < smallest:
         raise ValueError(

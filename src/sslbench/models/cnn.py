@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from sslbench.models._checks import check_at_least, check_dropout, check_images
+from sslbench.models._checks import check_at_least, check_dropout, check_image_size
 from sslbench.models.classifier import Classifier, GlobalAveragePooling
 
 
@@ -24,7 +24,7 @@ def CNN(
         width: scales the channels of every layer.
         dropout: probability of dropping a feature before the classifier.
     """
-    check_images(in_channels, image_size, num_classes, smallest=8)
+    check_image_size(image_size, smallest=8)
     check_at_least("width", width, 2)
     check_dropout(dropout)
     body = nn.Sequential(

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from sslbench.models._checks import check_dropout, check_images
+from sslbench.models._checks import check_dropout, check_image_size
 from sslbench.models.classifier import Classifier, GlobalAveragePooling
 
 
@@ -27,7 +27,7 @@ def ConvLarge(
     Args:
         dropout: probability of dropping an activation after each max pooling.
     """
-    check_images(in_channels, image_size, num_classes, smallest=12)
+    check_image_size(image_size, smallest=12)
     check_dropout(dropout)
     body = nn.Sequential(
         *_layer(in_channels, 128),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from sslbench.models._checks import check_at_least, check_dropout, check_images
+from sslbench.models._checks import check_at_least, check_dropout
 from sslbench.models.classifier import Classifier
 
 
@@ -27,7 +27,6 @@ def MLP(
         batch_norm: normalise before each ReLU.
         dropout: probability of dropping a hidden unit, after each ReLU.
     """
-    check_images(in_channels, image_size, num_classes)
     check_dropout(dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     size = in_channels * image_size[0] * image_size[1]

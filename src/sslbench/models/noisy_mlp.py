@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from sslbench.models._checks import check_at_least, check_images
+from sslbench.models._checks import check_at_least
 from sslbench.models.classifier import Classifier
 from sslbench.models.noise import GaussianNoise
 
@@ -31,7 +31,6 @@ def NoisyMLP(
         input_noise: standard deviation of the noise on the images, in their units.
         noise: standard deviation of the noise on each hidden layer.
     """
-    check_images(in_channels, image_size, num_classes)
     check_at_least("number of hidden layers", len(hidden), 1)
     check_at_least("input_noise", input_noise, 0)
     layers: list[nn.Module] = [nn.Flatten()]

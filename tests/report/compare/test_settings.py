@@ -160,7 +160,7 @@ def test_a_plan_without_settings_is_a_plan(finish: Finish, settings_of: MakeSett
     assert _comparison().warnings == []
     plan.write_text(json.dumps({**line, "settings": [1]}) + "\n")
     assert _comparison().warnings == [
-        "runs/sweeps/today/cells.jsonl, line 1: 'settings' must be an object, not [1]"
+        "runs/sweeps/today/cells.jsonl, line 1: 'settings' must be a valid dictionary, not [1]"
     ]
 
 

@@ -62,8 +62,8 @@ def test_a_result_that_is_a_folder(make_run: MakeRun) -> None:
     (Path("runs") / "odd" / "result.json").mkdir(parents=True)
     found = find_runs(RUNS)
     assert len(found.runs) == 1
-    assert found.warnings[0].startswith("runs/odd/result.json is a folder, not a file; left out")
-    assert [cell.reason for cell in found.missing] == ["damaged: result.json is a folder, not a file"]
+    assert found.warnings[0].startswith("runs/odd/result.json is no ordinary file; left out")
+    assert [cell.reason for cell in found.missing] == ["damaged: result.json is no ordinary file"]
 
 
 def test_a_loop_of_links_ends(make_run: MakeRun) -> None:
@@ -192,7 +192,7 @@ def test_a_plan_that_is_no_file(make_run: MakeRun) -> None:
     make_run("vat", 0)
     (Path("runs") / "sweeps" / "cells.jsonl").mkdir(parents=True)
     found = find_runs(RUNS)
-    assert found.warnings == ["runs/sweeps/cells.jsonl is a folder, not a file"]
+    assert found.warnings == ["runs/sweeps/cells.jsonl is no ordinary file"]
 
 
 def test_nothing_to_report_is_one_line(make_run: MakeRun) -> None:
