@@ -70,7 +70,7 @@ class Comparison:
         """The group of a missing run; None if that is not known."""
         return self._by_name.get(run.run.group) if run.run else None
 
-    @property
+    @cached_property
     def best(self) -> set[int]:
         """The best of each task among the variants that validation selected.
 

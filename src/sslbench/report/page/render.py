@@ -5,9 +5,8 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,10 +15,10 @@ from markupsafe import Markup
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.curves import Curves
 from sslbench.report.compare.differences import Difference
-from sslbench.report.compare.groups import with_results
+from sslbench.report.compare.groups import Group, with_results
 from sslbench.report.figures.sections import figure_sections
 from sslbench.report.read.find import MissingRun
-from sslbench.report.write.columns import Cell, Column, Form, Table
+from sslbench.report.write.columns import Form, Table
 from sslbench.report.write.commands import commands
 from sslbench.report.write.notes import ON_DIFFERENCES, ON_SELECTION, on_rows
 from sslbench.report.write.result_tables import (
@@ -37,26 +36,20 @@ _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
 
 
-class Row(NamedTuple):
-    """A row of a table of the page.
+class PageTable(NamedTuple):
+    """A table of the page.
 
     Attributes:
-        cells: in the order of the columns.
-        kinds: classes for the style sheet; ``better`` or ``worse`` is said in the cell of the difference too.
-        link: address of the run's configuration, relative to the page; empty where there is none.
+        table: what it shows.
+        kinds: of each row, classes for the style sheet; ``better`` or ``worse`` is said in the cell of the
+            difference too.
+        links: of each row, the address of the run's configuration, relative to the page; empty where there
+            is none.
     """
 
-    cells: Sequence[Cell]
-    kinds: Sequence[str] = ()
-    link: str = ""
-
-
-class PageTable(NamedTuple):
-    """A table of the page, and in `shared` what all rows agree in."""
-
-    columns: Sequence[Column[Any]]
-    rows: Sequence[Row]
-    shared: str = ""
+    table: Table
+    kinds: Sequence[Sequence[str]] = ()
+    links: Sequence[str] = ()
 
 
 def _address(folder: Path, page: Path) -> str:
@@ -64,11 +57,7 @@ def _address(folder: Path, page: Path) -> str:
     target = folder / "config.yaml"
     if not os.path.isfile(target):  # noqa: PTH113 - Path.is_file raises in closed folders and for long names
         return ""
-    try:
-        path = os.path.relpath(target, page.parent)
-    except ValueError:  # on another drive
-        return ""
-    return quote(os.fsencode(path.replace(os.sep, "/")))
+    return quote(os.fsencode(os.path.relpath(target, page.parent)))
 
 
 def _signs(difference: Difference | None) -> list[str]:
@@ -79,35 +68,26 @@ def _signs(difference: Difference | None) -> list[str]:
     return ["better"] if high < 0 else ["worse"] if low > 0 else []
 
 
-def _summary(comparison: Comparison) -> PageTable:
-    table = summary_table(comparison, Form.PAGE)
-    order = sorted(range(len(table.columns)), key=lambda place: not table.columns[place].first)
-    table, shared = table.at(order).without_shared()
-    best = comparison.best
-    rows = []
-    for group, cells in zip(comparison.groups, table.rows, strict=True):
-        kinds = ["best"] if group.number in best else []
-        kinds += [] if group.runs and not group.missing else ["incomplete"] if group.runs else ["absent"]
-        rows.append(Row(cells, kinds + _signs(comparison.row_differences.get(group.number))))
-    text = ", ".join(f"{title} {ellipsize(value, _LONGEST)}" for title, value in shared.items())
-    return PageTable(table.columns, rows, text)
+def _kinds(comparison: Comparison, group: Group) -> list[str]:
+    """The classes of a row of the summary."""
+    kinds = ["best"] if group.number in comparison.best else []
+    kinds += [] if group.runs and not group.missing else ["incomplete"] if group.runs else ["absent"]
+    return kinds + _signs(comparison.row_differences.get(group.number))
 
 
 def _tables(comparison: Comparison, page: Path) -> dict[str, PageTable]:
-    differences = difference_table(comparison, Form.PAGE)
-    runs, missing = run_table(comparison, Form.PAGE), missing_table(comparison, Form.PAGE)
-
-    def linked(table: Table, found: Iterable[RunResult | MissingRun]) -> PageTable:
-        addresses = [_address(run.folder, page) for run in found]
-        return PageTable(table.columns, list(map(Row, table.rows, repeat(()), addresses)))
+    def links(found: Iterable[RunResult | MissingRun]) -> list[str]:
+        return [_address(run.folder, page) for run in found]
 
     return {
-        "summary": _summary(comparison),
-        "differences": PageTable(
-            differences.columns, list(map(Row, differences.rows, map(_signs, comparison.differences)))
+        "summary": PageTable(
+            summary_table(comparison, Form.PAGE), [_kinds(comparison, group) for group in comparison.groups]
         ),
-        "runs": linked(runs, comparison.runs),
-        "missing": linked(missing, comparison.missing),
+        "differences": PageTable(
+            difference_table(comparison, Form.PAGE), list(map(_signs, comparison.differences))
+        ),
+        "runs": PageTable(run_table(comparison, Form.PAGE), links=links(comparison.runs)),
+        "missing": PageTable(missing_table(comparison, Form.PAGE), links=links(comparison.missing)),
     }
 
 
