@@ -171,7 +171,7 @@ def test_figure_with_more_groups_than_colours_and_flat_curves(make_run: MakeRun)
 
 
 def test_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no result.json in" in _fails(capsys, str(tmp_path))
+    assert "nothing to report in" in _fails(capsys, str(tmp_path))
 
 
 @pytest.mark.parametrize(

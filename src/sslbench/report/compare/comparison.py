@@ -14,9 +14,8 @@ from sslbench.report.compare.groups import (
     ranks,
     selected_variants,
     with_results,
-    without_copies,
 )
-from sslbench.report.read.conflicts import without_conflicts
+from sslbench.report.read.conflicts import without_conflicts, without_copies
 from sslbench.report.read.find import Found, MissingRun
 from sslbench.rundir.records import RunResult
 

@@ -9,12 +9,8 @@ from typing import NamedTuple
 
 from sslbench.report.read.find import MissingRun
 from sslbench.rundir.records import RunResult, RunSummary
-from sslbench.system.paths import exists
 
 BASELINE = "supervised"
-_LOG = "metrics.jsonl"  # not imported from its module, which imports more than the command's help needs
-# Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
-_OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
 #: Of a mean; means that differ by less differ in the order of their additions only.
 DIGITS = 12
 #: Evaluations that `test_acc_median20` is the median of; a shorter run has no such number.
@@ -143,24 +139,6 @@ class Group:
         """How many runs there are, and of how many if some are missing."""
         n, missing = len(self.runs), len(self.missing)
         return f"{n} of {n + missing}" if missing else str(n)
-
-
-def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
-    """The runs, each once, and those left out since another is the same run with the same outcome.
-
-    Of several, the first that has a log stays: a result that was copied alone draws no curve.
-    """
-    kept: dict[tuple[object, ...], RunResult] = {}
-    copies = []
-    for run in runs:
-        key = tuple(getattr(run, name) for name in _OUTCOME)
-        other = kept.setdefault(key, run)
-        if other is run:
-            continue
-        if exists(run.folder / _LOG) and not exists(other.folder / _LOG):
-            kept[key], run = run, other
-        copies.append(run)
-    return list(kept.values()), copies
 
 
 def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) -> list[Group]:
