@@ -26,13 +26,8 @@ def without_result(groups: Sequence[Group]) -> str:
 
 
 def hollow(drawn: Sequence[Group]) -> str:
-    """A sentence on the points that are a mean over fewer seeds than planned; empty if there are none."""
-    return on_points("Hollow: some of its seeds are missing", sum(map(is_partial, drawn)))
-
-
-def on_points(what: str, count: int) -> str:
-    """A sentence with the number of points that it is about; empty if there are none."""
-    return f"{what} ({count} {'point' if count == 1 else 'points'})." if count else ""
+    """A sentence on points that are a mean over fewer seeds than planned; empty if there are none."""
+    return "Hollow: some of its seeds are missing." if any(map(is_partial, drawn)) else ""
 
 
 def is_partial(group: Group) -> bool:

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.groups import BASELINE, Group, Task, validation_order
 from sslbench.report.figures.captions import not_drawn, sentences, title_of
-from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
+from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import (
     MOST_CURVES,
     Palette,
@@ -38,10 +38,11 @@ def draw_curves(
 
     Curves of more than `points` are thinned.
     """
-    entries = curve_labels([group for group, _ in drawn], rows, curves)
+    names = labels([group for group, _ in drawn], rows)
     lowest = []
-    for (group, own), entry in zip(drawn, entries, strict=True):
+    for (group, own), name in zip(drawn, names, strict=True):
         curve = curves[group.number]
+        entry = f"{name}, {curve.n} {'seed' if curve.n == 1 else 'seeds'}"
         count = min(points, len(curve.steps))
         kept = np.unique(np.linspace(0, len(curve.steps) - 1, count).round().astype(int))
         steps, low, valid = curve.steps[kept], curve.low[kept], curve.valid[kept]
@@ -59,15 +60,6 @@ def draw_curves(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def curve_labels(groups: Sequence[Group], rows: Sequence[Group], curves: Mapping[int, Curve]) -> list[str]:
-    """Legend entries with the number of runs in each curve; `rows` are those of the task."""
-    numbers = [curves[group.number].n for group in groups]
-    return [
-        f"{name}, {n} {'seed' if n == 1 else 'seeds'}"
-        for name, n in zip(labels(groups, rows), numbers, strict=True)
-    ]
-
-
 def _panel(
     title: str,
     caption: str,
@@ -76,10 +68,9 @@ def _panel(
     curves: Mapping[int, Curve],
 ) -> Panel:
     with look():
-        figure, axes = panel_axes(curve_labels([group for group, _ in drawn], rows, curves))
+        axes = panel_axes()
         draw_curves(axes, drawn, rows, curves)
-        legend(axes)
-        return Panel(title, caption, "Accuracy over training steps", to_svg(figure))
+        return to_panel(axes, title, caption, "Accuracy over training steps")
 
 
 def curve_panels(

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sslbench.report.compare.comparison import Comparison
-from sslbench.report.compare.curves import Curves
+from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.differences import Difference
 from sslbench.report.compare.groups import Group, with_results
 from sslbench.report.figures.sections import figure_sections
@@ -105,10 +105,12 @@ def _environment() -> Environment:
     return environment
 
 
-def render_page(comparison: Comparison, curves: Curves, *, title: str, command: str, page: Path) -> str:
+def render_page(
+    comparison: Comparison, curves: Mapping[int, Curve], *, title: str, command: str, page: Path
+) -> str:
     """The whole page, which will lie at `page`: links to run folders are relative to it.
 
-    The warnings of `curves` must be among those of `comparison`; `command`, typed in its folder, writes it.
+    The curves are by the number of the group; `command`, typed in the folder of the page, writes it.
     """
     templates = files("sslbench.report.page").joinpath("templates")
     script = templates.joinpath("sort.js").read_text(encoding="utf-8")
@@ -128,7 +130,7 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
             on_differences=ON_DIFFERENCES,
             on_rows=on_rows(comparison),
             tables=_tables(comparison, page),
-            sections=figure_sections(comparison, curves.of),
+            sections=figure_sections(comparison, curves),
             groups=with_results(comparison.groups),
             commands=commands,
             comparison=comparison,
