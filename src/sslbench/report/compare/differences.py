@@ -5,7 +5,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sslbench.report.compare.groups import BASELINE, DIGITS, MEASURES, Group, by_task, mean_std, with_results
+from sslbench.report.compare.groups import (
+    BASELINE,
+    DIGITS,
+    MEASURES,
+    Group,
+    by_task,
+    collected,
+    mean_std,
+    with_results,
+)
 from sslbench.rundir.records import RunResult
 
 LEVEL = 0.95
@@ -68,12 +77,10 @@ def bootstrap_interval(differences: Sequence[float]) -> Interval:
 
 def t_interval(differences: Sequence[float]) -> Interval:
     """95 % interval of the mean of at least two differences by Student's t."""
-    from scipy.stats import t
+    from scipy.stats import ttest_1samp
 
-    number = mean_std(differences)
-    assert number.std is not None, "one difference has no interval"
-    half = float(t.ppf((1 + LEVEL) / 2, number.n - 1)) * number.std / math.sqrt(number.n)
-    return number.mean - half, number.mean + half
+    found = ttest_1samp(differences, 0).confidence_interval(LEVEL)
+    return float(found.low), float(found.high)
 
 
 def _pair_key(run: RunResult) -> tuple[int, int, str]:
@@ -104,15 +111,12 @@ def _independent(group: Group, baseline: Group) -> list[float]:
 def _difference(group: Group, baseline: Group) -> Difference | None:
     """None where no pair exists and the splits differ too: then the labels differ, and nothing compares."""
     pairs = _independent(group, baseline)
-    if len(pairs) == 1:
-        return Difference(group, baseline, pairs[0], 1, None)
     if pairs:
         number = mean_std(pairs)
-        assert number.std is not None, "two differences have a standard deviation"
-        error = number.std / math.sqrt(number.n)
-        if number.std < _NO_STD:  # an interval without width would claim certainty
-            return Difference(group, baseline, number.mean, number.n, error)
-        intervals = bootstrap_interval(pairs), t_interval(pairs)
+        error = None if number.std is None else number.std / math.sqrt(number.n)
+        # Of one pair there is no interval, and one without width would claim certainty.
+        sure = number.std is not None and number.std >= _NO_STD
+        intervals = (bootstrap_interval(pairs), t_interval(pairs)) if sure else (None, None)
         return Difference(group, baseline, number.mean, number.n, error, *intervals)
     if {run.split_hash for run in group.runs} != {run.split_hash for run in baseline.runs}:
         return None
@@ -158,7 +162,5 @@ def row_differences(differences: Iterable[Difference]) -> dict[int, Difference]:
         accuracy = mean_std([run.val_acc_best for run in paired or baseline.runs]).mean
         return -len(paired), -round(accuracy, DIGITS), baseline.identity.group
 
-    by_row: dict[int, list[Difference]] = defaultdict(list)
-    for difference in differences:
-        by_row[difference.group.number].append(difference)
+    by_row = collected(differences, lambda difference: difference.group.number)
     return {row: min(members, key=order) for row, members in by_row.items()}

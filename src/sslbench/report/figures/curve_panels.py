@@ -1,6 +1,5 @@
 """Accuracy over training steps: the algorithms of a task in one panel, then the variants of each."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from sslbench.report.compare.curves import Curve
-from sslbench.report.compare.groups import BASELINE, Group, Task, validation_order
+from sslbench.report.compare.groups import BASELINE, Group, Task, collected, validation_order
 from sslbench.report.figures.captions import not_drawn, sentences, title_of
 from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import (
@@ -95,17 +94,12 @@ def curve_panels(
         caption += f" The best {MOST_CURVES} of {count} algorithms; the others have panels of their own."
     looks = [(group, palette.of(group)) for group in first]
     panels = [_panel(title_of(task), sentences(caption, without), looks, groups, curves)]
-    by_algorithm: dict[str, list[Group]] = defaultdict(list)
-    for group in drawn:
-        by_algorithm[group.identity.algorithm].append(group)
-    for algorithm, variants in sorted(by_algorithm.items()):
+    for algorithm, variants in sorted(collected(drawn, lambda group: group.identity.algorithm).items()):
         if all(group in first for group in variants):
             continue
         best = sorted(variants, key=validation_order)[:MOST_CURVES]
         best.sort(key=lambda group: (group.label, group.number))
-        many = f"{len(variants)} variants" if len(variants) > 1 else "one configuration"
-        caption = f"The best {len(best)} of {many}" if len(best) < len(variants) else many.capitalize()
-        caption += ", by validation accuracy"
+        caption = f"The best {len(best)} of {len(variants)}, by validation accuracy"
         looks = [(group, style(place)) for place, group in enumerate(best)]
         if algorithm != BASELINE and baselines:
             caption += "; grey: supervised training"

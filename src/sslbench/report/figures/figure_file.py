@@ -34,10 +34,9 @@ def _heading(title: str, left: int) -> str:
         ellipsize(title, 100),
         "solid: test, mean over seeds; band: lowest to highest seed; dashed: validation, mean",
         f"the vertical axis may leave out the rise in the first {RISE:.0%} of the steps",
+        f"{left} more {'task is' if left == 1 else 'tasks are'} not drawn" if left else "",
     ]
-    if left:
-        lines.append(f"{left} more {'task is' if left == 1 else 'tasks are'} not drawn")
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def render_figure(

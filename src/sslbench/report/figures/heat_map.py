@@ -1,6 +1,5 @@
 """Algorithms against distances: the mean test error of each pair."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -8,13 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from sslbench.report.compare.groups import Group, Task, best_by_validation
+from sslbench.report.compare.groups import Group, Task, best_by_validation, collected
 from sslbench.report.figures.captions import title_of
 from sslbench.report.figures.drawing import WIDTH, Panel, fitted_axes, look, to_svg
 from sslbench.system.text import ellipsize
 
 _NO_LOSS = "none"
-_MOST_ROWS = 40
 _CELL = 0.66, 0.42  # inches, at the least
 _LETTER = 0.078  # inches of a letter of a name
 _BAR = 1.1  # inches that the colour bar and its name need
@@ -28,14 +26,11 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
     says so, and a pair that was not planned is empty. Of several variants of a pair the one with the best
     validation accuracy counts.
     """
-    pairs: dict[tuple[str, str], list[Group]] = defaultdict(list)
-    for group in groups:
-        pairs[group.identity.algorithm, group.identity.loss or _NO_LOSS].append(group)
+    pairs = collected(groups, lambda group: (group.identity.algorithm, group.identity.loss or _NO_LOSS))
     rows = sorted({algorithm for algorithm, _ in pairs})
     if len(pairs) == len(rows):
         return None
     columns = sorted({loss for _, loss in pairs}, key=lambda loss: (loss == _NO_LOSS, loss))
-    left, rows = rows[_MOST_ROWS:], rows[:_MOST_ROWS]
     with look(**{"axes.grid": False}):
         names = [ellipsize(name, 24) for name in rows], [ellipsize(name, 14) for name in columns]
         cell = max(_CELL[0], _LETTER * max(map(len, names[1])) + 0.08)
@@ -45,7 +40,6 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
         cells = {
             (rows.index(algorithm), columns.index(loss)): members
             for (algorithm, loss), members in pairs.items()
-            if algorithm in rows
         }
         for cell, members in cells.items():
             if best := best_by_validation(members):
@@ -70,8 +64,6 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
             caption += " Orange corner: some seeds are missing, of this variant or another of the pair."
         if any(len(members) > 1 for members in pairs.values()):
             caption += " Of several variants the one with the best validation accuracy."
-        if left:
-            caption += f" {len(left)} more algorithms are in the table."
         return Panel(title_of(task), caption, "Test error by algorithm and distance", to_svg(figure))
 
 

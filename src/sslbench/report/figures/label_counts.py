@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from sslbench.report.compare.groups import BASELINE, Group, best_by_validation
+from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, collected
 from sslbench.report.figures.captions import hollow, is_partial, not_drawn, sentences
 from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import MOST_CURVES, Palette, Style
@@ -25,11 +25,11 @@ def label_panels(groups: Sequence[Group], palette: Palette) -> list[Panel]:
     eight algorithms, the best by validation accuracy at the largest number of labels, and the baseline. The
     line of an algorithm is broken where it was planned and has no result.
     """
-    settings: dict[_Setting, list[Group]] = defaultdict(list)
-    for group in groups:
-        if group.identity.num_labels > 0:
-            task = group.task
-            settings[task.dataset, group.identity.model, task.num_valid, task.steps].append(group)
+
+    def setting_of(group: Group) -> _Setting:
+        return group.task.dataset, group.identity.model, group.task.num_valid, group.task.steps
+
+    settings = collected((group for group in groups if group.identity.num_labels > 0), setting_of)
     panels = []
     for setting, members in sorted(settings.items()):
         lines = {algorithm: points for algorithm, points in _lines(members).items() if len(points) > 1}
@@ -40,9 +40,7 @@ def label_panels(groups: Sequence[Group], palette: Palette) -> list[Panel]:
 
 def _lines(groups: Sequence[Group]) -> _Lines:
     """Of each algorithm the best variant at each number of labels, in ascending order."""
-    variants: dict[tuple[str, int], list[Group]] = defaultdict(list)
-    for group in groups:
-        variants[group.identity.algorithm, group.identity.num_labels].append(group)
+    variants = collected(groups, lambda group: (group.identity.algorithm, group.identity.num_labels))
     lines: _Lines = defaultdict(dict)
     for (algorithm, count), members in sorted(variants.items()):
         lines[algorithm][count] = best_by_validation(members)

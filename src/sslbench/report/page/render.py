@@ -3,10 +3,9 @@
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,7 +17,7 @@ from sslbench.report.compare.differences import Difference
 from sslbench.report.compare.groups import Group, with_results
 from sslbench.report.figures.sections import figure_sections
 from sslbench.report.read.find import MissingRun
-from sslbench.report.write.columns import Form, Table
+from sslbench.report.write.columns import Form
 from sslbench.report.write.commands import commands
 from sslbench.report.write.notes import ON_DIFFERENCES, ON_SELECTION, on_rows
 from sslbench.report.write.result_tables import (
@@ -34,22 +33,6 @@ from sslbench.system.text import ellipsize
 
 _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
-
-
-class PageTable(NamedTuple):
-    """A table of the page.
-
-    Attributes:
-        table: what it shows.
-        kinds: of each row, classes for the style sheet; ``better`` or ``worse`` is said in the cell of the
-            difference too.
-        links: of each row, the address of the run's configuration, relative to the page; empty where there
-            is none.
-    """
-
-    table: Table
-    kinds: Sequence[Sequence[str]] = ()
-    links: Sequence[str] = ()
 
 
 def _address(folder: Path, page: Path) -> str:
@@ -75,20 +58,8 @@ def _kinds(comparison: Comparison, group: Group) -> list[str]:
     return kinds + _signs(comparison.row_differences.get(group.number))
 
 
-def _tables(comparison: Comparison, page: Path) -> dict[str, PageTable]:
-    def links(found: Iterable[RunResult | MissingRun]) -> list[str]:
-        return [_address(run.folder, page) for run in found]
-
-    return {
-        "summary": PageTable(
-            summary_table(comparison, Form.PAGE), [_kinds(comparison, group) for group in comparison.groups]
-        ),
-        "differences": PageTable(
-            difference_table(comparison, Form.PAGE), list(map(_signs, comparison.differences))
-        ),
-        "runs": PageTable(run_table(comparison, Form.PAGE), links=links(comparison.runs)),
-        "missing": PageTable(missing_table(comparison, Form.PAGE), links=links(comparison.missing)),
-    }
+def _links(found: Iterable[RunResult | MissingRun], page: Path) -> list[str]:
+    return [_address(run.folder, page) for run in found]
 
 
 def _environment() -> Environment:
@@ -129,7 +100,14 @@ def render_page(
             on_selection=ON_SELECTION,
             on_differences=ON_DIFFERENCES,
             on_rows=on_rows(comparison),
-            tables=_tables(comparison, page),
+            summary=summary_table(comparison, Form.PAGE),
+            kinds=[_kinds(comparison, group) for group in comparison.groups],
+            differences=difference_table(comparison, Form.PAGE),
+            signs=list(map(_signs, comparison.differences)),
+            runs=run_table(comparison, Form.PAGE),
+            run_links=_links(comparison.runs, page),
+            missing=missing_table(comparison, Form.PAGE),
+            missing_links=_links(comparison.missing, page),
             sections=figure_sections(comparison, curves),
             groups=with_results(comparison.groups),
             commands=commands,
