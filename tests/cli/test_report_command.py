@@ -217,13 +217,6 @@ def test_a_link_stays_one(six_runs: MakeRun) -> None:
     assert Path("real.csv").read_text().startswith("run_id,")
 
 
-def test_an_empty_name_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([""])
-    assert caught.value.code == 2
-    assert "a folder has a name, and this is empty" in capsys.readouterr().err
-
-
 def _command(*words: str, shell: str) -> subprocess.CompletedProcess[str]:
     line = shlex.join([sys.executable, "-m", "sslbench.cli.report_command", *words])
     return subprocess.run(shell.replace("COMMAND", line), shell=True, capture_output=True, text=True)

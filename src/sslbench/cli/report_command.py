@@ -35,12 +35,6 @@ _FILES = {
 }
 
 
-def _place(text: str) -> Path:
-    if not text:  # of an empty variable; the path would be the working directory
-        raise argparse.ArgumentTypeError("a folder has a name, and this is empty")
-    return Path(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sslbench-report",
@@ -51,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=_place,
+        type=Path,
         metavar="DIR_OR_RUN",
         help="searched for result.json, status.json and the plans of sweeps, at any depth",
     )

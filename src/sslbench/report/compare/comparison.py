@@ -15,6 +15,7 @@ from sslbench.report.compare.groups import (
     selected_variants,
     with_results,
 )
+from sslbench.report.compare.settings import settings_of
 from sslbench.report.read.conflicts import without_conflicts, without_copies
 from sslbench.report.read.find import Found, MissingRun
 from sslbench.rundir.records import RunResult
@@ -53,13 +54,10 @@ class Comparison:
         """Every run with a result, group by group."""
         return [run for group in self.groups for run in group.runs]
 
-    @cached_property
-    def _missed(self) -> set[int]:
-        return {id(run) for group in self.groups for run in group.missing}
-
     def counts(self, run: MissingRun) -> bool:
         """Whether a missing run is counted as one: not if another folder has the same run."""
-        return run.run is None or id(run) in self._missed
+        group = self.group_of(run)
+        return group is None or any(missing is run for missing in group.missing)
 
     @cached_property
     def _by_name(self) -> dict[str, Group]:
@@ -91,9 +89,6 @@ class Comparison:
 
 def compare(found: Found) -> Comparison:
     """Group, rank and compare."""
-    # It knows configurations, whose libraries the command's help does not need.
-    from sslbench.report.compare.settings import settings_of
-
     runs, copies = without_copies(found.runs)
     runs, in_conflict, conflicts = without_conflicts(runs)
     missing = [*found.missing, *in_conflict]

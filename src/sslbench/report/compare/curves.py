@@ -17,7 +17,6 @@ from sslbench.tracking.jsonl import FILE_NAME
 
 TEST, VALID = "test/acc", "val/acc"
 Points = dict[int, tuple[float, float]]  # test and validation accuracy by step
-_LARGEST_STEP = 2**53  # the last whole number that a float holds exactly
 _TOLERANCE = 1e-9  # of an accuracy that was written twice
 _Accuracy = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,7 +26,7 @@ class _Point(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    step: Annotated[int, Field(ge=0, le=_LARGEST_STEP)]
+    step: Annotated[int, Field(ge=0)]
     test: Annotated[_Accuracy | None, Field(alias=TEST)] = None
     valid: Annotated[_Accuracy | None, Field(alias=VALID)] = None
 

@@ -48,11 +48,6 @@ class Difference:
     bootstrap: Interval | None = None
     t_interval: Interval | None = None
 
-    @property
-    def paired(self) -> bool:
-        """Whether runs of the same seeds and split were compared."""
-        return self.n > 0
-
 
 def bootstrap_interval(differences: Sequence[float]) -> Interval:
     """95 % percentile interval of the mean of at least two differences, over 9,999 resamples.
@@ -64,12 +59,11 @@ def bootstrap_interval(differences: Sequence[float]) -> Interval:
     from scipy.stats import bootstrap
 
     found = bootstrap(
-        (np.asarray(differences),),
+        (differences,),
         np.mean,
         n_resamples=RESAMPLES,
         confidence_level=LEVEL,
         method="percentile",
-        vectorized=True,
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)

@@ -32,11 +32,9 @@ def pooled(bins: Sequence[Calibration]) -> tuple[NDArray[np.float64], NDArray[np
     totals = counts.sum(axis=0)
 
     def mean(name: str) -> NDArray[np.float64]:
-        # None of an empty bin becomes NaN, which its weight of 0 must not spread.
-        values = np.nan_to_num(np.array([getattr(run, name) for run in bins], dtype=np.float64))
+        values = np.array([getattr(run, name) for run in bins], dtype=np.float64)  # NaN for None
         with np.errstate(invalid="ignore"):
-            means: NDArray[np.float64] = (counts * values).sum(axis=0) / totals
-        return means
+            return np.asarray(np.nansum(counts * values, axis=0) / totals)
 
     return mean("confidence"), mean("accuracy"), totals
 

@@ -25,11 +25,6 @@ def without_result(groups: Sequence[Group]) -> str:
     return not_drawn(sum(not group.runs for group in groups), "result")
 
 
-def hollow(drawn: Sequence[Group]) -> str:
-    """A sentence on points that are a mean over fewer seeds than planned; empty if there are none."""
-    return "Hollow: some of its seeds are missing." if any(map(is_partial, drawn)) else ""
-
-
 def is_partial(group: Group) -> bool:
     """Whether some of its seeds have a result and others have none."""
     return bool(group.runs and group.missing)

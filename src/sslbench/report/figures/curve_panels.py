@@ -10,15 +10,7 @@ from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.groups import BASELINE, Group, Task, collected, validation_order
 from sslbench.report.figures.captions import not_drawn, sentences, title_of
 from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
-from sslbench.report.figures.palette import (
-    MOST_CURVES,
-    Palette,
-    Style,
-    best_variants,
-    labels,
-    most_important,
-    style,
-)
+from sslbench.report.figures.palette import MOST_CURVES, Palette, Style, labels, most_important, style
 from sslbench.system.text import ellipsize
 
 RISE = 0.25  # share of a run in which accuracy climbs from chance; the vertical axis need not show it
@@ -85,15 +77,13 @@ def curve_panels(
         return []
     first = most_important(drawn)
     baselines = [group for group in first if group.identity.algorithm == BASELINE]
-    count = sum(group.identity.algorithm != BASELINE for group in best_variants(drawn))
-    without = not_drawn(len(groups) - len(drawn), "curves")
-    caption = "The variant of each algorithm with the best validation accuracy."
-    if len(first) == len(drawn):
-        caption = "" if without else "Every configuration."
-    elif count > MOST_CURVES:
-        caption += f" The best {MOST_CURVES} of {count} algorithms; the others have panels of their own."
+    caption = sentences(
+        f"{len(first)} of {len(drawn)} configurations: the variant of each algorithm with the best "
+        f"validation accuracy, of at most {MOST_CURVES} algorithms.",
+        not_drawn(len(groups) - len(drawn), "curves"),
+    )
     looks = [(group, palette.of(group)) for group in first]
-    panels = [_panel(title_of(task), sentences(caption, without), looks, groups, curves)]
+    panels = [_panel(title_of(task), caption, looks, groups, curves)]
     for algorithm, variants in sorted(collected(drawn, lambda group: group.identity.algorithm).items()):
         if all(group in first for group in variants):
             continue

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,11 +50,6 @@ class Panel:
     svg: str
 
     @property
-    def label(self) -> str:
-        """What a screen reader says."""
-        return f"{self.kind}. {self.title}"
-
-    @property
     def address(self) -> str:
         """The picture as a ``data:`` address: an image of its own, whose identifiers meet no others."""
         return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
@@ -92,6 +86,7 @@ def to_panel(
     height += _LEGEND_ROW * rows
     below = 0.48 + _LEGEND_ROW * rows
     figure = axes.get_figure(root=True)
+    assert figure is not None, "panel_axes makes one"
     figure.set_size_inches(WIDTH, height)
     axes.set_position((0.62 / WIDTH, below / height, 1 - 0.76 / WIDTH, 1 - (below + 0.12) / height))
     figure.legend(handles, names, loc="lower center", ncols=columns, borderaxespad=0.2, columnspacing=1.2)
@@ -113,10 +108,4 @@ def to_svg(figure: Figure) -> str:
     """The figure, drawn within `look`, as an SVG file; the same figure gives the same text."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    return re.sub(r'(?<= d=")[^"]+', _shortened, out.getvalue())
-
-
-def _shortened(path: re.Match[str]) -> str:
-    # A hundredth of a point is less than anybody sees.
-    numbers = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[0])
-    return numbers.replace("\n", "")
+    return out.getvalue()

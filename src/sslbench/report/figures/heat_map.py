@@ -33,8 +33,8 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
     columns = sorted({loss for _, loss in pairs}, key=lambda loss: (loss == _NO_LOSS, loss))
     with look(**{"axes.grid": False}):
         names = [ellipsize(name, 24) for name in rows], [ellipsize(name, 14) for name in columns]
-        cell = max(_CELL[0], _LETTER * max(map(len, names[1])) + 0.08)
-        width = _LETTER * max(map(len, names[0])) + cell * len(columns) + 1.2
+        wide = max(_CELL[0], _LETTER * max(map(len, names[1])) + 0.08)
+        width = _LETTER * max(map(len, names[0])) + wide * len(columns) + 1.2
         figure, axes = fitted_axes(max(WIDTH, width), max(_CELL[1] * len(rows), _BAR) + 0.4)
         errors = np.full((len(rows), len(columns)), np.nan)
         cells = {
@@ -58,12 +58,9 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
             figure.colorbar(image, label="test error (%)")
         caption = (
             "Mean test error ± sample standard deviation in percent. Hatched: planned, without a result. "
-            "Empty: not planned."
+            "Empty: not planned. Of several variants the one with the best validation accuracy. Orange "
+            "corner: some seeds are missing, of this variant or another of the pair."
         )
-        if any(any(m.missing for m in members) and best_by_validation(members) for members in pairs.values()):
-            caption += " Orange corner: some seeds are missing, of this variant or another of the pair."
-        if any(len(members) > 1 for members in pairs.values()):
-            caption += " Of several variants the one with the best validation accuracy."
         return Panel(title_of(task), caption, "Test error by algorithm and distance", to_svg(figure))
 
 

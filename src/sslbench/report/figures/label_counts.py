@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, collected
-from sslbench.report.figures.captions import hollow, is_partial, not_drawn, sentences
+from sslbench.report.figures.captions import is_partial, not_drawn, sentences
 from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import MOST_CURVES, Palette, Style
 from sslbench.system.text import ellipsize
@@ -67,7 +67,7 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
         axes = panel_axes()
         for algorithm, points in lines.items():
             _draw_line(axes, points, styles[algorithm], ellipsize(algorithm, 28))
-        crosses = _draw_crosses(axes, lines, styles)
+        _draw_crosses(axes, lines, styles)
         axes.set_xscale("log")
         margin = (counts[-1] / counts[0]) ** 0.05
         axes.set_xlim(counts[0] / margin, counts[-1] * margin)  # a cross may be beyond all points
@@ -80,9 +80,8 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
         beside_others = sum(lines.get(run.algorithm, {}).get(run.num_labels) is not None for run in absent)
         caption = sentences(
             "Mean over seeds, bars: one sample standard deviation. Of each algorithm the variant with the "
-            "best validation accuracy at that number of labels.",
-            hollow([group for points in lines.values() for group in _known(points)]),
-            "Cross: planned, without a result." if crosses else "",
+            "best validation accuracy at that number of labels. Hollow: some of its seeds are missing. "
+            "Cross: planned, without a result.",
             not_drawn(beside_others, "result"),
             f"The best {MOST_CURVES} algorithms; {left} more are in the table." if left else "",
         )
@@ -107,7 +106,7 @@ def _draw_line(axes: Axes, points: Mapping[int, Group | None], own: Style, name:
             axes.plot(count, y, color=own.colour, marker=own.marker, markersize=4, markerfacecolor="white")
 
 
-def _draw_crosses(axes: Axes, lines: _Lines, styles: Mapping[str, Style]) -> int:
+def _draw_crosses(axes: Axes, lines: _Lines, styles: Mapping[str, Style]) -> None:
     """A cross at the bottom for each number of labels without a result, above those of other algorithms."""
     at: Counter[int] = Counter()
     for algorithm, points in lines.items():
@@ -119,4 +118,3 @@ def _draw_crosses(axes: Axes, lines: _Lines, styles: Mapping[str, Style]) -> int
         low, high = axes.get_ylim()
         share = min(_CROSS * (max(at.values()) + 1), 0.5)
         axes.set_ylim(low - share / (1 - share) * (high - low), high)
-    return at.total()

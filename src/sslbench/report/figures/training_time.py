@@ -6,14 +6,7 @@ from itertools import islice
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from sslbench.report.compare.groups import Group, Task, mean_std, with_results
-from sslbench.report.figures.captions import (
-    hollow,
-    is_partial,
-    not_drawn,
-    sentences,
-    title_of,
-    without_result,
-)
+from sslbench.report.figures.captions import is_partial, not_drawn, sentences, title_of, without_result
 from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import Palette, Style
 from sslbench.system.text import ellipsize
@@ -66,8 +59,8 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette) -> Pane
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set(xlabel="training time, mean over seeds (s)", ylabel="test accuracy (%)")
         caption = sentences(
-            "A point for each configuration: mean over seeds, bars: one sample standard deviation.",
-            hollow(drawn),
+            "A point for each configuration: mean over seeds, bars: one sample standard deviation. Hollow: "
+            "some of its seeds are missing.",
             without_result(groups),
             not_drawn(len(with_results(groups)) - len(drawn), "training time"),
         )

@@ -38,9 +38,6 @@ class MissingRun:
     run: RunSummary | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        return f"{relative(self.folder)} ({self.reason})"
-
     @property
     def reason(self) -> str:
         """The status, with the error if there is one."""
@@ -101,7 +98,11 @@ def find_runs(places: Iterable[Path]) -> Found:
         _read(known[key], found)
     found.warnings += without_runs
     if not found.runs and not any(run.run for run in found.missing):
-        unfinished = [f"not finished: {run}" for run in found.missing if run.status != "damaged"]
+        unfinished = [
+            f"not finished: {relative(run.folder)} ({run.reason})"
+            for run in found.missing
+            if run.status != "damaged"
+        ]
         hints = "; ".join([*unfinished, *found.warnings][:_SHOWN])
         raise UserError(f"nothing to report in {', '.join(map(relative, places))}; {hints}")
     return found

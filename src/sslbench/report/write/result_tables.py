@@ -97,7 +97,7 @@ def _difference(row: GroupRow) -> Cell | None:
     if difference.bootstrap:
         sure = f"{format_interval(difference.bootstrap)} n={difference.n}"
     else:
-        sure = f"n={difference.n}" if difference.paired else "(unpaired)"
+        sure = f"n={difference.n}" if difference.n else "(unpaired)"
     return Cell(f"{format_points(difference.mean)} {sure}", difference.mean)
 
 

@@ -24,11 +24,9 @@ _LONGEST = 1000  # characters of a cell; a name may have more
 _NARROW = 10  # characters to which a column of names may shrink
 
 
-def _console(width: int | None) -> Console:
-    columns = os.environ.get("COLUMNS", "")
-    known = width or (int(columns) if columns.isdecimal() else 0)
-    console = Console(width=known or None)
-    if not known and not console.is_terminal:
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_WITHOUT_TERMINAL
     return console
 
@@ -78,12 +76,9 @@ def _print(console: Console, make: Callable[[Form], Table]) -> list[str]:
     return [column.title for column in wide.columns if column not in table.columns]
 
 
-def show(comparison: Comparison, *, seeds: bool, width: int | None = None) -> None:
-    """Print the summary, each run if `seeds`, and what is missing or left out.
-
-    The `width` is in characters; None for that of the terminal.
-    """
-    console = _console(width)
+def show(comparison: Comparison, *, seeds: bool) -> None:
+    """Print the summary, each run if `seeds`, and what is missing or left out."""
+    console = _console()
 
     def note(text: str) -> None:
         print(textwrap.fill(text, min(console.width, _WIDEST_NOTE), break_on_hyphens=False))
