@@ -71,10 +71,12 @@ def bootstrap_interval(differences: Sequence[float]) -> Interval:
 
 def t_interval(differences: Sequence[float]) -> Interval:
     """95 % interval of the mean of at least two differences by Student's t."""
-    from scipy.stats import ttest_1samp
+    from scipy.stats import t
 
-    found = ttest_1samp(differences, 0).confidence_interval(LEVEL)
-    return float(found.low), float(found.high)
+    number = mean_std(differences)
+    assert number.std is not None, "one difference has no interval"
+    half = float(t.ppf((1 + LEVEL) / 2, number.n - 1)) * number.std / math.sqrt(number.n)
+    return number.mean - half, number.mean + half
 
 
 def _pair_key(run: RunResult) -> tuple[int, int, str]:

@@ -113,6 +113,6 @@ def number_cell(value: float | None, digits: int, scale: float = 1) -> Cell | No
     return None if value is None else Cell(f"{scale * value:.{digits}f}", value)
 
 
-def number_column(title: str, value: Callable[[T], Cell | float | None], **options: Any) -> Column[T]:
+def number_column(title: str, value: Callable[[T], Cell | str | float | None], **options: Any) -> Column[T]:
     """A column of numbers, such as `number_cell` writes; `options` are attributes of `Column`."""
     return Column(title, value, number=True, **options)

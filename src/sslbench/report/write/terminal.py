@@ -55,8 +55,8 @@ def _drawn(table: Table, available: int) -> tuple[RichTable, int]:
         widths = [min(most, max(level, few)) for most, few in zip(whole, least, strict=True)]
     drawn = RichTable()
     for column, width in zip(table.columns, widths, strict=True):
-        side = "right" if column.number else "left"
-        drawn.add_column(column.title, justify=side, width=width, overflow="fold")
+        drawn.add_column(column.title, width=width, overflow="fold")
+        drawn.columns[-1].justify = "right" if column.number else "left"
     for row in rows:
         # Text, so that a bracket in a name is not taken for markup.
         drawn.add_row(*map(Text, row))
