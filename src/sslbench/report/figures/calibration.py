@@ -12,9 +12,9 @@ from sslbench.report.figures.drawing import (
     Panel,
     fitted_axes,
     label_of,
-    legend,
     look,
     panel_axes,
+    to_panel,
     to_svg,
 )
 from sslbench.report.figures.palette import Palette, labels, most_important
@@ -32,11 +32,9 @@ def pooled(bins: Sequence[Calibration]) -> tuple[NDArray[np.float64], NDArray[np
     totals = counts.sum(axis=0)
 
     def mean(name: str) -> NDArray[np.float64]:
-        # None of an empty bin becomes NaN, which its weight of 0 must not spread.
-        values = np.nan_to_num(np.array([getattr(run, name) for run in bins], dtype=np.float64))
+        values = np.array([getattr(run, name) for run in bins], dtype=np.float64)  # NaN for None
         with np.errstate(invalid="ignore"):
-            means: NDArray[np.float64] = (counts * values).sum(axis=0) / totals
-        return means
+            return np.asarray(np.nansum(counts * values, axis=0) / totals)
 
     return mean("confidence"), mean("accuracy"), totals
 
@@ -57,30 +55,26 @@ def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette) ->
 
 def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
     with look():
-        entries = [
-            f"{entry}, ECE {100 * mean_std([run.test_ece for run in group.runs]).mean:.1f} %"
-            for group, entry in zip(groups, labels(groups, rows), strict=True)
-        ]
-        figure, axes = panel_axes(entries, height=3.6)
+        axes = panel_axes()
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
         numbers = set()
-        for group, entry in zip(groups, entries, strict=True):
+        for group, name in zip(groups, labels(groups, rows), strict=True):
             confidence, accuracy, counts = pooled(_bins(group))
             numbers.add(len(counts))
             enough = counts >= _FEWEST
             own = palette.of(group)
+            entry = f"{name}, ECE {100 * mean_std([run.test_ece for run in group.runs]).mean:.1f} %"
             (line,) = axes.plot(confidence[enough], accuracy[enough], own.colour, label=label_of(entry))
             line.set(marker=own.marker, markersize=4, linewidth=1.4)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
         axes.set(xlabel="mean confidence of the bin", ylabel="accuracy in the bin")
-        legend(axes)
         caption = sentences(
             f"Test images at the best step in {' or '.join(map(str, sorted(numbers)))} equal bins of the top "
             "probability, over all seeds; below the diagonal a model is too confident. Bins with fewer than "
             f"{_FEWEST} images are left out. The ECE is the mean of the seeds'.",
             without_result(rows),
         )
-        return Panel(title_of(task), caption, "Reliability diagram", to_svg(figure))
+        return to_panel(axes, title_of(task), caption, "Reliability diagram", height=3.6)
 
 
 def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:

@@ -43,8 +43,8 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
     times = [seconds_panel(task, groups, palette) for task, groups in tasks]
     maps = [heat_map_panel(task, groups) for task, groups in tasks]
     reliability = [panel for task, groups in tasks for panel in calibration_panels(task, groups, palette)]
-    return [
-        _section(
+    kinds = [
+        (
             "curves",
             "Curves",
             "Accuracy over training steps",
@@ -53,7 +53,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             drawn,
             "No curves are drawn: no run has a log that can be read.",
         ),
-        _section(
+        (
             "labels",
             "Labels",
             "Accuracy against the number of labels",
@@ -62,7 +62,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "Accuracy is not drawn against the number of labels: no algorithm has results with several "
             "numbers of labels and the same data set, model, validation images and steps.",
         ),
-        _section(
+        (
             "seconds",
             "Time",
             "Accuracy against training time",
@@ -72,7 +72,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "Accuracy is not drawn against training time: no two configurations with results share a data "
             "set, labels, validation images and steps.",
         ),
-        _section(
+        (
             "map",
             "Distances",
             "Algorithms and distances",
@@ -80,7 +80,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             [panel for panel in maps if panel],
             "There is no map of algorithms and distances: no algorithm was run with two on the same task.",
         ),
-        _section(
+        (
             "calibration",
             "Calibration",
             "Calibration",
@@ -89,7 +89,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "Calibration is not drawn: no run has a result.",
         ),
     ]
-
-
-def _section(key: str, name: str, title: str, text: str, panels: list[Panel], nothing: str) -> Section:
-    return Section(key, name, title, text if panels else nothing, panels)
+    return [
+        Section(key, name, title, text if panels else nothing, panels)
+        for key, name, title, text, panels, nothing in kinds
+    ]
