@@ -200,5 +200,5 @@ def test_a_checkpoint_holds_the_vectors_and_the_choice() -> None:
 
 
 def test_zero_restarts_are_refused() -> None:
-    with pytest.raises(ValueError, match="restarts is 0: set it to 1 or more"):
+    with pytest.raises(ValueError, match="restarts=0 must be at least 1"):
         networks_of("shared", restarts=0)

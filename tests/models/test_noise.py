@@ -42,7 +42,7 @@ def test_no_noise_draws_nothing(std: float, training: bool) -> None:
 
 
 def test_a_negative_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"noise is -0\.1: set it to 0 or more"):
+    with pytest.raises(ValueError, match=r"noise=-0\.1 must not be negative"):
         GaussianNoise(-0.1)
 
 

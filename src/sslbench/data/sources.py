@@ -9,7 +9,7 @@ torchvision is imported only by the functions that need it, as its import takes 
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,8 @@ def digits() -> ImageArrays:
 
 def _digits_table() -> NDArray[np.float64]:
     """scikit-learn's file, read where it lies: to import the library for it takes longer than a short run."""
-    library = importlib.util.find_spec("sklearn")
-    assert library is not None
-    assert library.origin is not None
-    return np.loadtxt(Path(library.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    return np.loadtxt(str(file), delimiter=",")
 
 
 def mnist(root: str, download: bool = True) -> ImageArrays:

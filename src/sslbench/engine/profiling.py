@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 #: Steps before the profiler starts (kernels are chosen, caches are filled), of its warm-up, and profiled.
 _SKIPPED, _WARM_UP, _PROFILED = 10, 5, 10
 _NEEDED = _SKIPPED + _WARM_UP + _PROFILED
-_PARTS = 10
 
 
 @contextmanager
@@ -65,6 +64,6 @@ def _write(profiler: profile, folder: Path, device: torch.device) -> None:
     folder.mkdir(exist_ok=True)
     write_atomically(folder / "trace.json", lambda part: profiler.export_chrome_trace(str(part)))
     where = "cuda" if device.type == "cuda" else "cpu"
-    table = profiler.key_averages().table(sort_by=f"self_{where}_time_total", row_limit=_PARTS)
+    table = profiler.key_averages().table(sort_by=f"self_{where}_time_total", row_limit=10)
     title = f"What took most of {_PROFILED} steps, by its own time on the {where.upper()}:"
     write_text_atomically(folder / "parts.md", f"{title}\n\n```\n{table}```\n")

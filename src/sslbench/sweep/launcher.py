@@ -13,10 +13,10 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from sslbench.config.hydra_errors import in_quotes
-from sslbench.errors import UserError
+from sslbench.errors import UserError, in_one_line
 from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
 from sslbench.rundir.records import RunState
-from sslbench.rundir.status import describe, write_status
+from sslbench.rundir.status import write_status
 from sslbench.sweep.monitor import Monitor, count
 from sslbench.sweep.planned_run import PlannedRun
 from sslbench.sweep.run_process import (
@@ -114,7 +114,7 @@ class LauncherRunner:
         try:
             jobs = self._launcher.launch(overrides, self._launched)
         except Exception as error:  # whatever the engine behind the plugin raises
-            return describe(error)
+            return in_one_line(error)
         finally:
             self._launched += len(batch)
         for run, job in zip(batch, jobs, strict=True):
@@ -122,7 +122,7 @@ class LauncherRunner:
             if isinstance(raised, FolderLockedError):
                 locked.append(run)
             elif raised and not isinstance(raised, RunInterruptedError | RunFailedError):
-                self._monitor.report_error(run, describe(raised))
+                self._monitor.report_error(run, in_one_line(raised))
         return ""
 
 

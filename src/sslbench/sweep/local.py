@@ -10,9 +10,8 @@ from typing import final
 
 from filelock import FileLock
 
-from sslbench.errors import UserError
+from sslbench.errors import UserError, in_one_line
 from sslbench.rundir.lock import FolderLockedError, is_locked
-from sslbench.rundir.status import describe
 from sslbench.sweep.gpus import VISIBLE, GpuSlots, cpu_cores, visible_gpus
 from sslbench.sweep.monitor import Monitor
 from sslbench.sweep.planned_run import PlannedRun, Stamp
@@ -120,6 +119,6 @@ class LocalRunner:
 
     def _fail(self, run: PlannedRun, error: Exception) -> None:
         if not isinstance(error, RunFailedError):  # the folder of the run does not hold it
-            self._monitor.report_error(run, describe(error))
+            self._monitor.report_error(run, in_one_line(error))
         if run.settings.fail_fast:
             self.stop()

@@ -13,14 +13,14 @@ from typing import final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column, Table
+from rich.table import Column
 
 from sslbench.rundir.records import RunState
 from sslbench.sweep.planned_run import PlannedRun
 from sslbench.sweep.run_process import LOG
 from sslbench.system.paths import relative
 from sslbench.system.text import escape_control
-from sslbench.tracking.console import format_duration, format_percent, stdout
+from sslbench.tracking.console import format_duration, format_percent, stdout, table_of
 from sslbench.tracking.jsonl import FILE_NAME, latest
 
 _SECONDS = 1.0
@@ -133,12 +133,7 @@ class Monitor:
             counts[state] += 1
             if state != RunState.FINISHED and not (self.cannot_start and state == RunState.NOT_STARTED):
                 lines.append(f"{state}: {run}" + (f": {error}" if error else ""))
-        table = Table(show_header=False)
-        table.add_column(style="bold")
-        table.add_column(justify="right")
-        for name, number in counts.items():
-            table.add_row(str(name), str(number))
-        self._console.print(table)
+        self._console.print(table_of(counts))
         if len(lines) > _LISTED:
             lines[_LISTED:] = [f"and {len(lines) - _LISTED} more"]
         for line in filter(None, (*lines, self.cannot_start)):

@@ -14,11 +14,11 @@ from traceback import format_exception
 from typing import Any, final
 
 from sslbench.config.schema import Settings
-from sslbench.errors import UserError
+from sslbench.errors import UserError, in_one_line
 from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
 from sslbench.rundir.records import STATUS
 from sslbench.rundir.result import read_result
-from sslbench.rundir.status import describe, read_status, write_status
+from sslbench.rundir.status import read_status, write_status
 from sslbench.sweep.planned_run import modified
 from sslbench.system.signals import STOP_SIGNALS, raise_on_signal, signals_blocked, unblock_signals
 
@@ -189,7 +189,7 @@ def _main(
         code = _INTERRUPTED
     except Exception as error:
         code = _LOCKED if isinstance(error, FolderLockedError) else 1
-        writes.send(describe(error)[:_LONGEST])
+        writes.send(in_one_line(error)[:_LONGEST])
     sys.exit(code)
 
 
@@ -205,7 +205,7 @@ def _train(settings: Settings) -> None:
         status = read_status(settings.directory())
         if status.get("pid") != os.getpid() or status.get("status") == "running":  # before it began to train
             with suppress(OSError):  # on a full disk; the error itself is on its way up
-                details = {"error": describe(error), "traceback": trace}
+                details = {"error": in_one_line(error), "traceback": trace}
                 write_status(settings.directory(), "failed", settings.summary(), **details)
         raise
 

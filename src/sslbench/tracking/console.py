@@ -10,7 +10,7 @@ from typing import IO, Any, cast, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from sslbench.system.text import escape_control
@@ -105,13 +105,16 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
         "train time": format_duration(result["train_seconds"]),
         "steps/s": f"{result['steps_per_second']:.1f}",
     }
-    table = Table(show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in rows.items():
-        table.add_row(name, Text(escape_control(str(value))))  # a bracket in a name is no markup
-    console.print(table)
+    console.print(table_of(rows))
     console.print(escape_control(str(run_dir)), markup=False, highlight=False, soft_wrap=True)
+
+
+def table_of(rows: Mapping[str, object]) -> Table:
+    """A row for each name and value."""
+    table = Table("name", Column("value", justify="right"), show_header=False)
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}", Text(escape_control(str(value))))  # a bracket in it is no markup
+    return table
 
 
 class _Stdout:

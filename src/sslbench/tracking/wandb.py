@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.errors import UserError, did_you_mean
+from sslbench.errors import UserError, did_you_mean, in_one_line
 from sslbench.system.atomic_files import write_text_atomically
 from sslbench.system.text import ellipsize, escape_control
 from sslbench.tracking.tracker import RunInfo
@@ -113,7 +113,7 @@ class WandbTracker:
         except UserError:
             raise
         except Exception as error:
-            print(f"W&B: cannot go online ({_first_line(error)}); logging offline into {folder}", flush=True)
+            print(f"W&B: cannot go online ({in_one_line(error)}); logging offline into {folder}", flush=True)
             _reset_client()  # the failed attempt still holds the run id
             mode = "offline"
         if mode == "offline":
@@ -143,7 +143,7 @@ class WandbTracker:
                 run.summary.update({k: result[f] for k, f in _SUMMARY.items() if result.get(f) is not None})
             run.finish(exit_code=0 if status == "finished" else 1)
         except Exception as error:
-            print(f"W&B: not all is uploaded ({_first_line(error)}); try {upload}", flush=True)
+            print(f"W&B: not all is uploaded ({in_one_line(error)}); try {upload}", flush=True)
             _reset_client()
         else:
             if self._offline:
@@ -184,8 +184,7 @@ class WandbTracker:
         settings: dict[str, Any] = {"silent": True, "console": "off", "program": "sslbench"}
         if "WANDB_INIT_TIMEOUT" not in os.environ:
             settings["init_timeout"] = _INIT_SECONDS
-        # Older clients do not know these two.
-        if "finish_timeout" in wandb.Settings.model_fields and "WANDB_FINISH_TIMEOUT" not in os.environ:
+        if "WANDB_FINISH_TIMEOUT" not in os.environ:
             settings |= {"finish_timeout": _FINISH_SECONDS, "finish_timeout_raises": True}
         opened = wandb.init(
             project=None if in_sweep else self.project or client.project or "sslbench",
@@ -218,7 +217,7 @@ class WandbTracker:
             yield
         except Exception as error:
             self._run = None
-            print(f"W&B: stopped ({_first_line(error)}); training and metrics.jsonl go on", flush=True)
+            print(f"W&B: stopped ({in_one_line(error)}); training and metrics.jsonl go on", flush=True)
             _reset_client()
 
 
@@ -275,7 +274,3 @@ def _is_name(text: str) -> bool:
     """Whether W&B takes it for a project or an entity, which are parts of addresses."""
     short = 0 < len(text.strip()) <= len(text) <= _LONGEST_NAME
     return short and text.isprintable() and not set(text) & set("/\\#?%:")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,4 +1,4 @@
-"""Whether a model is as often right as it is confident: reliability diagrams, or calibration errors."""
+"""Whether a model is as often right as it is confident: reliability diagrams."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,7 @@ from numpy.typing import NDArray
 
 from sslbench.report.compare.groups import Group, Task, mean_std
 from sslbench.report.figures.captions import sentences, title_of, without_result
-from sslbench.report.figures.drawing import (
-    WIDTH,
-    Panel,
-    fitted_axes,
-    label_of,
-    look,
-    panel_axes,
-    to_panel,
-    to_svg,
-)
+from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import Palette, labels, most_important
 from sslbench.rundir.records import Calibration
 
@@ -45,15 +36,11 @@ def _bins(group: Group) -> list[Calibration]:
     return found if len({len(bins.counts) for bins in found}) == 1 else []
 
 
-def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette) -> list[Panel]:
-    """A reliability diagram of the best variants that have bins, and the errors where some have none."""
-    shown = most_important(groups)
-    with_bins = [group for group in shown if _bins(group)]
-    panels = [_reliability(task, with_bins, groups, palette)] if with_bins else []
-    return panels + ([_errors(task, shown, groups, palette)] if len(with_bins) < len(shown) else [])
-
-
-def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
+def calibration_panel(task: Task, rows: Sequence[Group], palette: Palette) -> Panel | None:
+    """A reliability diagram of the best variants that have bins; None where none has."""
+    groups = [group for group in most_important(rows) if _bins(group)]
+    if not groups:
+        return None
     with look():
         axes = panel_axes()
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
@@ -75,24 +62,3 @@ def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], pal
             without_result(rows),
         )
         return to_panel(axes, title_of(task), caption, "Reliability diagram", height=3.6)
-
-
-def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
-    with look():
-        figure, axes = fitted_axes(WIDTH, 0.7 + 0.27 * len(groups))
-        for place, group in enumerate(groups):
-            number = mean_std([run.test_ece for run in group.runs])
-            spread = None if number.std is None else 100 * number.std
-            lines, colour = {"linewidth": 0.9}, palette.of(group).colour
-            axes.barh(place, 100 * number.mean, xerr=spread, color=colour, alpha=0.8, error_kw=lines)
-        axes.set_yticks(range(len(groups)), labels(groups, rows))
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        axes.set_xlim(left=0)
-        axes.set_xlabel("expected calibration error (%)")
-        caption = sentences(
-            "Mean over seeds, bars: one sample standard deviation. Not all of these runs have the bins of a "
-            "reliability diagram.",
-            without_result(rows),
-        )
-        return Panel(title_of(task), caption, "Expected calibration error", to_svg(figure))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.groups import by_task
-from sslbench.report.figures.calibration import calibration_panels
+from sslbench.report.figures.calibration import calibration_panel
 from sslbench.report.figures.curve_panels import RISE, curve_panels
 from sslbench.report.figures.drawing import Panel
 from sslbench.report.figures.heat_map import heat_map_panel
@@ -42,7 +42,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
     by_labels = label_panels(comparison.groups, palette)
     times = [seconds_panel(task, groups, palette) for task, groups in tasks]
     maps = [heat_map_panel(task, groups) for task, groups in tasks]
-    reliability = [panel for task, groups in tasks for panel in calibration_panels(task, groups, palette)]
+    reliability = [calibration_panel(task, groups, palette) for task, groups in tasks]
     kinds = [
         (
             "curves",
@@ -85,8 +85,8 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "Calibration",
             "Calibration",
             "Whether a model is as often right as it is confident, on the test images at the best step.",
-            reliability,
-            "Calibration is not drawn: no run has a result.",
+            [panel for panel in reliability if panel],
+            "Calibration is not drawn: no run has the bins of a reliability diagram.",
         ),
     ]
     return [
