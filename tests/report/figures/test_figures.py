@@ -215,7 +215,7 @@ def test_legends_tell_equal_names_apart(make_run: MakeRun) -> None:
 def test_a_variant_that_stands_for_others_has_its_row(make_run: MakeRun) -> None:
     make_run("vat", group="one", test_acc=0.9, test_calibration=BINS)
     make_run("vat", group="two", test_acc=0.8, test_calibration=BINS)
-    make_run("vat", group="another network", model="wrn", test_acc=0.75)
+    make_run("vat", group="another network", model="wrn", test_acc=0.75, test_calibration=BINS)
     make_run("ict", group="three", test_acc=0.7, test_calibration=BINS)
     write_status("dead", "failed", identity("ict", loss="mse", group="four"))
     rows = [replace(group, settings="lr=0.1" if group.number < 3 else "") for group in compared().groups]
