@@ -48,7 +48,8 @@ def _task(composed: DictConfig) -> float:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise UserError(f"{message} (--hydra-help lists the flags)")
+    complain(f"{message} (--hydra-help lists the flags)")
+    sys.exit(2)
 
 
 def _flags() -> Namespace:
