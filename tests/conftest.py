@@ -124,7 +124,6 @@ def settings_of(tmp_path: Path) -> Callable[..., Settings]:
 def sslbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., int]]:
     """The command within this process, in an empty folder; returns its exit code."""
     monkeypatch.chdir(tmp_path)
-    cli._failures.clear()
 
     def call(*arguments: str) -> int:
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -137,5 +136,4 @@ def sslbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
         return 0
 
     yield call
-    cli._failures.clear()
     GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""Checks of numbers, given by name; each raises a `ValueError` that names the first one out of range."""
+"""Checks of arguments; each raises a `ValueError` that names the first one out of range."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -24,7 +24,7 @@ def check_probability(**values: float) -> None:
 
 
 def check_decay(**values: float) -> None:
-    """Each must be the decay of a moving average, in [0, 1)."""
+    """Each must be in [0, 1): the decay of a moving average, or a probability of dropping."""
     _check(values, lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
@@ -33,6 +33,16 @@ def check_choice(choices: Collection[str], **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{name}={value}: choose from {', '.join(choices)}")
+
+
+def check_image_size(image_size: tuple[int, int], smallest: int) -> None:
+    """The images must have at least the `smallest` pixels a side that pooling needs."""
+    height, width = image_size
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"image_size {height}x{width} is too small for this model: use images of at least "
+            f"{smallest}x{smallest} pixels, or a model without pooling such as mlp"
+        )
 
 
 def _check(values: Mapping[str, float], holds: Callable[[float], bool], rule: str) -> None:

@@ -21,6 +21,7 @@ import pytest
 import scipy.io
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from sslbench.data import sources
@@ -82,10 +83,9 @@ def test_digits() -> None:
     assert data.y_test[-3:].tolist() == [8, 9, 8]
 
 
-def test_digits_are_those_that_the_library_loads(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = sources._digits_table()
-    monkeypatch.setattr(Path, "exists", lambda path: False)  # as if it kept its file elsewhere
-    np.testing.assert_array_equal(table, sources._digits_table())
+def test_digits_are_those_that_the_library_loads() -> None:
+    digits = load_digits()
+    np.testing.assert_array_equal(sources._digits_table(), np.column_stack([digits.data, digits.target]))
 
 
 # --- npz ------------------------------------------------------------------------------------------------
@@ -120,8 +120,8 @@ def test_npz_takes_grey_images_and_labels_of_any_integer_type(tmp_path: Path, dt
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"y_test": None}, "has no y_test; save them with np.savez"),
-        ({"x_train": np.array([{}], dtype=object)}, "holds pickled objects, which are not loaded"),
+        ({"y_test": None}, "y_test is not a file in the archive"),
+        ({"x_train": np.array([{}], dtype=object)}, "Object arrays cannot be loaded"),
         ({"x_train": np.zeros((40, 6, 5, 3))}, "x_train has dtype float64 instead of uint8"),
         ({"y_train": np.arange(40) % 10 / 1.0}, "y_train has dtype float64 instead of int64"),
         ({"y_test": np.array(["a"] * 20)}, "y_test has dtype <U1 instead of int64"),
@@ -143,7 +143,7 @@ def test_npz_truncated(tmp_path: Path, keep: float) -> None:
     path = tmp_path / "cells.npz"
     np.savez(path, **good_npz())  # type: ignore[arg-type]
     cut(path, keep)
-    fails(lambda: sources.npz(str(path)), f"dataset.path={path}", "write it again with np.savez")
+    fails(lambda: sources.npz(str(path)), f"dataset.path={path}", "write it with np.savez")
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -168,13 +168,13 @@ def test_npz_with_flipped_bits_is_an_error_or_unharmed(tmp_path: Path, compress:
 
 def test_npz_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    fails(lambda: sources.npz(str(path)), f"dataset.path={path}: no such file; set dataset.path")
-    fails(lambda: sources.npz(str(tmp_path)), "cannot be read (Is a directory")
+    fails(lambda: sources.npz(str(path)), f"cannot read dataset.path={path}: No such file")
+    fails(lambda: sources.npz(str(tmp_path)), "is no ordinary file")
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    fails(lambda: sources.npz(str(path)), "holds one bare array; save four")
+    fails(lambda: sources.npz(str(path)), f"dataset.path={path}: cannot be read (", "write it with np.savez")
     path.write_bytes(pickle.dumps({"x_train": [0]}))
-    fails(lambda: sources.npz(str(path)), "is not an .npz file")
+    fails(lambda: sources.npz(str(path)), "This file contains pickled")
 
 
 @pytest.mark.real_data

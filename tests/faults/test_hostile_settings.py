@@ -174,7 +174,7 @@ def test_interpolations(
     for text in texts:
         dataset = {"_target_": "sslbench.data.sources.npz", "path": text, "images": images}
         path.write_text(_with(settings, "dataset", dataset))
-        assert f"{text}: no such file" in refused()
+        assert f"{text}: No such file" in refused()
         for key in ("algorithm.weight", "algorithm.unknown", "steps", "algorithm._target_", "precision"):
             path.write_text(_with(settings, key, text))
             refused()

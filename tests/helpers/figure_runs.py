@@ -22,8 +22,8 @@ def compared(runs: Path = Path("runs")) -> Comparison:
 
 def all_sections(runs: Path = Path("runs")) -> dict[str, Section]:
     comparison = compared(runs)
-    curves = gather_curves(comparison.groups)
-    return {section.key: section for section in figure_sections(comparison, curves.of)}
+    curves, _ = gather_curves(comparison.groups)
+    return {section.key: section for section in figure_sections(comparison, curves)}
 
 
 def words_of(svg: str) -> list[str]:
@@ -32,7 +32,7 @@ def words_of(svg: str) -> list[str]:
 
 def overview() -> str:
     groups = compared().groups
-    return render_figure(groups, gather_curves(groups).of, title="Results", file_format="svg").decode()
+    return render_figure(groups, gather_curves(groups)[0], title="Results", file_format="svg").decode()
 
 
 def make_grid(make_run: MakeRun) -> MakeRun:

@@ -81,7 +81,8 @@ def planned(typed: Sequence[str], *chosen: str) -> list[PlannedRun]:
 
 def made_up_run(folder: Path, run_id: str, *overrides: str, steps: int = 100) -> PlannedRun:
     """A planned run whose files are written by hand."""
-    return PlannedRun(overrides, Settings(), folder, {"run_id": run_id, "steps": steps}, {"num_valid": 50})
+    settings = Settings(overrides=list(overrides), num_valid=50, seed=1, choices={"loss": "kl"})
+    return PlannedRun(settings, folder, {"run_id": run_id, "steps": steps})
 
 
 def check_interrupted(outputs: Path) -> None:

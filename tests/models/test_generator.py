@@ -100,10 +100,10 @@ def test_whitened_data_have_no_bounds(kind: type[nn.Module]) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (ConvGenerator, {"noise_size": 0}, "noise_size is 0: set it to 1 or more"),
-        (MLPGenerator, {"noise_size": 0}, "noise_size is 0: set it to 1 or more"),
-        (ConvGenerator, {"width": 0}, "width is 0"),
-        (MLPGenerator, {"hidden": [8, 0]}, r"hidden\[1\] is 0"),
+        (ConvGenerator, {"noise_size": 0}, "noise_size=0 must be at least 1"),
+        (MLPGenerator, {"noise_size": 0}, "noise_size=0 must be at least 1"),
+        (ConvGenerator, {"width": 0}, "width=0"),
+        (MLPGenerator, {"hidden": [8, 0]}, r"hidden\[1\]=0"),
     ],
 )
 def test_bad_hyperparameters_are_named(kind: type[nn.Module], options: dict[str, Any], message: str) -> None:

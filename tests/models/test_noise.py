@@ -42,7 +42,7 @@ def test_no_noise_draws_nothing(std: float, training: bool) -> None:
 
 
 def test_a_negative_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"noise is -0\.1: set it to 0 or more"):
+    with pytest.raises(ValueError, match=r"noise=-0\.1 must not be negative"):
         GaussianNoise(-0.1)
 
 
@@ -210,3 +210,10 @@ def test_a_compiled_model_repeats_its_noise_and_is_compiled_once(kind: str) -> N
         graphs.append(counters["stats"]["unique_graphs"])
     assert not counters["graph_break"]
     assert 0 < graphs[0] == graphs[-1] <= 2
+
+
+def test_dropout_is_on_by_default() -> None:
+    same, images = SameNoise(functional.dropout), torch.ones(1000)
+    first = same(images)
+    assert 400 < int((first == 2).sum()) < 600
+    assert torch.equal(same(images), first)

@@ -46,8 +46,8 @@ def test_accuracy_is_of_the_pseudo_labels_alone() -> None:
     targets = PseudoLabels(6, 3)
     targets.assign(torch.tensor([1, 2, 3, 5]), one_hot(1, 2, 0, 2))
     # Images without a pseudo-label count neither as right (0, as an empty row would say) nor as wrong (4).
-    assert targets.accuracy(torch.tensor([0, 1, 2, 0, 1, 0])) == 0.75
-    assert targets.accuracy(torch.tensor([0, 0, 0, 1, 0, 0])) == 0.0
+    assert targets.diagnose(torch.tensor([0, 1, 2, 0, 1, 0]))["diagnostic/pseudo_labels_acc"] == 0.75
+    assert targets.diagnose(torch.tensor([0, 0, 0, 1, 0, 0]))["diagnostic/pseudo_labels_acc"] == 0.0
 
 
 def test_targets_survive_a_checkpoint_and_are_not_trained() -> None:

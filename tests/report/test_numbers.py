@@ -28,6 +28,7 @@ from sslbench.report.figures import (
     label_counts,
     training_time,
 )
+from sslbench.report.figures.drawing import Panel
 
 STEPS = 2000
 #: Evaluations of the runs with so many labels: twenty are needed for their median.
@@ -159,10 +160,21 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         for module in (calibration, curve_panels, heat_map, label_counts, training_time):
             name = module.__name__.rpartition(".")[2]
             kept = figures.setdefault(name, [])
-            patch.setattr(module, "to_svg", lambda figure, kept=kept: kept.append(figure) or "<svg/>")
-        draw = figure_file.draw_curves
+
+            def to_svg(figure: Figure, kept: list[Figure] = kept) -> str:
+                kept.append(figure)
+                return "<svg/>"
+
+            def to_panel(axes: Axes, *words: str, kept: list[Figure] = kept, **_: Any) -> Panel:
+                kept.append(axes.figure)
+                return Panel(*words, "<svg/>")
+
+            for draw in (to_svg, to_panel):
+                if hasattr(module, draw.__name__):
+                    patch.setattr(module, draw.__name__, draw)
+        draw_curves = figure_file.draw_curves
         patch.setattr(
-            figure_file, "draw_curves", lambda first, *rest: axes.append(first) or draw(first, *rest)
+            figure_file, "draw_curves", lambda first, *rest: axes.append(first) or draw_curves(first, *rest)
         )
         names = {"html": "r.html", "out": "r.md", "csv": "r.csv", "table": "t.csv", "latex": "r.tex"}
         words = [word for option, name in names.items() for word in (f"--{option}", name)]

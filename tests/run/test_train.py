@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.curves import read_metrics
 from sslbench.cli.eval_command import main as evaluate_main
 from sslbench.config.saved import load
 from sslbench.config.schema import Settings
@@ -23,7 +24,7 @@ from sslbench.errors import DivergedError, UserError
 from sslbench.run.evaluate import evaluate_run
 from sslbench.run.train import check, run, run_locked
 from sslbench.rundir.checkpoint import load_checkpoint, save_checkpoint
-from sslbench.tracking import Fanout, FileTracker, NullTracker, read_metrics
+from sslbench.tracking import Fanout, FileTracker, NullTracker, Tracker
 
 MakeSettings = Callable[..., Settings]
 
@@ -80,7 +81,13 @@ def test_loggers_get_the_choices_that_were_used(
     settings_of: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(NullTracker, "start", lambda self, run: seen.append(run.config["choices"]))
+
+    def recorder() -> Tracker:
+        tracker = NullTracker()
+        tracker.start = lambda run: seen.append(run.config["choices"])  # type: ignore[method-assign]
+        return tracker
+
+    monkeypatch.setattr("sslbench.tracking.NullTracker", recorder)
     for algorithm in ("supervised", "pi_model"):
         run(settings_of(f"algorithm={algorithm}", "steps=2", "eval_every=2"))
     assert [(found["loss"], found["model"]) for found in seen] == [(None, "mlp"), ("mse", "mlp")]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.curves import read_metrics
 from helpers.wandb_files import log_out, offline_folder, points_of, records_of, summary_of
 from sslbench.config.schema import Settings
 from sslbench.run.train import run
-from sslbench.tracking import read_metrics
 
 
 @pytest.fixture(autouse=True)

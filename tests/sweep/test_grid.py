@@ -83,10 +83,10 @@ def test_a_folder_of_a_sweep_can_be_used_again(sslbench: Sslbench) -> None:
 
 def test_a_sweep_has_its_folder_for_itself(sslbench: Sslbench, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*in_folder("mine"), *TINY, "algorithm=supervised", "seed=0"]
-    with sweep_lock(Path("mine").absolute()):
+    with sweep_lock(Path("mine").absolute(), []):
         (Path("mine") / "stop").touch()
         assert sslbench(*words) == 1
-        assert sorted(path.name for path in Path("mine").iterdir()) == [".sweep.lock", "stop"]
+        assert sorted(path.name for path in Path("mine").iterdir()) == [".sweep.lock", "cells.jsonl", "stop"]
     err = capfd.readouterr().err
     assert err.startswith("sslbench: another sweep is running in ")
     assert "give another hydra.sweep.dir" in err

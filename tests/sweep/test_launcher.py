@@ -20,12 +20,12 @@ from helpers.results import write_result
 from helpers.small_sweeps import TINY, Sslbench, add_broken, count, made_up_run, read
 from hydra_plugins.sslbench_sweeper import LocalLauncher
 from sslbench.errors import UserError
-from sslbench.rundir.lock import run_lock
+from sslbench.rundir.lock import FolderLockedError, run_lock
 from sslbench.rundir.records import RunState
 from sslbench.rundir.status import write_status
 from sslbench.sweep.launcher import LauncherRunner, mark_killed
 from sslbench.sweep.monitor import Monitor
-from sslbench.sweep.run_process import RunFailedError, RunLockedError
+from sslbench.sweep.run_process import RunFailedError
 
 
 class Job:
@@ -64,7 +64,7 @@ class Launcher:
             write_status(Path(name), "failed", {}, error="now")
             return Job(RunFailedError("now"))
         if fate == "locked":
-            return Job(RunLockedError("another process is training it"))
+            return Job(FolderLockedError("another process is training it"))
         if fate == "refused":
             return Job(UserError("a disk that nobody can write to"))
         write_result(Path(name), name)

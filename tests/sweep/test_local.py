@@ -49,7 +49,8 @@ def begin(runs: list[PlannedRun]) -> list[str]:
 @pytest.fixture
 def make_run(settings_of: MakeSettings) -> Callable[..., PlannedRun]:
     def make(*overrides: str) -> PlannedRun:
-        return PlannedRun.of(settings_of("algorithm=supervised", "threads=1", *overrides), overrides, {})
+        settings = settings_of("algorithm=supervised", "threads=1", *overrides)
+        return PlannedRun(settings, settings.directory(), settings.summary())
 
     return make
 

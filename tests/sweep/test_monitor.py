@@ -226,6 +226,21 @@ def test_the_last_run_has_a_place_for_itself(runs: Runs, now: Clock) -> None:
     assert watched.lines == ["[1/2] finished short: test acc 87.50%, about 0:00:33 left"]
 
 
+def test_the_runs_that_wait_are_laid_on_the_places(runs: Runs, now: Clock) -> None:
+    done, half, *waiting = (runs.run(name) for name in ("done", "half", "one", "two"))
+    watched = Watched([done, half, *waiting], 4)
+    for run in (done, half):
+        runs.status(run, "running")
+        runs.train(run, 0)
+    watched.look()
+    now.seconds = 100.0
+    runs.finish(done)
+    runs.train(half, 50)
+    watched.look()
+    # 150 steps in 100 s on two places; one of these has 100 steps to make, the other 50 and 100
+    assert watched.lines == ["[1/4] finished done: test acc 87.50%, about 0:03:20 left"]
+
+
 def test_what_begins_again_before_its_last_point_has_all_of_it_to_do(runs: Runs, now: Clock) -> None:
     again, done, waiting = (runs.run(name) for name in ("again", "done", "waiting"))
     runs.train(again, 90)  # by an attempt that failed, of which no checkpoint is left

@@ -89,10 +89,12 @@ def test_the_plan_is_written_as_seen_from_the_sweep(tmp_path: Path) -> None:
     write_plan(sweep, [a_run(tmp_path / "a b"), a_run(tmp_path / "c", "other")])
     lines = [json.loads(line) for line in (sweep / "cells.jsonl").read_text().splitlines()]
     assert [line["folder"] for line in lines] == ["../../a b", "../../c"]
+    settings = lines[0].pop("settings")
+    assert (settings["num_valid"], settings["choices"]) == (50, {"loss": "kl"})
+    assert not {"seed", "split_seed"} & set(settings)
     assert lines[0] == {
         "schema": 1,
         "folder": "../../a b",
         "overrides": ["algorithm=vat", "seed=0"],
         "run": {"run_id": "vat-digits-20-s0-01234567", "steps": 4},
-        "settings": {"num_valid": 50},
     }

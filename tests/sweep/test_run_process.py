@@ -19,13 +19,12 @@ from helpers.small_sweeps import BROKEN, read
 from sslbench.config import saved
 from sslbench.config.schema import Settings
 from sslbench.errors import UserError
-from sslbench.rundir.lock import is_locked, run_lock
+from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
 from sslbench.sweep import run_process
 from sslbench.sweep.run_process import (
     STOP,
     RunFailedError,
     RunInterruptedError,
-    RunLockedError,
     train_in_process,
 )
 
@@ -148,7 +147,7 @@ def test_stopped_with_the_sweep(settings_of: MakeSettings, tmp_path: Path) -> No
 
 def test_a_locked_run_is_left_alone(settings_of: MakeSettings, tmp_path: Path) -> None:
     settings = settings_of("threads=1")
-    with run_lock(settings.directory()), pytest.raises(RunLockedError):
+    with run_lock(settings.directory()), pytest.raises(FolderLockedError):
         train_in_process(settings, tmp_path)
     assert not settings.directory().exists(), "nothing was written into a folder that is not ours"
 
@@ -158,7 +157,10 @@ def test_a_run_that_is_locked_while_its_process_starts(
 ) -> None:
     monkeypatch.setattr(run_process, "is_locked", lambda folder: False)
     settings = settings_of("threads=1")
-    with run_lock(settings.directory()), pytest.raises(RunLockedError, match="another process is training"):
+    with (
+        run_lock(settings.directory()),
+        pytest.raises(FolderLockedError, match="another process"),
+    ):
         train_in_process(settings, tmp_path)
 
 
@@ -186,8 +188,9 @@ def test_killed_after_the_result_was_written(
 ) -> None:
     (tmp_path / "killer.py").write_text(
         "import os, signal\n"
-        "from sslbench.tracking import NullTracker\n"
-        "class Killer(NullTracker):\n"
+        "class Killer:\n"
+        "    def start(self, run): pass\n"
+        "    def log(self, step, metrics): pass\n"
         "    def close(self, status, result):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -64,7 +64,8 @@ def test_a_resumed_run_measures_only_its_own_steps(make_run: MakeRun, clock: Clo
     console = plain()
     tracker = ConsoleTracker(console)
     tracker.start(make_run(first_step=60))
-    clock.now += 10
+    tracker.advance(61)
+    clock.now += 9.5
     tracker.log(80, {"val/acc": 0.5})
     tracker.close("failed", None)
     assert printed(console).splitlines() == [
@@ -90,7 +91,8 @@ def test_a_bar_on_a_terminal(make_run: MakeRun, clock: Clock) -> None:
     console = terminal()
     tracker = ConsoleTracker(console)
     tracker.start(make_run())
-    clock.now += 10
+    tracker.advance(1)
+    clock.now += 9.75
     tracker.log(40, {"train/loss": 0.25, "val/acc": 0.9, "test/acc": 0.875})
     tracker.close("failed", None)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed(console))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sslbench.errors import UserError
-from sslbench.tracking import FileTracker, RunInfo, read_metrics
+from helpers.curves import read_metrics
+from sslbench.tracking import FileTracker, RunInfo
 from sslbench.tracking.jsonl import latest
 
 MakeRun = Callable[..., RunInfo]
@@ -59,28 +59,6 @@ def test_whatever_is_left_of_the_file(make_run: MakeRun, tmp_path: Path, left: b
     history = ({"step": 10, "train/loss": 0.5}, {"step": 20, "train/loss": 0.25, "images_seen": 7})
     log_steps(make_run(first_step=30, history=history), range(40, 60, 10))
     assert steps_in(tmp_path / "metrics.jsonl") == [10, 20, 40, 50]
-
-
-@pytest.mark.parametrize("torn", ['{"step": 20, "train/l', "\0\0\0", "4"])
-def test_a_torn_last_line_is_left_out(make_run: MakeRun, tmp_path: Path, torn: str) -> None:
-    path = tmp_path / "metrics.jsonl"
-    log_steps(make_run(), range(10, 20, 10))
-    with path.open("a") as file:
-        file.write(torn)
-    assert steps_in(path) == [10]
-
-
-def test_half_a_character_at_the_end_is_a_torn_line_too(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"step": 10}\n{"step": 20, "\xc3')
-    assert steps_in(path) == [10]
-
-
-def test_a_damaged_line_before_the_last_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 10}\n{"step": \n{"step": 30}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2"):
-        read_metrics(path)
 
 
 def test_numbers_that_are_not_finite_become_null(make_run: MakeRun, tmp_path: Path) -> None:

@@ -173,9 +173,7 @@ class LabelVectors:
 
             metrics["diagnostic/label_informed_acc"] = data.mean("test", _Codes(networks), informed)
         if stage:
-            labels = cast("PseudoLabels", models["labels"])
-            metrics["diagnostic/pseudo_labels"] = float(labels.has_pseudo_label.sum())
-            metrics["diagnostic/pseudo_labels_acc"] = labels.accuracy(data.targets)
+            metrics |= cast("PseudoLabels", models["labels"]).diagnose(data.targets)
         return metrics
 
 

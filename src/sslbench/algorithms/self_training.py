@@ -97,9 +97,7 @@ class SelfTraining:
             for name in self._names[: stage + 1]
         }
         if stage:
-            labels = cast("PseudoLabels", models["labels"])
-            metrics["diagnostic/pseudo_labels"] = float(labels.has_pseudo_label.sum())
-            metrics["diagnostic/pseudo_labels_acc"] = labels.accuracy(data.targets)
+            metrics |= cast("PseudoLabels", models["labels"]).diagnose(data.targets)
         return metrics
 
 

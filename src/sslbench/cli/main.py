@@ -4,13 +4,14 @@ Nothing here imports torch before a run starts: help, completion and ``--cfg job
 """
 
 import io
-import math
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from traceback import walk_tb
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -33,7 +34,6 @@ from sslbench.system.text import complain
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 #: Keys that Hydra's users type for the folder of a run or a sweep.
 _HYDRAS_FOLDERS = ("hydra.run", "hydra.run.dir", "hydra.sweep", "hydra.sweep.dir")
-_failures: list[UserError] = []
 
 
 def _task(composed: DictConfig) -> float:
@@ -44,21 +44,18 @@ def _task(composed: DictConfig) -> float:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         complain(str(error))
-        _failures.append(error)
-        return math.nan
+        sys.exit(1)
+
+
+def _refuse(message: str) -> NoReturn:
+    complain(f"{message} (--hydra-help lists the flags)")
+    sys.exit(2)
 
 
 def _flags() -> Namespace:
-    """The flags; a wrong one is refused in one line, where Hydra's parser prints its whole usage."""
-    usage = io.StringIO()
-    try:
-        with redirect_stderr(usage):
-            flags = get_args_parser().parse_args()
-    except SystemExit as stop:
-        if stop.code:
-            reason = usage.getvalue().splitlines()[-1].partition("error: ")[2]
-            complain(f"{reason} (--hydra-help lists the flags)")
-        raise
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # in one line, and without its whole usage
+    flags = parser.parse_args()
     if flags.experimental_rerun is not None:  # a pickle, which nothing here writes
         raise UserError("--experimental-rerun is not supported: type the run's command again")
     for override in flags.overrides:
@@ -78,35 +75,31 @@ def _is_hydras(error: Exception) -> bool:
 
 def main() -> None:
     """Run the command; an error that the user can mend is one line and exit code 1."""
-    if os.environ.get(_FULL_ERROR) == "1":  # set by the user
-        try:
-            _answer()
-        except KeyboardInterrupt as interrupt:
-            sys.exit(exit_code(interrupt))
-        sys.exit(1 if _failures else 0)
+    shows_all = os.environ.get(_FULL_ERROR) == "1"  # set by the user
     os.environ[_FULL_ERROR] = "1"  # Hydra raises errors instead of printing them over many lines
     try:
         _answer()
-    except SweepError:  # printed already
-        sys.exit(1)
-    except UserError as error:  # in a sweep
-        complain(str(error))
-        sys.exit(1)
-    except BrokenPipeError:  # the reader of the output, such as head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if not (_is_hydras(error) or isinstance(error, HydraException | OmegaConfBaseException)):
-            raise
-        complain(describe(error, sys.argv[1:]))
-        sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        complain(next(iter(getattr(interrupt, "__notes__", ())), "interrupted; the same command continues"))
+        if not shows_all:
+            notes = getattr(interrupt, "__notes__", ())
+            complain(next(iter(notes), "interrupted; the same command continues"))
         sys.exit(exit_code(interrupt))
-    finally:
-        del os.environ[_FULL_ERROR]
-    if _failures:
+    except Exception as error:
+        if shows_all:
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader of the output, such as head, has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        elif isinstance(error, UserError):
+            if not isinstance(error, SweepError):  # printed already
+                complain(str(error))
+        elif _is_hydras(error) or isinstance(error, HydraException | OmegaConfBaseException):
+            complain(describe(error, sys.argv[1:]))
+        else:
+            raise
         sys.exit(1)
+    finally:
+        if not shows_all:
+            del os.environ[_FULL_ERROR]
 
 
 def _answer() -> None:
@@ -123,8 +116,7 @@ def _answer() -> None:
         return
     with redirect_stdout(io.StringIO()) as found:
         command()
-    separator = " " if flags.overrides == ["query=bash"] else "\n"
-    print(separator.join(_completed(os.environ["COMP_LINE"], found.getvalue().split())))
+    print("\n".join(_completed(os.environ["COMP_LINE"], found.getvalue().split())))
 
 
 def _completed(line: str, found: Iterable[str]) -> list[str]:
@@ -133,10 +125,7 @@ def _completed(line: str, found: Iterable[str]) -> list[str]:
     Hydra offers ``experiment/seeds=``, which it then refuses, and nothing after ``experiment=``.
     """
     listed = groups([schema.conf_dir()])
-    whole = set()
-    for word in found:
-        group = word.partition("=")[0].partition("/")[0]
-        whole.add(f"{group}=" if "/" in word and group in listed else word)
+    whole = {re.sub(rf"^({'|'.join(listed)})/.*", r"\1=", word) for word in found}
     last = "" if line[-1:].isspace() else line.split()[-1]
     nested = [f"{group}={name}" for group, names in listed.items() for name in names if "/" in name]
     return sorted(whole | {choice for choice in nested if "=" in last and choice.startswith(last)})

@@ -15,36 +15,24 @@ from sslbench import __version__
 from sslbench.errors import UserError
 from sslbench.system.atomic_files import write_atomically
 from sslbench.system.paths import relative, seen_from
+from sslbench.system.safe_files import read_text
 from sslbench.system.text import escape_control
 
 if TYPE_CHECKING:
     from sslbench.report.compare.comparison import Comparison
-    from sslbench.report.compare.curves import Curves
+    from sslbench.report.compare.curves import Curve
 
 _TITLE = "Results"
-_FILES = (
-    ("html", "FILE.html", "write one page with tables and figures"),
-    ("out", "FILE.md", "write the whole report as markdown"),
-    ("figure", "FILE.png", "draw accuracy over steps, a panel for each task (.png or .svg)"),
-    ("csv", "FILE.csv", "write one row per run"),
-    ("table", "FILE.csv", "write one row per configuration"),
-    ("latex", "FILE.tex", "write the summary for booktabs"),
-)
-# No file that a report reads has one of these, so that none is written over.
-_ENDINGS = {
-    "out": (".md", ".markdown"),
-    "html": (".html", ".htm"),
-    "figure": (".png", ".svg"),
-    "csv": (".csv",),
-    "table": (".csv",),
-    "latex": (".tex",),
+# What each option writes, and the endings of its files. No file that a report reads has one of these, so
+# that none is written over.
+_FILES = {
+    "out": ("write the whole report as markdown", (".md", ".markdown")),
+    "figure": ("draw accuracy over steps, a panel for each task", (".png", ".svg")),
+    "csv": ("write one row per run", (".csv",)),
+    "table": ("write one row per configuration", (".csv",)),
+    "latex": ("write the summary for booktabs", (".tex",)),
+    "html": ("write one page with tables and figures", (".html", ".htm")),
 }
-
-
-def _place(text: str) -> Path:
-    if not text:  # of an empty variable; the path would be the working directory
-        raise argparse.ArgumentTypeError("a folder has a name, and this is empty")
-    return Path(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,13 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=_place,
+        type=Path,
         metavar="DIR_OR_RUN",
         help="searched for result.json, status.json and the plans of sweeps, at any depth",
     )
     parser.add_argument("--seeds", action="store_true", help="print a row for each run too")
-    for option, name, what in _FILES:
-        parser.add_argument(f"--{option}", type=Path, metavar=name, help=what)
+    for option, (what, endings) in _FILES.items():
+        parser.add_argument(f"--{option}", type=Path, metavar=f"FILE{endings[0]}", help=what)
     parser.add_argument(
         "--title", default=_TITLE, metavar="TEXT", help="of the report, the page and the figure (%(default)s)"
     )
@@ -76,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 def _command(args: argparse.Namespace) -> str:
     """The command line that makes the same files, with paths as `relative` shows them."""
     words = ["sslbench-report", *map(relative, args.runs)]
-    for option in ("out", "figure", "csv", "table", "latex", "html", "note"):
+    for option in (*_FILES, "note"):
         if path := getattr(args, option):
             words += [f"--{option}", relative(path)]
     if args.title != _TITLE:
@@ -85,32 +73,21 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    for option, endings in _ENDINGS.items():
+    for option, (_, endings) in _FILES.items():
         path = getattr(args, option)
         if not path:
             continue
-        target = Path(os.path.realpath(path))
-        for name in (path, target):
-            if name.suffix.lower() not in endings:
-                through = "" if name == path else f", a link to {relative(target)}"
-                raise UserError(f"--{option} must end in {' or '.join(endings)}, not {path.name}{through}")
+        target = Path(os.path.realpath(path))  # files are written through links
+        if target.suffix.lower() not in endings:
+            raise UserError(f"--{option} must end in {' or '.join(endings)}, not {relative(target)}")
         if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 - raises nothing
             raise UserError(f"--{option} {relative(path)} is no ordinary file")
     if args.note and not args.out:
         raise UserError("--note goes into the markdown report: give --out too")
-    used = [os.path.realpath(path) for option in (*_ENDINGS, "note") if (path := getattr(args, option))]
+    used = [os.path.realpath(path) for option in (*_FILES, "note") if (path := getattr(args, option))]
     if len(set(used)) < len(used):
-        names = ", ".join(f"--{option}" for option in _ENDINGS)
+        names = ", ".join(f"--{option}" for option in _FILES)
         raise UserError(f"{names} and --note must be different files")
-
-
-def _read_note(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text") from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -121,25 +98,27 @@ def _write(path: Path, content: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _read(args: argparse.Namespace) -> tuple[Comparison, Curves]:
+def _read(args: argparse.Namespace) -> tuple[Comparison, dict[int, Curve]]:
     """The runs compared, and their curves where a file needs them; all warnings are the comparison's."""
     from sslbench.report.compare.comparison import compare
-    from sslbench.report.compare.curves import Curves, gather_curves
+    from sslbench.report.compare.curves import gather_curves
     from sslbench.report.read.find import find_runs
 
     comparison = compare(find_runs(args.runs))
-    curves = gather_curves(comparison.groups) if args.figure or args.html else Curves()
-    return replace(comparison, warnings=[*comparison.warnings, *curves.warnings]), curves
+    curves, warnings = gather_curves(comparison.groups) if args.figure or args.html else ({}, [])
+    return replace(comparison, warnings=[*comparison.warnings, *warnings]), curves
 
 
-def _content(option: str, args: argparse.Namespace, comparison: Comparison, curves: Curves) -> str | bytes:
+def _content(
+    option: str, args: argparse.Namespace, comparison: Comparison, curves: dict[int, Curve]
+) -> str | bytes:
     """What the file of an option holds."""
     title, path = escape_control(args.title), getattr(args, option)
     if option == "figure":
         from sslbench.report.figures.figure_file import render_figure
 
         ending = Path(os.path.realpath(path)).suffix.lower().removeprefix(".")
-        return render_figure(comparison.groups, curves.of, title=title, file_format=ending)
+        return render_figure(comparison.groups, curves, title=title, file_format=ending)
     if option == "html":
         from sslbench.report.page.render import render_page
 
@@ -147,7 +126,7 @@ def _content(option: str, args: argparse.Namespace, comparison: Comparison, curv
     if option == "out":
         from sslbench.report.write.markdown import render_markdown
 
-        note = _read_note(args.note) if args.note else ""
+        note = read_text(args.note).rstrip("\n") if args.note else ""
         return render_markdown(comparison, title=title, command=_command(args), note=note)
     if option == "latex":
         from sslbench.report.write.latex import latex
@@ -158,16 +137,18 @@ def _content(option: str, args: argparse.Namespace, comparison: Comparison, curv
     return runs_csv(comparison) if option == "csv" else groups_csv(comparison)
 
 
-def _rendered(args: argparse.Namespace, comparison: Comparison, curves: Curves) -> dict[Path, bytes]:
+def _rendered(
+    args: argparse.Namespace, comparison: Comparison, curves: dict[int, Curve]
+) -> dict[Path, bytes]:
     """The content of each file, whose paths are as seen from its folder.
 
     Warnings have their paths from when a run is read: where there are some, all is read again from there.
     """
     files: dict[Path, bytes] = {}
-    seen: dict[Path, tuple[Comparison, Curves]] = {}
-    for option in _ENDINGS:
+    seen: dict[Path, tuple[Comparison, dict[int, Curve]]] = {}
+    for option in _FILES:
         path = getattr(args, option)
-        if not path or (option == "figure" and not curves.of):
+        if not path or (option == "figure" and not curves):
             continue
         with seen_from(path.parent):
             if path.parent not in seen:

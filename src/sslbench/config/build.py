@@ -20,18 +20,14 @@ def check_nodes(settings: Settings) -> None:
         if getattr(settings, group) or group not in BEFORE:
             _target(getattr(settings, group), group)
         _check_node(getattr(settings, group), group)
-    _check_ignored(settings.algorithm.get("ignores", []))
+    ignores, allowed = settings.algorithm.get("ignores", []), ", ".join(MAY_BE_IGNORED)
+    if not isinstance(ignores, list) or any(key not in MAY_BE_IGNORED for key in ignores):
+        raise UserError(f"algorithm.ignores={ignores} must be a list of keys that it may ignore: {allowed}")
     if not isinstance(settings.dataset.get("images"), dict):
         raise UserError(
             "dataset.images is not given: the data set's yaml must say how networks see its images, as those "
             "in conf/dataset do"
         )
-
-
-def _check_ignored(keys: Any) -> None:
-    if not isinstance(keys, list) or any(key not in MAY_BE_IGNORED for key in keys):
-        listed = ", ".join(MAY_BE_IGNORED)
-        raise UserError(f"algorithm.ignores={keys} must be a list of keys that it may ignore: {listed}")
 
 
 def _check_node(node: Node, key: str) -> None:
@@ -68,8 +64,6 @@ def _arguments(node: Node, key: str) -> Node:
 def _target(node: Node, key: str) -> Any:
     if "_target_" not in node:
         raise UserError(f"{key} has no _target_: add the class or function to call, as the files in conf/ do")
-    if not isinstance(node["_target_"], str):
-        raise UserError(f"{key}._target_={node['_target_']} cannot be imported: it is not text")
     try:
         target = pkgutil.resolve_name(node["_target_"])
     except (ImportError, ValueError, TypeError, AttributeError) as error:
@@ -102,14 +96,8 @@ def _check_type(value: Any, hint: Any, key: str) -> None:
         # As JSON, a list may stand for a tuple, while a word still may not stand for a number.
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{key}={value}: {first['msg'].lower()}; it takes {_describe(hint)}") from error
-
-
-def _describe(hint: Any) -> str:
-    if isinstance(hint, type):
-        return hint.__name__
-    return str(hint).replace("typing.", "").replace("collections.abc.", "")
+        first, takes = error.errors()[0], inspect.formatannotation(hint)
+        raise UserError(f"{key}={value}: {first['msg'].lower()}; it takes {takes}") from error
 
 
 @contextmanager

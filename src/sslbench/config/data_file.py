@@ -36,7 +36,7 @@ def content_hash(path: str) -> str | None:
 
 
 def num_classes(path: str) -> int:
-    """The number of classes in an ``.npz`` file, whose labels are read once, as in `content_hash`."""
+    """The number of classes in an ``.npz`` file, which is read once, as in `content_hash`."""
     return _num_classes(path, _version(path))
 
 
@@ -70,6 +70,6 @@ def _sha256(path: str, version: tuple[int, int]) -> str:
 
 @cache
 def _num_classes(path: str, version: tuple[int, int] | None) -> int:
-    from sslbench.data.sources import npz_classes
+    from sslbench.data.sources import npz
 
-    return npz_classes(path)
+    return npz(path).num_classes

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sslbench.errors import UserError
+
 Node = dict[str, Any]
 
 #: Of the rules in this file; hashed with every identity. Whoever changes the rules counts it up.
@@ -66,8 +68,16 @@ def pick_precision(precision: str) -> str:
 
 
 def digest(identity: Node) -> str:
-    """Eight hexadecimal digits of the SHA-256 of an identity and of the version of its rules."""
-    return hashlib.sha256(json.dumps([VERSION, identity], sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits of the SHA-256 of an identity and of the version of its rules.
+
+    Raises:
+        UserError: a mapping has keys that are text and keys that are not, which cannot be sorted.
+    """
+    try:
+        text = json.dumps([VERSION, identity], sort_keys=True)
+    except TypeError as error:
+        raise UserError("a mapping has keys that are text and others: put all of them in quotes") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

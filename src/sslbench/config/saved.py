@@ -39,7 +39,7 @@ def load(path: Path) -> Settings:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             raise UserError(f"{path.parent} is not a run's folder: it has no {path.name}") from error
         raise
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0]})") from error
     assert isinstance(settings, Settings)
     settings.choices = BEFORE | settings.choices

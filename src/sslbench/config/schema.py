@@ -189,13 +189,9 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
         if entry.default is MISSING and entry.name not in config:  # by ~steps
             raise UserError(f"{entry.name} is not given: add {entry.name}=...")
     try:
-        keys = _to_object(config)
+        keys: Any = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        key = f"{error.full_key}: " if error.full_key else ""
-        raise UserError(key + str(error).splitlines()[0]) from error
-    assert isinstance(keys, Keys)
-    for group in GROUPS:
-        _check_names(getattr(keys, group), group)
+        raise _user_error(error, config) from error
     if keys.dataset.get("root") == "":
         raise UserError("data_root has no default here, since you have no home folder: add data_root=DIR")
     for key in ("path", "root"):
@@ -206,27 +202,15 @@ def from_config(config: DictConfig, choices: Mapping[str, str], overrides: list[
     return Settings(**vars(keys), choices={group: choices[group] for group in GROUPS}, overrides=overrides)
 
 
-def _to_object(config: DictConfig) -> Any:
-    """The typed object that `config` is, resolved; `UserError` if a value is missing or a resolver fails."""
-    try:
-        return OmegaConf.to_object(config)
-    except OmegaConfBaseException as error:
-        found: BaseException | None = error
-        while found is not None and not isinstance(found, UserError):  # which OmegaConf wraps twice
-            found = found.__context__
-        if found is not None:
-            raise found from None
-        key = error.full_key if isinstance(error, MissingMandatoryValue) else None
-        # Only now, as it resolves everything once more, which counts in a sweep of thousands.
-        if key := key or next(iter(sorted(OmegaConf.missing_keys(config))), None):
-            raise UserError(f"{key} is not given: add {key}=...") from None
-        raise
-
-
-def _check_names(node: Mapping[Any, Any], key: str) -> None:
-    """Refuse keys of which some are text and some are not: they could not be sorted."""
-    for name, value in node.items():
-        if not isinstance(name, str) and any(isinstance(other, str) for other in node):
-            raise UserError(f"{key} has a key {name!r} that is not text: put it in quotes")
-        if isinstance(value, Mapping):
-            _check_names(value, f"{key}.{name}")
+def _user_error(error: OmegaConfBaseException, config: DictConfig) -> UserError:
+    """What is wrong with a configuration that does not resolve."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):  # of a resolver, which OmegaConf wraps twice
+            return cause
+        cause = cause.__context__
+    key = error.full_key if isinstance(error, MissingMandatoryValue) else None
+    # Only now, as it resolves everything once more, which counts in a sweep of thousands.
+    if key := key or min(OmegaConf.missing_keys(config), default=None):
+        return UserError(f"{key} is not given: add {key}=...")
+    return UserError((f"{error.full_key}: " if error.full_key else "") + str(error).splitlines()[0])

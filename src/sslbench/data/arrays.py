@@ -47,7 +47,7 @@ class ImageArrays:
             for part in ("train", "test"):
                 images, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
                 _check_images(f"x_{part}", images)
-                check_labels(f"y_{part}", labels)
+                _check_labels(f"y_{part}", labels)
                 if len(images) != len(labels):
                     raise UserError(
                         f"x_{part} has {len(images)} images but y_{part} has {len(labels)} labels;"
@@ -104,8 +104,7 @@ def _check_images(name: str, images: Any) -> None:
         )
 
 
-def check_labels(name: str, labels: Any) -> None:
-    """Raise `UserError`, with the remedy, unless the array `name` holds a class index for each image."""
+def _check_labels(name: str, labels: Any) -> None:
     remedy = "save class indices and convert them with y.astype(np.int64)"
     if isinstance(labels, np.ndarray) and labels.dtype.kind not in "iufb":  # names of classes, say
         remedy = "number the classes with names, y = np.unique(y, return_inverse=True)"
@@ -126,8 +125,7 @@ def _check_classes(y_train: NDArray[np.int64], y_test: NDArray[np.int64], num_cl
     # not np.bincount: a stray label such as 2**40 would ask for that much memory
     present = np.unique(y_train)
     if len(present) < num_classes:
-        gaps = np.flatnonzero(present != np.arange(len(present)))
-        first = int(gaps[0]) if len(gaps) else len(present)
+        first = next(number for number, label in enumerate([*present, -1]) if number != label)
         raise UserError(
             f"y_train has no image of {num_classes - len(present)} of {num_classes} classes, the first is"
             f" class {first}; add images of it or number the classes without gaps"

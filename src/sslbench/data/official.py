@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import math
 import re
 import socket
 import struct
@@ -126,36 +125,26 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def check_idx(packed: Iterable[Checksum]) -> Findings:
+def check_idx(packed: Sequence[Checksum]) -> Findings:
     """Check MNIST's files, each of which may be there as ``.gz``, unpacked, or both.
 
     A ``.gz`` is compared with its md5; an unpacked file with the checksum inside its ``.gz``, or, where
     there is no ``.gz``, with the size that its own header tells.
     """
-    found = Findings()
-    for gz, md5 in packed:
-        raw = gz.with_suffix("")
-        of_gz = check_md5([(gz, md5)])
-        found.damaged.extend(of_gz.damaged)
-        if raw.is_file():
-            fault = _idx_fault(raw.read_bytes(), gz=None if of_gz else gz)
-            if fault:
-                found.damaged.append(f"{raw} is truncated or corrupted ({fault}); delete it and run again")
-        else:
-            found.missing.extend(of_gz.missing)
+    alone = [raw for gz, _ in packed if (raw := gz.with_suffix("")).is_file() and not gz.is_file()]
+    found = check_md5((gz, md5) for gz, md5 in packed if gz.with_suffix("") not in alone)
+    for gz, _ in packed if not found.damaged else ():
+        if not (raw := gz.with_suffix("")).is_file():
+            continue
+        try:
+            content = raw.read_bytes()
+            parse_idx(content)
+            # the last 8 bytes of a gzip file are the CRC-32 and the length of what is packed in it
+            if raw not in alone and zlib.crc32(content) != struct.unpack("<I", gz.read_bytes()[-8:-4])[0]:
+                raise ValueError(f"it differs from {gz.name}")
+        except ValueError as error:
+            found.damaged.append(f"{raw} is truncated or corrupted ({error}); delete it and run again")
     return found
-
-
-def _idx_fault(content: bytes, gz: Path | None) -> str:
-    """What is wrong with an unpacked file, whose whole ``.gz`` may be there; empty when nothing is."""
-    try:
-        parse_idx(content)
-    except ValueError as error:
-        return str(error)
-    # the last 8 bytes of a gzip file are the CRC-32 and the length of what is packed in it
-    if gz and zlib.crc32(content) != struct.unpack("<I", gz.read_bytes()[-8:-4])[0]:
-        return f"it differs from {gz.name}"
-    return ""
 
 
 def read_idx(gz: Path) -> NDArray[np.uint8]:
@@ -168,17 +157,12 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
     """Read the IDX format (http://yann.lecun.com/exdb/mnist/) of bytes: magic number, sizes, values.
 
     Returns:
-        uint8 array of the 1 to 4 dimensions that the header tells.
+        uint8 array of the dimensions that the header tells: 1 of labels, 3 of images.
 
     Raises:
         ValueError: the header is not one of an IDX file of bytes, or the length does not match it.
     """
-    if len(content) < 8 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 4:
+    if content[:4] not in (b"\0\0\x08\1", b"\0\0\x08\3"):
         raise ValueError("not an IDX file of bytes")
-    start = 4 + 4 * content[3]
-    if len(content) < start:
-        raise ValueError("cut off in its header")
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    if len(content) != start + math.prod(shape):
-        raise ValueError(f"{len(content)} bytes instead of {start + math.prod(shape)}")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + shape.nbytes).reshape(shape.tolist())

@@ -9,17 +9,17 @@ torchvision is imported only by the functions that need it, as its import takes 
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable, Sequence
+from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.data.arrays import ImageArrays, check_labels
+from sslbench.data.arrays import ImageArrays
 from sslbench.data.official import Findings, check_idx, check_md5, ensure, read_idx, short_reason
 from sslbench.errors import UserError
+from sslbench.system.safe_files import require_file
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
@@ -47,16 +47,8 @@ def digits() -> ImageArrays:
 
 def _digits_table() -> NDArray[np.float64]:
     """scikit-learn's file, read where it lies: to import the library for it takes longer than a short run."""
-    library = importlib.util.find_spec("sklearn")
-    assert library is not None
-    assert library.origin is not None
-    path = Path(library.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    if path.exists():
-        return np.loadtxt(path, delimiter=",")
-    from sklearn.datasets import load_digits  # of a version that keeps it elsewhere
-
-    bunch = load_digits()
-    return np.column_stack([bunch.data, bunch.target])
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    return np.loadtxt(str(file), delimiter=",")
 
 
 def mnist(root: str, download: bool = True) -> ImageArrays:
@@ -186,78 +178,21 @@ def npz(path: str) -> ImageArrays:
         UserError: the file is missing, damaged or pickled, lacks an array, or an array is not as described.
     """
     file = Path(path).expanduser()
+    require_file(file, f"dataset.path={path}")
     try:
-        arrays = _integers(_read_npz(file, _NPZ_KEYS))
-        x_train, y_train, x_test, y_test = (arrays[key] for key in _NPZ_KEYS)
-        num_classes = _num_classes(y for y in (y_train, y_test) if y.dtype == np.int64)
-        return ImageArrays(_channels(x_train), y_train, _channels(x_test), y_test, num_classes, file.stem)
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            x_train, y_train, x_test, y_test = (archive[key] for key in _NPZ_KEYS)
+        y_train, y_test = (y.astype(np.int64) if y.dtype.kind in "iu" else y for y in (y_train, y_test))
+        x_train, x_test = (x[..., None] if x.ndim == 3 else x for x in (x_train, x_test))
+        labels = [y for y in (y_train, y_test) if y.dtype == np.int64 and y.size]
+        num_classes = 1 + max((int(y.max()) for y in labels), default=0)
+        return ImageArrays(x_train, y_train, x_test, y_test, num_classes, file.stem)
     except UserError as error:
-        raise UserError(f"dataset.path={path}: {error}") from error.__cause__
-
-
-def npz_classes(path: str) -> int:
-    """The number of classes in a file for `npz`, from its labels alone.
-
-    Raises:
-        UserError: the file is missing or damaged, or its labels are no class indices.
-    """
-    try:
-        labels = _integers(_read_npz(Path(path).expanduser(), ("y_train", "y_test")))
-        for name, array in labels.items():
-            check_labels(name, array)
-        return _num_classes(labels.values())
-    except UserError as error:
-        raise UserError(f"dataset.path={path}: {error}") from error.__cause__
-
-
-def _integers(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Labels of any integer type become int64."""
-    return {
-        key: array.astype(np.int64) if key.startswith("y_") and array.dtype.kind in "iu" else array
-        for key, array in arrays.items()
-    }
-
-
-def _num_classes(labels: Iterable[NDArray[Any]]) -> int:
-    return 1 + int(max((y.max() for y in labels if y.size), default=0))
-
-
-def _channels(images: NDArray[Any]) -> NDArray[Any]:
-    return images[..., None] if images.ndim == 3 else images
-
-
-def _read_npz(file: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Load the arrays; raises `UserError` without the name of the file."""
-    try:
-        if file.exists() and not (file.is_file() or file.is_dir()):  # reading a pipe would wait for ever
-            raise UserError("is no ordinary file; set dataset.path to an .npz file")
-        with file.open("rb") as stream:  # given a path, numpy leaves a damaged file open
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError("holds one bare array; save four with np.savez(path, x_train=..., ...)")
-            with archive:
-                missing = [key for key in keys if key not in archive.files]
-                if missing:
-                    raise UserError(
-                        f"has no {', '.join(missing)}; save them with np.savez(path, x_train=..., ...)"
-                    )
-                arrays = {key: archive[key] for key in keys}
-        if wrong := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
-            raise ValueError(f"{wrong[0]} is no array")  # numpy hands out the bytes of what is none
-        return arrays
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError("no such file; set dataset.path to an .npz file") from error
-    except OSError as error:
-        raise UserError(
-            f"cannot be read ({short_reason(error)}); set dataset.path to an .npz file"
-        ) from error
+        raise UserError(f"dataset.path={path}: {error}") from error
     except Exception as error:
         # Any: zipfile, the decompressors and numpy's parser of headers have no error in common. A header may
         # claim a shape that no memory holds, a compression that nobody knows, or a password.
-        if "allow_pickle" in str(error):
-            reason = "holds pickled objects, which are not loaded, or is not an .npz file"
-        else:
-            reason = f"is truncated or corrupted ({short_reason(error)})"
-        raise UserError(f"{reason}; write it again with np.savez and plain arrays") from error
+        raise UserError(
+            f"dataset.path={path}: cannot be read ({short_reason(error)}); write it with "
+            f"np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...) and plain arrays"
+        ) from error

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 #: Steps before the profiler starts (kernels are chosen, caches are filled), of its warm-up, and profiled.
 _SKIPPED, _WARM_UP, _PROFILED = 10, 5, 10
 _NEEDED = _SKIPPED + _WARM_UP + _PROFILED
-_PARTS = 10
 
 
 @contextmanager
@@ -64,22 +63,7 @@ def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[],
 def _write(profiler: profile, folder: Path, device: torch.device) -> None:
     folder.mkdir(exist_ok=True)
     write_atomically(folder / "trace.json", lambda part: profiler.export_chrome_trace(str(part)))
-    on_gpu = device.type == "cuda"
-    seconds = {
-        event.key: (event.count, event.self_device_time_total if on_gpu else event.self_cpu_time_total)
-        for event in profiler.key_averages()
-        if not event.key.startswith("ProfilerStep")
-    }
-    total = sum(time for _, time in seconds.values()) or 1.0
-    longest = sorted(seconds.items(), key=lambda entry: -entry[1][1])[:_PARTS]
-    lines = [
-        f"What took most of {_PROFILED} steps, by its own time on the {'GPU' if on_gpu else 'CPU'}.",
-        "",
-        "| part | calls a step | ms a step | share |",
-        "| --- | ---: | ---: | ---: |",
-        *(
-            f"| `{key}` | {count / _PROFILED:g} | {time / _PROFILED / 1e3:.3f} | {time / total:.1%} |"
-            for key, (count, time) in longest
-        ),
-    ]
-    write_text_atomically(folder / "parts.md", "\n".join(lines) + "\n")
+    where = "cuda" if device.type == "cuda" else "cpu"
+    table = profiler.key_averages().table(sort_by=f"self_{where}_time_total", row_limit=10)
+    title = f"What took most of {_PROFILED} steps, by its own time on the {where.upper()}:"
+    write_text_atomically(folder / "parts.md", f"{title}\n\n```\n{table}```\n")

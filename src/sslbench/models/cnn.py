@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from sslbench.models._checks import check_at_least, check_dropout, check_images
+from sslbench.checks import check_decay, check_image_size
 from sslbench.models.classifier import Classifier, GlobalAveragePooling
 
 
@@ -24,9 +24,10 @@ def CNN(
         width: scales the channels of every layer.
         dropout: probability of dropping a feature before the classifier.
     """
-    check_images(in_channels, image_size, num_classes, smallest=8)
-    check_at_least("width", width, 2)
-    check_dropout(dropout)
+    check_image_size(image_size, smallest=8)
+    if width < 2:
+        raise ValueError(f"width={width} must be at least 2")
+    check_decay(dropout=dropout)
     body = nn.Sequential(
         *_layer(in_channels, width // 2, pool=True),
         *_layer(width // 2, 2 * width, pool=True),

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from sslbench.checks import check_counts
 from sslbench.core import DataSpec
-from sslbench.models._checks import check_at_least
 
 
 @final
@@ -79,12 +79,12 @@ class MLPGenerator(nn.Module):
         hidden: Sequence[int] = (500, 500),
     ) -> None:
         super().__init__()
-        check_at_least("noise_size", noise_size, 1)
+        check_counts(noise_size=noise_size)
         self.noise_size, self.range = noise_size, PixelRange(black, white)
         layers: list[nn.Module] = []
         size = noise_size
         for i, width in enumerate(hidden):
-            check_at_least(f"hidden[{i}]", width, 1)
+            check_counts(**{f"hidden[{i}]": width})
             layers += [nn.Linear(size, width, bias=False), nn.BatchNorm1d(width), nn.Softplus()]
             size = width
         shape = (spec.channels, spec.height, spec.width)
@@ -116,8 +116,8 @@ class ConvGenerator(nn.Module):
         width: int = 32,
     ) -> None:
         super().__init__()
-        check_at_least("noise_size", noise_size, 1)
-        check_at_least("width", width, 1)
+        check_counts(noise_size=noise_size)
+        check_counts(width=width)
         self.noise_size, self.range, self._spec = noise_size, PixelRange(black, white), spec
         height, columns = -(-spec.height // 4), -(-spec.width // 4)
         self.body = nn.Sequential(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sslbench.models._checks import check_at_least, check_images
+from sslbench.checks import check_counts, check_image_size
 
 _CANDIDATES = 20_000  # draws after which the search for a codebook ends
 
@@ -52,7 +52,7 @@ class ClassNetworks(nn.Module):
 
     def __init__(self, in_channels: int, image_size: tuple[int, int], num_classes: int) -> None:
         super().__init__()
-        check_images(in_channels, image_size, num_classes, smallest=4)
+        check_image_size(image_size, smallest=4)
         k = num_classes
         self.body = nn.Sequential(
             nn.Conv2d(in_channels, 16 * k, 3, padding=1),
@@ -112,7 +112,7 @@ class LabelVectorNetworks(nn.Module):
         self, new_network: Callable[[], nn.Module], restarts: int, vectors: Tensor, temperature: float
     ) -> None:
         super().__init__()
-        check_at_least("restarts", restarts, 1)
+        check_counts(restarts=restarts)
         # The restarts, under the name that saved weights have.
         self.tries = nn.ModuleList([new_network() for _ in range(restarts)])
         self.temperature = temperature

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from sslbench.models._checks import check_at_least, check_dropout, check_images
+from sslbench.checks import check_counts, check_decay
 from sslbench.models.classifier import Classifier
 
 
@@ -27,12 +27,11 @@ def MLP(
         batch_norm: normalise before each ReLU.
         dropout: probability of dropping a hidden unit, after each ReLU.
     """
-    check_images(in_channels, image_size, num_classes)
-    check_dropout(dropout)
+    check_decay(dropout=dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     size = in_channels * image_size[0] * image_size[1]
     for i, width in enumerate(hidden):
-        check_at_least(f"hidden[{i}]", width, 1)
+        check_counts(**{f"hidden[{i}]": width})
         layers.append(nn.Linear(size, width, bias=not batch_norm))
         if batch_norm:
             layers.append(nn.BatchNorm1d(width))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from sslbench.checks import check_not_negative
 from sslbench.errors import UserError
-from sslbench.models._checks import check_at_least
 
 _ALPHA_DROPOUT = (functional.alpha_dropout, functional.feature_alpha_dropout)
 _DROPOUT = (
@@ -31,7 +31,7 @@ class GaussianNoise(nn.Module):
 
     def __init__(self, std: float) -> None:
         super().__init__()
-        check_at_least("noise", std, 0)
+        check_not_negative(noise=std)
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from sslbench.models._checks import check_at_least, check_images
+from sslbench.checks import check_counts, check_not_negative
 from sslbench.models.classifier import Classifier
 from sslbench.models.noise import GaussianNoise
 
@@ -31,13 +31,12 @@ def NoisyMLP(
         input_noise: standard deviation of the noise on the images, in their units.
         noise: standard deviation of the noise on each hidden layer.
     """
-    check_images(in_channels, image_size, num_classes)
-    check_at_least("number of hidden layers", len(hidden), 1)
-    check_at_least("input_noise", input_noise, 0)
+    check_counts(**{"number of hidden layers": len(hidden)})
+    check_not_negative(input_noise=input_noise)
     layers: list[nn.Module] = [nn.Flatten()]
     size = in_channels * image_size[0] * image_size[1]
     for i, width in enumerate(hidden):
-        check_at_least(f"hidden[{i}]", width, 1)
+        check_counts(**{f"hidden[{i}]": width})
         layers += [
             GaussianNoise(noise if i else input_noise),
             weight_norm(nn.Linear(size, width)),

@@ -25,10 +25,13 @@ class PseudoLabels(nn.Module):
         self.probabilities[index] = probabilities.to(self.probabilities.dtype)
         self.has_pseudo_label[index] = True
 
-    def accuracy(self, classes: Tensor) -> float:
-        """Share of the pseudo-labels whose most probable class is the true one, in `classes` ``[N]``."""
+    def diagnose(self, classes: Tensor) -> dict[str, float]:
+        """How many there are, and the share whose most probable class is that in `classes`, int64 ``[N]``."""
         right = self.probabilities.argmax(dim=1) == classes
-        return float(right[self.has_pseudo_label].double().mean())
+        return {
+            "diagnostic/pseudo_labels": float(self.has_pseudo_label.sum()),
+            "diagnostic/pseudo_labels_acc": float(right[self.has_pseudo_label].double().mean()),
+        }
 
     def forward(self, index: Tensor) -> Tensor:
         """The targets of the images at `index` ``[B]``: ``[B, K]``; zeros where there is no pseudo-label."""

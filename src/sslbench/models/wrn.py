@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from sslbench.models._checks import check_at_least, check_images
+from sslbench.checks import check_counts
 from sslbench.models.classifier import Classifier, GlobalAveragePooling
 
 _SLOPE = 0.1
@@ -40,8 +40,7 @@ def WideResNet(
         bn_momentum: share of the running statistics that each batch replaces (torch's convention: 1 - decay).
         bn_eps: added to the variance.
     """
-    check_images(in_channels, image_size, num_classes)
-    check_at_least("width", width, 1)
+    check_counts(width=width)
     if depth < 10 or depth % 6 != 4:
         raise ValueError(f"depth is {depth}: it must be 6n + 4, such as 10, 16, 22 or 28")
     if not 0 < bn_momentum <= 1:

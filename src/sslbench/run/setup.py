@@ -211,9 +211,5 @@ def _check_batch_norm(settings: Settings, stage: Stage, models: dict[str, nn.Mod
 
 def checkpoint_bytes(models: dict[str, nn.Module]) -> int:
     """Disk space that a run's files need at most: three checkpoints with optimizer state, and the weights."""
-    weights: int = sum(
-        value.numel() * value.element_size()
-        for model in models.values()
-        for value in model.state_dict().values()
-    )
+    weights: int = sum(value.nbytes for model in models.values() for value in model.state_dict().values())
     return 13 * weights + 2**24

@@ -37,8 +37,6 @@ def parse(kind: type[T], found: object, where: str) -> T:
         if first["type"] == "missing":
             raise UserError(f"{where} lacks the field '{name}'") from error
         expected = first["msg"].partition(" should ")[2] or "be valid text"
-        if first["type"] in ("dict_type", "dataclass_type"):
-            expected = "be an object"
         shown = escape_control(reprlib.repr(first["input"]))
         place = f"{where}: '{name}'" if name else where
         raise UserError(f"{place} must {expected}, not {shown}") from error

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, final
 
 from sslbench.config.identity import Node
-from sslbench.errors import UserError
+from sslbench.errors import UserError, in_one_line
 from sslbench.rundir.records import RESULT, STATUS, RunState
 from sslbench.system.atomic_files import write_text_atomically
 from sslbench.system.safe_files import read_json
@@ -32,12 +32,6 @@ def read_status(directory: Path) -> dict[str, Any]:
         return read_json(directory / STATUS)
     except UserError:
         return {}
-
-
-def describe(error: BaseException) -> str:
-    """An error in one line."""
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
 
 
 @final
@@ -75,4 +69,4 @@ class Status:
             interrupted = isinstance(error, OSError | SystemExit)
             outcome = RunState.INTERRUPTED if interrupted else RunState.FAILED
             with suppress(OSError):  # the disk may be too full for this file too; `error` is raised anyway
-                self._write(outcome, error=describe(error), traceback="".join(format_exception(error)))
+                self._write(outcome, error=in_one_line(error), traceback="".join(format_exception(error)))

@@ -4,6 +4,7 @@ Hydra's parser expands the values. On this machine the sweep's own process start
 Hydra's launchers. What makes a sweep safe to start again is in docs/design/sweeps.md.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,6 @@ from omegaconf import DictConfig
 from sslbench.config.file_names import check_folder
 from sslbench.config.hydra_errors import composing
 from sslbench.errors import SweepError, UserError
-from sslbench.rundir.lock import is_locked
 from sslbench.rundir.records import RunState
 from sslbench.sweep.launcher import LauncherRunner, mark_killed, wait_until_free
 from sslbench.sweep.local import LocalRunner
@@ -57,11 +57,14 @@ def sweep(
     with composing(arguments):
         folder = Path(str(master.hydra.sweep.dir)).absolute()
     check_folder(str(folder), "hydra.sweep.dir")
-    with sweep_lock(folder):
-        write_plan(folder, runs)
-        finished, failed, todo = _sorted(runs, retry_failed=runs[0].settings.retry_failed)
+    with sweep_lock(folder, runs):
+        states = {run: run.state()[0] for run in runs}
+        kept = [RunState.FINISHED, *([] if runs[0].settings.retry_failed else [RunState.FAILED])]
+        todo = [run for run in runs if states[run] not in kept]
+        failed = [run for run in runs if states[run] in kept and states[run] == RunState.FAILED]
+        finished = len(runs) - len(todo) - len(failed)
         monitor = Monitor(todo, len(runs))
-        monitor.print(_summary(len(planned), len(runs), len(finished), len(failed), len(todo)))
+        monitor.print(_summary(len(planned), len(runs), finished, len(failed), len(todo)))
         runner: LocalRunner | LauncherRunner
         if isinstance(launcher, LocalLauncher | BasicLauncher):
             at_once = launcher.n_jobs if isinstance(launcher, LocalLauncher) else 1
@@ -70,18 +73,17 @@ def sweep(
             runner = LocalRunner(folder, monitor, at_once, dict(master.hydra.job.env_set))
         else:
             runner = LauncherRunner(launcher, folder, monitor, batch_size)
-        interrupt = None
         try:
             with raise_on_signal(runner.stop), monitor:
                 runner.run(todo)
-        except KeyboardInterrupt as error:
-            interrupt = error
+        except SystemExit:  # of an engine that handles the signal itself
+            runner.stop()
             raise
         finally:
             wait_until_free(todo, _KILLED_SECONDS)
             mark_killed(todo)
-            number = monitor.print_outcome(len(finished), failed, folder)
-            if interrupt:
+            number = monitor.print_outcome(finished, failed, folder)
+            if isinstance(interrupt := sys.exc_info()[1], KeyboardInterrupt):
                 place = relative(runs[0].folder.parent)
                 interrupt.add_note(
                     f"interrupted: {number} of {count(len(runs), 'run', 'runs')} in {place} finished; the "
@@ -92,8 +94,8 @@ def sweep(
 
 
 @contextmanager
-def sweep_lock(folder: Path) -> Iterator[None]:
-    """Make the folder, and lock it for one sweep; the request to stop an earlier sweep in it is removed.
+def sweep_lock(folder: Path, runs: Sequence[PlannedRun]) -> Iterator[None]:
+    """Make the folder, lock it for one sweep, and write its plan; forget a request to stop an earlier one.
 
     Raises:
         UserError: another sweep holds it, or it cannot be written.
@@ -103,6 +105,7 @@ def sweep_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
         (folder / STOP).unlink(missing_ok=True)
+        write_plan(folder, runs)
     except Timeout as error:
         raise UserError(
             f"another sweep is running in {folder}: wait for it, or give another hydra.sweep.dir"
@@ -116,27 +119,6 @@ def sweep_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _sorted(
-    runs: Sequence[PlannedRun], *, retry_failed: bool
-) -> tuple[list[PlannedRun], list[PlannedRun], list[PlannedRun]]:
-    """The runs that are finished, those that failed and are not tried again, and those to carry out.
-
-    What another process is training comes last: it may be finished by then.
-    """
-    finished, failed, todo, locked = [], [], [], []
-    for run in runs:
-        state, _ = run.state()
-        if state == RunState.FINISHED:
-            finished.append(run)
-        elif state == RunState.FAILED and not retry_failed:
-            failed.append(run)
-        elif state == RunState.RUNNING and is_locked(run.folder):
-            locked.append(run)
-        else:
-            todo.append(run)
-    return finished, failed, [*todo, *locked]
 
 
 def _summary(combinations: int, runs: int, finished: int, failed: int, todo: int) -> str:

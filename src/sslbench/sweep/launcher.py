@@ -13,10 +13,10 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from sslbench.config.hydra_errors import in_quotes
-from sslbench.errors import UserError
-from sslbench.rundir.lock import is_locked, run_lock
+from sslbench.errors import UserError, in_one_line
+from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
 from sslbench.rundir.records import RunState
-from sslbench.rundir.status import describe, write_status
+from sslbench.rundir.status import write_status
 from sslbench.sweep.monitor import Monitor, count
 from sslbench.sweep.planned_run import PlannedRun
 from sslbench.sweep.run_process import (
@@ -25,7 +25,6 @@ from sslbench.sweep.run_process import (
     STOP,
     RunFailedError,
     RunInterruptedError,
-    RunLockedError,
 )
 from sslbench.sweep.task import FOLDER, RUN
 
@@ -64,13 +63,6 @@ class LauncherRunner:
     def run(self, todo: Sequence[PlannedRun]) -> None:
         """Carry out the runs; those that another process trains come last, if it does not finish them."""
         self._todo = todo
-        try:
-            self._run(todo)
-        except SystemExit:  # of an engine that handles the signal itself
-            self.stop()
-            raise
-
-    def _run(self, todo: Sequence[PlannedRun]) -> None:
         batches = deque(self._batches(todo))
         stamps = {run: run.stamp() for run in todo}
         locked, retried, failed_starts = list[PlannedRun](), set[PlannedRun](), 0
@@ -118,19 +110,19 @@ class LauncherRunner:
             f"+hydra.job.env_set.{FOLDER}={in_quotes(str(Path.cwd()))}",
         ]
         planned = f"+hydra.job.env_set.{RUN}="
-        overrides = [[*run.overrides, *pinned, planned + in_quotes(run.run_id)] for run in batch]
+        overrides = [[*run.settings.overrides, *pinned, planned + in_quotes(run.run_id)] for run in batch]
         try:
             jobs = self._launcher.launch(overrides, self._launched)
         except Exception as error:  # whatever the engine behind the plugin raises
-            return describe(error)
+            return in_one_line(error)
         finally:
             self._launched += len(batch)
         for run, job in zip(batch, jobs, strict=True):
             raised = _error_of(job)
-            if isinstance(raised, RunLockedError):
+            if isinstance(raised, FolderLockedError):
                 locked.append(run)
             elif raised and not isinstance(raised, RunInterruptedError | RunFailedError):
-                self._monitor.report_error(run, describe(raised))
+                self._monitor.report_error(run, in_one_line(raised))
         return ""
 
 

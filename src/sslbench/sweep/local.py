@@ -10,9 +10,8 @@ from typing import final
 
 from filelock import FileLock
 
-from sslbench.errors import UserError
-from sslbench.rundir.lock import is_locked
-from sslbench.rundir.status import describe
+from sslbench.errors import UserError, in_one_line
+from sslbench.rundir.lock import FolderLockedError, is_locked
 from sslbench.sweep.gpus import VISIBLE, GpuSlots, cpu_cores, visible_gpus
 from sslbench.sweep.monitor import Monitor
 from sslbench.sweep.planned_run import PlannedRun, Stamp
@@ -22,7 +21,6 @@ from sslbench.sweep.run_process import (
     STOP,
     RunFailedError,
     RunInterruptedError,
-    RunLockedError,
     RunProcess,
 )
 
@@ -99,7 +97,7 @@ class LocalRunner:
         except Exception as error:  # of the operating system: no memory, no process
             if lock:
                 lock.release()
-            self._report(run, error)
+            self._fail(run, error)
             return True
         self._running[process] = run, lock
         return True
@@ -112,19 +110,15 @@ class LocalRunner:
             lock.release()
         try:
             process.result()
-        except RunLockedError:
+        except FolderLockedError:
             self._locked.append(run)
         except RunInterruptedError:
             pass
-        except RunFailedError:
-            self._stop_if_wanted(run)
         except UserError as error:
-            self._report(run, error)
+            self._fail(run, error)
 
-    def _report(self, run: PlannedRun, error: Exception) -> None:
-        self._monitor.report_error(run, describe(error))
-        self._stop_if_wanted(run)
-
-    def _stop_if_wanted(self, run: PlannedRun) -> None:
+    def _fail(self, run: PlannedRun, error: Exception) -> None:
+        if not isinstance(error, RunFailedError):  # the folder of the run does not hold it
+            self._monitor.report_error(run, in_one_line(error))
         if run.settings.fail_fast:
             self.stop()

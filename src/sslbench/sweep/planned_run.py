@@ -26,23 +26,9 @@ Stamp = tuple[int, ...]
 class PlannedRun:
     """A run that a sweep is to carry out."""
 
-    overrides: tuple[str, ...]  # as Hydra takes them
     settings: Settings
     folder: Path  # absolute
     summary: dict[str, Any]
-    identity: dict[str, Any]  # but its seeds, with the choice of each group under ``choices``
-
-    @classmethod
-    def of(cls, settings: Settings, overrides: Iterable[str], known: dict[str, dict[str, Any]]) -> PlannedRun:
-        """The run with these settings, which `overrides` make.
-
-        Runs that differ in their seeds share an identity, in `known` by group: there may be thousands.
-        """
-        summary = settings.summary()
-        if summary["group"] not in known:
-            shared = {key: value for key, value in settings.identity().items() if key not in SEEDS}
-            known[summary["group"]] = {**shared, "choices": settings.choices}
-        return cls(tuple(overrides), settings, settings.directory(), summary, known[summary["group"]])
 
     @property
     def run_id(self) -> str:
@@ -117,23 +103,17 @@ def write_plan(folder: Path, runs: Iterable[PlannedRun]) -> None:
     Runs' folders are written as seen from that of the sweep, so that both can be moved together.
 
     Raises:
-        UserError: the file cannot be written.
+        OSError: the file cannot be written.
     """
-    lines = [
-        json.dumps(
-            {
-                "schema": SCHEMA,
-                "folder": Path(os.path.relpath(run.folder, folder)).as_posix(),
-                "overrides": list(run.overrides),
-                "run": run.summary,
-                "settings": run.identity,
-            }
-        )
-        for run in runs
-    ]
-    try:
-        write_text_atomically(folder / PLAN, "".join(f"{line}\n" for line in lines))
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}): choose another output_root"
-        ) from error
+    lines = []
+    for run in runs:
+        identity = {key: value for key, value in run.settings.identity().items() if key not in SEEDS}
+        entry = {
+            "schema": SCHEMA,
+            "folder": Path(os.path.relpath(run.folder, folder)).as_posix(),
+            "overrides": run.settings.overrides,
+            "run": run.summary,
+            "settings": {**identity, "choices": run.settings.choices},
+        }
+        lines.append(json.dumps(entry) + "\n")
+    write_text_atomically(folder / PLAN, "".join(lines))

@@ -1,9 +1,7 @@
 """What a sweep is to carry out: every combination composed, checked and named before anything trains."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -37,10 +35,8 @@ def plan_runs(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
         UserError: the arguments cannot be read, give several values for what takes one, or no combination.
     """
     planned: list[PlannedRun] = []
-    mistakes: Counter[str] = Counter()
-    examples: dict[str, Sequence[str]] = {}
+    mistakes: dict[str, list[list[str]]] = {}
     checked: set[str] = set()
-    known: dict[str, dict[str, Any]] = {}
     shared: dict[tuple[str, ...], _Composed] = {}
     for overrides in _combinations(arguments, loader):
         try:
@@ -51,18 +47,18 @@ def plan_runs(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
                 check(found)
                 checked.add(group)
         except UserError as error:
-            mistakes[str(error)] += 1
-            examples.setdefault(str(error), overrides)
+            mistakes.setdefault(str(error), []).append(overrides)
             continue
-        planned.append(PlannedRun.of(found, overrides, known))
-    for message, count in mistakes.most_common(_SHOWN):
-        others = f" and {count - 1} more" if count > 1 else ""
-        complain(f"{message} [{' '.join(examples[message])}]{others}")
+        planned.append(PlannedRun(found, found.directory(), found.summary()))
+    for message in sorted(mistakes, key=lambda message: -len(mistakes[message]))[:_SHOWN]:
+        [example, *others] = mistakes[message]
+        more = f" and {len(others)} more" if others else ""
+        complain(f"{message} [{' '.join(example)}]{more}")
     if mistakes:
         if len(mistakes) > _SHOWN:
             complain(f"and {len(mistakes) - _SHOWN} more mistakes")
-        count = mistakes.total() + len(planned)
-        complain(f"nothing was started: {mistakes.total()} of {count} configurations are wrong")
+        wrong = sum(map(len, mistakes.values()))
+        complain(f"nothing was started: {wrong} of {wrong + len(planned)} configurations are wrong")
         raise SweepError("wrong configurations")
     if not planned:
         raise UserError("there is nothing to run: a range or a list of values is empty")

@@ -6,19 +6,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from traceback import format_exception
 from typing import Any, final
 
 from sslbench.config.schema import Settings
-from sslbench.errors import UserError
+from sslbench.errors import UserError, in_one_line
 from sslbench.rundir.lock import FolderLockedError, is_locked, run_lock
 from sslbench.rundir.records import STATUS
 from sslbench.rundir.result import read_result
-from sslbench.rundir.status import describe, read_status, write_status
+from sslbench.rundir.status import read_status, write_status
 from sslbench.sweep.planned_run import modified
 from sslbench.system.signals import STOP_SIGNALS, raise_on_signal, signals_blocked, unblock_signals
 
@@ -41,10 +41,6 @@ _LONGEST = 4000
 
 
 # An error of any other kind is one that the run's folder does not hold: the sweep prints it.
-
-
-class RunLockedError(UserError):
-    """Another process is training the run."""
 
 
 class RunInterruptedError(UserError):
@@ -114,7 +110,7 @@ class RunProcess:
         """The content of ``result.json``, after `end`.
 
         Raises:
-            RunLockedError, RunInterruptedError, RunFailedError: see there.
+            FolderLockedError, RunInterruptedError, RunFailedError: see there.
             UserError: it did not reach its end, and could not write that down.
         """
         directory = self._settings.directory()
@@ -123,7 +119,7 @@ class RunProcess:
             if result.get("run_id") == self._settings.run_id:
                 return result
         if self._code == _LOCKED:
-            raise RunLockedError(self._error)
+            raise FolderLockedError(self._error)
         if self._code == _INTERRUPTED:
             raise RunInterruptedError("interrupted")
         error = self._error if self._code == 1 and self._error else self._killed()
@@ -157,7 +153,7 @@ def train_in_process(settings: Settings, sweep: Path) -> dict[str, Any]:
     if stop.exists():
         raise RunInterruptedError("not started: the sweep has been stopped")
     if is_locked(settings.directory()):
-        raise RunLockedError("another process is training it")
+        raise FolderLockedError("another process is training it")
     process = RunProcess(settings, sweep, {})
     try:
         while not process.wait(POLL_SECONDS) and not stop.exists():
@@ -180,42 +176,37 @@ def _main(
     os.chdir(folder)
     sys.argv[1:] = settings.overrides  # which W&B shows as the run's command
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from sslbench.run.train import check, run_locked
-
     directory = settings.directory()
     code = 0
     try:
         if stop.exists():  # the sweep was stopped while this process started
             raise KeyboardInterrupt
-        with (
-            raise_on_signal(first_only=True),
-            run_lock(directory),
-            _logged(directory / LOG),
-            _recorded(settings),
-        ):
+        with raise_on_signal(first_only=True), run_lock(directory):
+            _log_to(directory / LOG)
             unblock_signals()
-            run_locked(settings, check(settings))
+            _train(settings)
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except Exception as error:
         code = _LOCKED if isinstance(error, FolderLockedError) else 1
-        writes.send(describe(error)[:_LONGEST])
+        writes.send(in_one_line(error)[:_LONGEST])
     sys.exit(code)
 
 
-@contextmanager
-def _recorded(settings: Settings) -> Iterator[None]:
-    """Print an error with its traceback, and leave it in ``status.json`` where the run did not."""
-    directory = settings.directory()
+def _train(settings: Settings) -> None:
+    """Train; an error is printed with its traceback, and left in ``status.json`` where the run did not."""
+    from sslbench.run.train import check, run_locked
+
     try:
-        yield
+        run_locked(settings, check(settings))
     except Exception as error:
         trace = "".join(format_exception(error))
         print(trace, file=sys.stderr, flush=True)
-        status = read_status(directory)
+        status = read_status(settings.directory())
         if status.get("pid") != os.getpid() or status.get("status") == "running":  # before it began to train
             with suppress(OSError):  # on a full disk; the error itself is on its way up
-                write_status(directory, "failed", settings.summary(), error=describe(error), traceback=trace)
+                details = {"error": in_one_line(error), "traceback": trace}
+                write_status(settings.directory(), "failed", settings.summary(), **details)
         raise
 
 
@@ -227,8 +218,7 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
+def _log_to(path: Path) -> None:
     """Append all that the process prints to a file, what libraries print below Python included."""
     try:
         log = path.open("ab")
@@ -241,8 +231,3 @@ def _logged(path: Path) -> Iterator[None]:
             stream.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()

@@ -47,7 +47,8 @@ def task(composed: DictConfig) -> float:
 
 
 def _job(composed: DictConfig, sweep: Path) -> dict[str, Any]:
-    from sslbench.sweep.run_process import STOP, RunInterruptedError, RunLockedError, train_in_process
+    from sslbench.rundir.lock import FolderLockedError
+    from sslbench.sweep.run_process import STOP, RunInterruptedError, train_in_process
 
     planned = os.environ.get(RUN)  # not by Hydra's own sweepers
     try:
@@ -60,7 +61,7 @@ def _job(composed: DictConfig, sweep: Path) -> dict[str, Any]:
                 f"give both the same version of sslbench, the same files and the same environment"
             )
         return train_in_process(settings, sweep)
-    except (RunLockedError, RunInterruptedError):
+    except (FolderLockedError, RunInterruptedError):
         raise
     except Exception:
         if OmegaConf.select(composed, "fail_fast", throw_on_resolution_failure=False) is True:

@@ -1,10 +1,9 @@
 """Where a run's numbers go: files, the terminal, W&B. Importing this package never imports wandb."""
 
 from sslbench.tracking.console import ConsoleTracker, show_result
-from sslbench.tracking.fanout import Fanout
+from sslbench.tracking.fanout import Fanout, NullTracker
 from sslbench.tracking.files import FileTracker
-from sslbench.tracking.jsonl import read_metrics
-from sslbench.tracking.tracker import NullTracker, RunInfo, Tracker
+from sslbench.tracking.tracker import RunInfo, Tracker
 from sslbench.tracking.wandb import WandbTracker
 
 __all__ = [
@@ -15,6 +14,5 @@ __all__ = [
     "RunInfo",
     "Tracker",
     "WandbTracker",
-    "read_metrics",
     "show_result",
 ]

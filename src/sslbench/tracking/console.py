@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections import deque
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -10,16 +9,15 @@ from time import perf_counter
 from typing import IO, Any, cast, final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from sslbench.system.text import escape_control
 from sslbench.tracking.tracker import RunInfo
 
 _REFRESH_SECONDS = 0.5
-#: The step rate is taken over this many refreshes: long enough to be calm, short enough to forget warm-up.
-_WINDOW = 60
+_RATE_SECONDS = 300.0  # over which the step rate is taken
 
 
 @final
@@ -35,77 +33,56 @@ class ConsoleTracker:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or stdout()
-        self._run: RunInfo | None = None
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._marks: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
-        self._next_refresh = 0.0
         self._latest: dict[str, float] = {}
+        self._next_refresh = 0.0
+        self._progress = Progress(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=self.console,
+            # Redrawn from `advance`: a second thread would take turns with the training loop.
+            auto_refresh=False,
+            expand=True,
+            disable=not self.console.is_interactive,
+            speed_estimate_period=_RATE_SECONDS,
+            get_time=perf_counter,
+        )
 
     def start(self, run: RunInfo) -> None:
-        self._run = run
-        self._latest = {}
-        self._marks.clear()
-        self._mark(run.first_step)
+        self._run_dir = run.run_dir
         resumed = f", from step {run.first_step}" if run.first_step else ""
         self._print(f"{run.name}: {run.total_steps} steps{resumed}")
-        if self.console.is_interactive:
-            self._bar = Progress(
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.description}", markup=False),
-                console=self.console,
-                # Redrawn from `advance`: a second thread would take turns with the training loop.
-                auto_refresh=False,
-                expand=True,
-            )
-            self._task = self._bar.add_task("", total=run.total_steps, completed=run.first_step)
-            self._bar.start()
+        self._progress.add_task("", total=run.total_steps, completed=run.first_step)
+        self._progress.start()
 
     def advance(self, step: int) -> None:
         if perf_counter() >= self._next_refresh:
-            self._mark(step)
             self._redraw(step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._latest.update(metrics)
-        self._mark(step)
-        if self._bar is not None:
-            self._redraw(step)
-        elif "val/acc" in metrics:
-            assert self._run is not None, "log before start"
-            total = self._run.total_steps
-            self._print(f"step {step}/{total} ({step / total:.0%}), {self._describe(step)}")
+        self._redraw(step)
+        if self._progress.disable and "val/acc" in metrics:
+            [task] = self._progress.tasks
+            self._print(f"step {step}/{task.total:.0f} ({task.percentage:.0f}%), {task.description}")
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._progress.stop()
         if status == "finished" and result is not None:
-            assert self._run is not None, "close before start"
-            show_result(result, self._run.run_dir, self.console)
-
-    def _mark(self, step: int) -> None:
-        now = perf_counter()
-        self._marks.append((now, step))
-        self._next_refresh = now + _REFRESH_SECONDS
+            show_result(result, self._run_dir, self.console)
 
     def _redraw(self, step: int) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=self._describe(step), refresh=True)
-
-    def _describe(self, step: int) -> str:
-        """The newest numbers, the speed and the time left."""
-        assert self._run is not None
+        """Count the steps, and show the newest numbers, the speed and the time left."""
+        self._next_refresh = perf_counter() + _REFRESH_SECONDS
+        [task] = self._progress.tasks
+        self._progress.update(task.id, completed=step)
         latest = self._latest
         parts = [f"loss {latest['train/loss']:.4g}"] if "train/loss" in latest else []
         accuracies = {part: latest.get(f"{part}/acc") for part in ("val", "test")}
         parts += [f"{part} {format_percent(acc)}" for part, acc in accuracies.items() if acc is not None]
-        (began, first), (now, last) = self._marks[0], self._marks[-1]
-        if last > first and now > began:
-            rate = (last - first) / (now - began)
-            parts += [f"{rate:.1f} steps/s", f"{format_duration((self._run.total_steps - step) / rate)} left"]
-        return ", ".join(parts)
+        if task.speed is not None and task.time_remaining is not None:
+            parts += [f"{task.speed:.1f} steps/s", f"{format_duration(task.time_remaining)} left"]
+        self._progress.update(task.id, description=", ".join(parts), refresh=True)
 
     def _print(self, line: str) -> None:
         # Soft-wrapped: a log file has no width, and a path that is cut cannot be copied.
@@ -128,47 +105,37 @@ def show_result(result: Mapping[str, Any], run_dir: Path, console: Console | Non
         "train time": format_duration(result["train_seconds"]),
         "steps/s": f"{result['steps_per_second']:.1f}",
     }
-    table = Table(show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in rows.items():
-        table.add_row(name, Text(escape_control(str(value))))  # a bracket in a name is no markup
-    console.print(table)
+    console.print(table_of(rows))
     console.print(escape_control(str(run_dir)), markup=False, highlight=False, soft_wrap=True)
 
 
-class _Stream:
-    """The process's present stdout; a lost terminal counts as a closed pipe."""
+def table_of(rows: Mapping[str, object]) -> Table:
+    """A row for each name and value."""
+    table = Table("name", Column("value", justify="right"), show_header=False)
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}", Text(escape_control(str(value))))  # a bracket in it is no markup
+    return table
+
+
+class _Stdout:
+    """The process's present stdout; falls silent when its reader is gone; rich would end the process."""
 
     def write(self, text: str) -> int:
         try:
-            return sys.stdout.write(text)
-        except OSError as error:
-            raise BrokenPipeError from error
-
-    def flush(self) -> None:
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            raise BrokenPipeError from error
+            print(end=text, flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for other printing too
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stdout, name)
 
 
-class _Stdout(Console):
-    """Falls silent when its reader is gone, where rich would end the process."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for other printing
-
-
 def stdout() -> Console:
     """The process's stdout: interactive on a terminal only, silent once its reader is gone."""
     # FORCE_COLOR makes rich take a pipe for a terminal; colours may go there, a redrawn bar may not.
-    stream = cast("IO[str]", _Stream())
-    return _Stdout(file=stream, force_interactive=None if sys.stdout.isatty() else False)
+    stream = cast("IO[str]", _Stdout())
+    return Console(file=stream, force_interactive=None if sys.stdout.isatty() else False)
 
 
 def format_percent(fraction: float | None) -> str:

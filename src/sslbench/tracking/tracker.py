@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,20 +70,6 @@ class LogsImages(Protocol):
 
     def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
         """Take one image, ``[H, W, C]`` of 1 or 3 channels, after the log point of the same step."""
-
-
-@final
-class NullTracker:
-    """Ignores the run: the choice ``logger=none``, so that a logger is always there."""
-
-    def start(self, run: RunInfo) -> None:
-        pass
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def close(self, status: str, result: Mapping[str, Any] | None) -> None:
-        pass
 
 
 def check_tracker(tracker: object) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import secrets
 import shlex
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sslbench.errors import UserError, did_you_mean
+from sslbench.errors import UserError, did_you_mean, in_one_line
+from sslbench.system.atomic_files import write_text_atomically
 from sslbench.system.text import ellipsize, escape_control
 from sslbench.tracking.tracker import RunInfo
-from sslbench.tracking.wandb_id import is_name, new_id, save_id, saved_id
 
 if TYPE_CHECKING:
     import wandb
@@ -85,7 +85,7 @@ class WandbTracker:
                 f"logger.mode={mode!r}: use one of {', '.join(_MODES)}{did_you_mean(str(mode), _MODES)}"
             )
         for key, name in {"project": project, "entity": entity}.items():
-            if name is not None and not is_name(name, _LONGEST_NAME):
+            if name is not None and not _is_name(name):
                 raise ValueError(
                     f"logger.{key}={name!r}: use a name of at most {_LONGEST_NAME} printable "
                     f"characters, without any of / \\ # ? % :"
@@ -97,7 +97,6 @@ class WandbTracker:
         self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self._run: wandb.Run | None = None
         self._offline = False
-        self._client_errors: tuple[type[Exception], ...] = ()
 
     def start(self, run: RunInfo) -> None:
         """Open the W&B run.
@@ -105,45 +104,34 @@ class WandbTracker:
         Raises:
             UserError: ``mode=online`` without a login.
         """
-        import wandb
-        from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
-
-        # A call raises one of the last two when the client's own process has died.
-        self._client_errors = (wandb.errors.Error, OSError, HandleAbandonedError, MailboxClosedError)
         folder = run.run_dir / "wandb"
         try:
             mode = self._choose_mode(folder)
             if mode == "online":
                 self._run = self._init(run, mode)
                 print(f"W&B: {self._run.url}", flush=True)
-        except self._client_errors as error:
-            print(f"W&B: cannot go online ({_first_line(error)}); logging offline into {folder}", flush=True)
-            _reset_client(self._client_errors)  # the failed attempt still holds the run id
+        except UserError:
+            raise
+        except Exception as error:
+            print(f"W&B: cannot go online ({in_one_line(error)}); logging offline into {folder}", flush=True)
+            _reset_client()  # the failed attempt still holds the run id
             mode = "offline"
         if mode == "offline":
-            try:
+            with self._without_failing():
                 self._offline = True
                 self._run = self._init(run, mode)
-            except self._client_errors as error:
-                self._give_up(error)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        if self._run is None:
-            return
-        try:
+        with self._without_failing():
             _log(self._run, {"step": step, **metrics})
-        except self._client_errors as error:
-            self._give_up(error)
 
     def log_image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
         if self._run is None:
             return
         import wandb
 
-        try:
+        with self._without_failing():
             _log(self._run, {"step": step, name: wandb.Image(image)})
-        except self._client_errors as error:
-            self._give_up(error)
 
     def close(self, status: str, result: Mapping[str, Any] | None) -> None:
         run, self._run = self._run, None
@@ -154,9 +142,9 @@ class WandbTracker:
             if result is not None:
                 run.summary.update({k: result[f] for k, f in _SUMMARY.items() if result.get(f) is not None})
             run.finish(exit_code=0 if status == "finished" else 1)
-        except self._client_errors as error:
-            print(f"W&B: not all is uploaded ({_first_line(error)}); try {upload}", flush=True)
-            _reset_client(self._client_errors)
+        except Exception as error:
+            print(f"W&B: not all is uploaded ({in_one_line(error)}); try {upload}", flush=True)
+            _reset_client()
         else:
             if self._offline:
                 print(f"W&B: upload with {upload}", flush=True)
@@ -185,19 +173,23 @@ class WandbTracker:
 
         client = _quiet_client()
         in_sweep = client.sweep_id is not None
-        known = saved_id(run)
+        # In the folder and not in the checkpoint: a run that was killed before its first one trains the same
+        # again, and is not to leave the beginning of its curves behind at W&B.
+        id_file = run.run_dir / "wandb" / "run-id.txt"
+        # The run id alone would not do: it is the same for everyone who trains this configuration, and after
+        # the folder was deleted, so that W&B would append to curves of another run.
+        run_id = id_file.read_text().strip() if id_file.is_file() else f"{run.run_id}-{secrets.token_hex(4)}"
         tags = (*run.tags, *(client.run_tags or ()), *self.tags)
         # The program is what the dashboard shows as the run's command, with the process's arguments.
         settings: dict[str, Any] = {"silent": True, "console": "off", "program": "sslbench"}
         if "WANDB_INIT_TIMEOUT" not in os.environ:
             settings["init_timeout"] = _INIT_SECONDS
-        # Older clients do not know these two.
-        if "finish_timeout" in wandb.Settings.model_fields and "WANDB_FINISH_TIMEOUT" not in os.environ:
+        if "WANDB_FINISH_TIMEOUT" not in os.environ:
             settings |= {"finish_timeout": _FINISH_SECONDS, "finish_timeout_raises": True}
         opened = wandb.init(
             project=None if in_sweep else self.project or client.project or "sslbench",
             entity=None if in_sweep else self.entity,
-            id=None if in_sweep else known or new_id(run),
+            id=None if in_sweep else run_id,
             name=run.name,
             group=run.group,
             job_type="train",
@@ -212,15 +204,21 @@ class WandbTracker:
         opened.define_metric("step")
         opened.define_metric("*", step_metric="step")
         _keep_nodes(opened, run.config)
-        save_id(run, opened.id)
+        id_file.parent.mkdir(exist_ok=True)
+        write_text_atomically(id_file, opened.id + "\n")
         for point in run.history:
             _log(opened, point)
         return opened
 
-    def _give_up(self, error: Exception) -> None:
-        self._run = None
-        print(f"W&B: stopped ({_first_line(error)}); training and metrics.jsonl go on", flush=True)
-        _reset_client(self._client_errors)
+    @contextlib.contextmanager
+    def _without_failing(self) -> Iterator[None]:
+        """Stop logging in place of what the block raises: the client's own process may have died, say."""
+        try:
+            yield
+        except Exception as error:
+            self._run = None
+            print(f"W&B: stopped ({in_one_line(error)}); training and metrics.jsonl go on", flush=True)
+            _reset_client()
 
 
 def _keep_nodes(opened: wandb.Run, config: Mapping[str, Any]) -> None:
@@ -236,10 +234,10 @@ def _keep_nodes(opened: wandb.Run, config: Mapping[str, Any]) -> None:
         shown.update({"resolved": displaced}, allow_val_change=True)
 
 
-def _log(opened: wandb.Run, point: Mapping[str, Any]) -> None:
+def _log(opened: wandb.Run | None, point: Mapping[str, Any]) -> None:
     """Log `point` unless W&B has its step already: the client would drop it too, with a warning each."""
     step = int(point["step"])
-    if step >= opened.starting_step:
+    if opened is not None and step >= opened.starting_step:
         opened.log(dict(point), step=step)
 
 
@@ -249,13 +247,7 @@ def _quiet_client() -> wandb.Settings:
     ``silent`` is also given to each run, but what the client prints outside a run obeys only this one.
     """
     import wandb
-    from wandb.env import CACHE_DIR, get_cache_dir
 
-    cache = get_cache_dir()
-    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    # In a folder that cannot be written, the client would print its log on the terminal instead.
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        os.environ[CACHE_DIR] = str(Path(tempfile.gettempdir()) / f"wandb-cache-{os.getuid()}")
     return wandb.setup(wandb.Settings(silent=True)).settings
 
 
@@ -268,15 +260,17 @@ def _logged_in() -> bool:
     return bool(wandb.api.api_key)  # how clients before that parameter answer; newer ones warn of it
 
 
-def _reset_client(client_errors: tuple[type[Exception], ...]) -> None:
+def _reset_client() -> None:
     """Forget a client that failed, so that the next run of a sweep begins with a new one."""
     import wandb
 
     # Stopping a client that has died raises in its turn, or even exits with the dead process's code.
-    with contextlib.suppress(SystemExit, *client_errors):
+    with contextlib.suppress(SystemExit, Exception):
         wandb.teardown()
     wandb.run = None  # left behind, it would be taken for an open run, in which no login is looked for
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+def _is_name(text: str) -> bool:
+    """Whether W&B takes it for a project or an entity, which are parts of addresses."""
+    short = 0 < len(text.strip()) <= len(text) <= _LONGEST_NAME
+    return short and text.isprintable() and not set(text) & set("/\\#?%:")

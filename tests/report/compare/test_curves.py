@@ -7,13 +7,13 @@ import pytest
 
 from helpers.report_runs import MakeRun, metrics
 from sslbench.errors import UserError
-from sslbench.report.compare.curves import Curves, gather_curves, read_curves
+from sslbench.report.compare.curves import Curve, gather_curves, read_curves
 from sslbench.report.compare.groups import group_runs
 from sslbench.report.read.find import find_runs
 from sslbench.rundir.parsing import load_result
 
 
-def _gather() -> Curves:
+def _gather() -> tuple[dict[int, Curve], list[str]]:
     return gather_curves(group_runs(find_runs([Path("runs")]).runs))
 
 
@@ -27,9 +27,9 @@ def test_the_later_line_of_a_step_counts(make_run: MakeRun) -> None:
 def test_mean_and_band_over_the_steps_that_all_runs_have(make_run: MakeRun) -> None:
     for seed, accs in enumerate([(0.1, 0.3, 0.5, 0.9), (0.2, 0.6), (0.3, 0.4, 0.4, 0.8)]):
         (make_run("vat", seed, test_acc_last=accs[-1]) / "metrics.jsonl").write_text(metrics(accs))
-    found = _gather()
-    curve = found.of[1]
-    assert found.warnings == []
+    found, warnings = _gather()
+    curve = found[1]
+    assert warnings == []
     assert curve.n == 3
     np.testing.assert_array_equal(curve.steps, [1000, 2000])
     np.testing.assert_allclose(curve.mean, [30, 230 / 3])
@@ -73,9 +73,9 @@ def test_damaged_metrics_leave_the_run_out_with_a_warning(
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    found = _gather()
-    assert found.of[1].n == 1
-    (warning,) = found.warnings
+    found, warnings = _gather()
+    assert found[1].n == 1
+    (warning,) = warnings
     assert message in warning
     assert path.as_posix() in warning
     assert "\n" not in warning
@@ -87,14 +87,14 @@ def test_runs_without_a_common_step_have_no_curve(make_run: MakeRun) -> None:
     make_run("vat", 0)
     path = make_run("vat", 1, steps=7, test_acc_last=0.1) / "metrics.jsonl"
     path.write_text('{"step": 7, "val/acc": 0.1, "test/acc": 0.1}\n')
-    found = _gather()
-    assert found.of == {}
-    assert "no step was evaluated in all of its runs" in found.warnings[0]
+    found, warnings = _gather()
+    assert found == {}
+    assert "no step was evaluated in all of its runs" in warnings[0]
 
 
 def test_a_log_without_its_last_newline_and_one_of_rounded_numbers_are_whole(make_run: MakeRun) -> None:
     path = make_run("vat", 0, test_acc_last=0.1 + 0.2) / "metrics.jsonl"
     path.write_text(metrics([0.1, 0.3]).rstrip("\n"))
-    found = _gather()
-    assert found.warnings == []
-    assert found.of[1].n == 1
+    found, warnings = _gather()
+    assert warnings == []
+    assert found[1].n == 1

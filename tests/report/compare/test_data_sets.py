@@ -1,4 +1,4 @@
-"""Data sets of one name: every file of one's own was called npz."""
+"""Data sets of one name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from sslbench.report.compare.comparison import Comparison, compare
 from sslbench.report.read.find import find_runs
 
 
-def _write_config(folder: Path, path: str, more: str = "") -> None:
-    (folder / "config.yaml").write_text(CONFIG.replace("dataset: {}", f"dataset: {{path: {path}}}") + more)
+def _write_config(folder: Path, path: str) -> None:
+    (folder / "config.yaml").write_text(CONFIG.replace("dataset: {}", f"dataset: {{path: {path}}}"))
 
 
 def _make(
     make_run: MakeRun, algorithm: str, data: str, acc: float, path: str = "", **changes: object
 ) -> None:
-    """A run on the file `path`; `data` stands for its content, from which the split is drawn."""
-    split = data.encode().hex().ljust(64, "0")
-    changes = {"dataset": "npz", "split_hash": split, "group": f"{algorithm}-{data}{path}", **changes}
+    """A run on the file `path` with the content `data`."""
+    changes = {"dataset": "npz", "dataset_sha256": data, "group": f"{algorithm}-{data}{path}", **changes}
     folder = make_run(algorithm, 0, acc, **changes)
     if path:
         _write_config(folder, path)
@@ -84,43 +83,25 @@ def test_another_file_under_the_same_path_is_other_data(make_run: MakeRun) -> No
     _make(make_run, "vat", "digits", 0.9, "/data/mine.npz")
     _make(make_run, "supervised", "letters", 0.8, "/data/mine.npz")
     assert _tasks(_compared()) == {
-        "npz (mine.npz, data 1)": {"supervised"},
-        "npz (mine.npz, data 2)": {"vat"},
+        "npz (mine.npz, data 1)": {"vat"},
+        "npz (mine.npz, data 2)": {"supervised"},
     }
 
 
-def test_without_a_configuration_the_splits_tell(make_run: MakeRun) -> None:
+def test_without_a_configuration_data_have_numbers(make_run: MakeRun) -> None:
     _make(make_run, "vat", "digits", 0.9)
     _make(make_run, "supervised", "letters", 0.8)
-    assert _tasks(_compared()) == {"npz (data 1)": {"supervised"}, "npz (data 2)": {"vat"}}
+    assert _tasks(_compared()) == {"npz (data 1)": {"vat"}, "npz (data 2)": {"supervised"}}
 
 
-def test_without_a_common_split_the_files_tell(make_run: MakeRun) -> None:
-    _make(make_run, "vat", "a", 0.9, "/data/one.npz", split_seed=1)
-    _make(make_run, "ict", "b", 0.9, "/data/one.npz", split_seed=2)
-    _make(make_run, "supervised", "c", 0.8, "/data/other.npz", split_seed=3)
-    assert _tasks(_compared()) == {"npz (one.npz)": {"vat", "ict"}, "npz (other.npz)": {"supervised"}}
-
-
-def test_numbers_of_labels_of_one_file_are_one_data_set(make_run: MakeRun) -> None:
+def test_data_without_a_file_are_one_data_set(make_run: MakeRun) -> None:
     for num_labels in (10, 100):
-        _make(make_run, "vat", f"{num_labels}", 0.9, "/data/one.npz", num_labels=num_labels)
-        _make(make_run, "vat", f"{num_labels} of four", 0.9, "/data/four.npz", num_labels=num_labels)
-    assert set(_tasks(_compared())) == {"npz (one.npz)", "npz (four.npz)"}
+        make_run("vat", num_labels=num_labels)
+    assert set(_tasks(_compared())) == {"mnist"}
 
 
-def test_labelled_images_that_are_left_out_of_the_unlabelled_change_the_split_and_not_the_data(
-    make_run: MakeRun,
-) -> None:
-    for algorithm, kept in (("vat", "true"), ("ict", "false")):
-        folder = make_run(algorithm, 0, split_hash=kept.ljust(64, "0"))
-        (folder / "config.yaml").write_text(f"{CONFIG}labelled_in_unlabelled: {kept}\n")
-    assert _tasks(_compared()) == {"mnist": {"vat", "ict"}}
-
-
-def test_a_run_that_never_began_belongs_to_the_data_it_may_be_of(make_run: MakeRun) -> None:
+def test_a_run_that_never_began_belongs_to_its_data(make_run: MakeRun) -> None:
     _make(make_run, "vat", "digits", 0.9, "/data/one.npz")
     _make(make_run, "ict", "letters", 0.9, "/data/two.npz")
-    folder = write_status("dead", "failed", identity("pi_model", dataset="npz"))
-    _write_config(folder, "/data/two.npz")
+    write_status("dead", "failed", identity("pi_model", dataset="npz", dataset_sha256="letters"))
     assert _tasks(_compared()) == {"npz (one.npz)": {"vat"}, "npz (two.npz)": {"ict", "pi_model"}}

@@ -33,7 +33,7 @@ def test_paired_difference(make_run: MakeRun) -> None:
     ((difference,), alone) = differences_to_supervised(_groups())
     # With t = mean / standard error, scipy's statistic gives the standard error back.
     t = stats.ttest_rel(1 - np.array(VAT), 1 - np.array(SUPERVISED)).statistic
-    assert difference.paired
+    assert difference.n
     assert difference.mean == pytest.approx(np.mean(SUPERVISED) - np.mean(VAT))
     assert difference.standard_error == pytest.approx(difference.mean / t)
     assert alone == []
@@ -44,13 +44,13 @@ def test_pairs_follow_the_split_not_the_order(make_run: MakeRun) -> None:
         make_run("vat", seed, VAT[seed], split_seed=split)
         make_run("supervised", seed, SUPERVISED[seed], split_seed=split)
     ((difference,), _) = differences_to_supervised(_groups())
-    assert difference.paired
+    assert difference.n
     # The same splits, but drawn with the other seed: the runs are no pairs any more.
     make_run("pi_model", 0, 0.93, split_seed=4)
     make_run("pi_model", 1, 0.94, split_seed=5)
     by_name = {d.group.identity.algorithm: d for d in differences_to_supervised(_groups())[0]}
-    assert by_name["vat"].paired
-    assert not by_name["pi_model"].paired
+    assert by_name["vat"].n
+    assert not by_name["pi_model"].n
 
 
 def test_pairs_are_the_seeds_that_both_sides_have(make_run: MakeRun) -> None:
@@ -72,7 +72,7 @@ def test_without_pairs_the_difference_is_welch(make_run: MakeRun) -> None:
         make_run("supervised", seed, acc)
     ((difference,), _) = differences_to_supervised(_groups())
     t = stats.ttest_ind(1 - np.array(VAT[:3]), 1 - np.array(SUPERVISED), equal_var=False).statistic
-    assert not difference.paired
+    assert not difference.n
     assert difference.standard_error == pytest.approx(difference.mean / t)
     assert difference.bootstrap is None
     assert difference.t_interval is None

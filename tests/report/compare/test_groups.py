@@ -16,8 +16,8 @@ from sslbench.report.compare.groups import (
     group_runs,
     mean_std,
     ranks,
-    without_copies,
 )
+from sslbench.report.read.conflicts import without_copies
 from sslbench.report.read.find import MissingRun, find_runs
 from sslbench.rundir.records import RunSummary
 

@@ -54,13 +54,12 @@ def _settings() -> list[str]:
     return [group.settings for group in _comparison().groups]
 
 
-def _plan(*planned: Settings) -> tuple[Path, dict[str, dict[str, Any]]]:
-    """The plan of a sweep below ``runs/``, and the settings that its cells share."""
+def _plan(*planned: Settings) -> Path:
+    """The plan of a sweep below ``runs/``."""
     sweep = Path("runs/sweeps/today")
     sweep.mkdir(parents=True)
-    known: dict[str, dict[str, Any]] = {}
-    write_plan(sweep, [PlannedRun.of(settings, ["typed"], known) for settings in planned])
-    return sweep / "cells.jsonl", known
+    write_plan(sweep, [PlannedRun(run, run.directory(), run.summary()) for run in planned])
+    return sweep / "cells.jsonl"
 
 
 def _edit(folder: Path, **changes: Any) -> None:
@@ -140,13 +139,12 @@ def test_lists_and_nothing_are_written_as_they_are_typed(finish: Finish) -> None
 def test_a_cell_that_never_began_shows_what_was_planned(finish: Finish, settings_of: MakeSettings) -> None:
     finish("algorithm=vat")
     planned = [settings_of("algorithm=vat", "optimizer.lr=0.5", f"seed={seed}") for seed in (0, 1)]
-    _, known = _plan(*planned)
+    _plan(*planned)
     groups = _comparison().groups
     assert [(group.settings, len(group.runs), len(group.missing)) for group in groups] == [
         ("lr=0.001", 1, 0),
         ("lr=0.5", 0, 2),
     ]
-    assert len(known) == 1
     main(["runs", "--table", "table.csv", "--csv", "runs.csv"])
     assert Path("table.csv").read_text().count("lr=0.5") == 1
     assert Path("runs.csv").read_text().count("lr=0.5") == 2
@@ -154,7 +152,7 @@ def test_a_cell_that_never_began_shows_what_was_planned(finish: Finish, settings
 
 def test_a_plan_without_settings_is_a_plan(finish: Finish, settings_of: MakeSettings) -> None:
     finish("algorithm=vat")
-    plan, _ = _plan(settings_of("algorithm=vat", "optimizer.lr=0.5"))
+    plan = _plan(settings_of("algorithm=vat", "optimizer.lr=0.5"))
     line = json.loads(plan.read_text())
     del line["settings"]
     plan.write_text(json.dumps(line) + "\n")
@@ -162,7 +160,7 @@ def test_a_plan_without_settings_is_a_plan(finish: Finish, settings_of: MakeSett
     assert _comparison().warnings == []
     plan.write_text(json.dumps({**line, "settings": [1]}) + "\n")
     assert _comparison().warnings == [
-        "runs/sweeps/today/cells.jsonl, line 1: 'settings' must be an object, not [1]"
+        "runs/sweeps/today/cells.jsonl, line 1: 'settings' must be a valid dictionary, not [1]"
     ]
 
 
@@ -206,7 +204,7 @@ def test_a_nested_value_without_end_breaks_nothing(
     depth: int, finish: Finish, settings_of: MakeSettings
 ) -> None:
     finish("algorithm=vat")
-    plan, _ = _plan(settings_of("algorithm=vat", "optimizer.lr=0.5"))
+    plan = _plan(settings_of("algorithm=vat", "optimizer.lr=0.5"))
     model = json.dumps(json.loads(plan.read_text())["settings"]["model"])
     nested = depth * '{"a":' + "1" + depth * "}"
     plan.write_text(plan.read_text().replace(f'"model": {model}', f'"model": {nested}'))

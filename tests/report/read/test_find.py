@@ -62,8 +62,8 @@ def test_a_result_that_is_a_folder(make_run: MakeRun) -> None:
     (Path("runs") / "odd" / "result.json").mkdir(parents=True)
     found = find_runs(RUNS)
     assert len(found.runs) == 1
-    assert found.warnings[0].startswith("runs/odd/result.json is a folder, not a file; left out")
-    assert [cell.reason for cell in found.missing] == ["damaged: result.json is a folder, not a file"]
+    assert found.warnings[0].startswith("runs/odd/result.json is no ordinary file; left out")
+    assert [cell.reason for cell in found.missing] == ["damaged: result.json is no ordinary file"]
 
 
 def test_a_loop_of_links_ends(make_run: MakeRun) -> None:
@@ -95,7 +95,8 @@ def test_places_without_a_run_are_warnings_beside_one_that_has_some(make_run: Ma
     found = find_runs([Path("absent"), Path("runs"), Path("empty"), Path("runs")])
     assert len(found.runs) == 1
     assert found.warnings == ["no folder absent", "no run in empty"]
-    with pytest.raises(UserError, match=r"^no result.json in absent, empty; no folder absent$"):
+    nothing = "^nothing to report in absent, empty; no folder absent; no run in empty$"
+    with pytest.raises(UserError, match=nothing):
         find_runs([Path("absent"), Path("empty")])
 
 
@@ -183,27 +184,28 @@ def test_damaged_lines_of_a_plan(make_run: MakeRun) -> None:
     plan.write_text("\n".join(bad) + "\n\n" + good + good[: len(good) // 2])
     found = find_runs(RUNS)
     assert [relative(cell.folder) for cell in found.missing] == ["runs/never"]
-    assert len(found.warnings) == 4
+    assert len(found.warnings) == 7
     assert found.warnings[0].startswith("runs/sweeps/first/cells.jsonl, line 1 is not valid JSON")
-    assert found.warnings[3] == "runs/sweeps/first/cells.jsonl, from line 4: 4 more lines cannot be used"
+    assert found.warnings[6].startswith("runs/sweeps/first/cells.jsonl, line 9 is not valid JSON")
 
 
 def test_a_plan_that_is_no_file(make_run: MakeRun) -> None:
     make_run("vat", 0)
     (Path("runs") / "sweeps" / "cells.jsonl").mkdir(parents=True)
     found = find_runs(RUNS)
-    assert found.warnings == ["runs/sweeps/cells.jsonl is a folder, not a file"]
+    assert found.warnings == ["runs/sweeps/cells.jsonl is no ordinary file"]
 
 
 def test_nothing_to_report_is_one_line(make_run: MakeRun) -> None:
     folder = make_run()
     (folder / "result.json").unlink()
     (folder / "status.json").write_text('{"status": "running"}')
-    with pytest.raises(UserError, match=r"^no result\.json in runs; not finished: runs/.* \(running\)$"):
+    with pytest.raises(UserError, match=r"^nothing to report in runs; not finished: runs/.* \(running\)$"):
         find_runs(RUNS)
     for seed in range(1, 6):
         (make_run(seed=seed) / "result.json").write_text("{")
-    with pytest.raises(UserError, match=r"^nothing to report in runs; .*and 2 more files") as caught:
+    nothing = "^nothing to report in runs; not finished: .*; runs/.*json is not valid JSON"
+    with pytest.raises(UserError, match=nothing) as caught:
         find_runs(RUNS)
     assert "\n" not in str(caught.value)
 

@@ -14,9 +14,9 @@ from sslbench.report.compare.groups import (
     ranks,
     selected_variants,
     with_results,
-    without_copies,
 )
-from sslbench.report.read.conflicts import without_conflicts
+from sslbench.report.compare.settings import settings_of
+from sslbench.report.read.conflicts import without_conflicts, without_copies
 from sslbench.report.read.find import Found, MissingRun
 from sslbench.rundir.records import RunResult
 
@@ -54,13 +54,10 @@ class Comparison:
         """Every run with a result, group by group."""
         return [run for group in self.groups for run in group.runs]
 
-    @cached_property
-    def _missed(self) -> set[int]:
-        return {id(run) for group in self.groups for run in group.missing}
-
     def counts(self, run: MissingRun) -> bool:
         """Whether a missing run is counted as one: not if another folder has the same run."""
-        return run.run is None or id(run) in self._missed
+        group = self.group_of(run)
+        return group is None or any(missing is run for missing in group.missing)
 
     @cached_property
     def _by_name(self) -> dict[str, Group]:
@@ -70,7 +67,7 @@ class Comparison:
         """The group of a missing run; None if that is not known."""
         return self._by_name.get(run.run.group) if run.run else None
 
-    @property
+    @cached_property
     def best(self) -> set[int]:
         """The best of each task among the variants that validation selected.
 
@@ -92,9 +89,6 @@ class Comparison:
 
 def compare(found: Found) -> Comparison:
     """Group, rank and compare."""
-    # It knows configurations, whose libraries the command's help does not need.
-    from sslbench.report.compare.settings import settings_of
-
     runs, copies = without_copies(found.runs)
     runs, in_conflict, conflicts = without_conflicts(runs)
     missing = [*found.missing, *in_conflict]

@@ -1,13 +1,7 @@
-"""The configurations of groups, from their runs or the plan of their sweep, and names that tell data apart.
-
-Older versions called each data file of one's own ``npz``.
-"""
-
-from __future__ import annotations
+"""The configurations of groups, from runs or the plan of a sweep, and names that tell data apart."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -61,69 +55,27 @@ def evaluations(config: Configuration) -> int | None:
     return None
 
 
-@dataclass
-class _DataSet:
-    """What is known of the data of some groups.
-
-    Attributes:
-        splits: the hash of the split by all that decides it beside the data.
-        digests: the hashes of the data file that results name.
-        files: the paths that configurations name.
-        rows: the numbers of the groups.
-    """
-
-    splits: dict[tuple[object, ...], str]
-    digests: set[str]
-    files: set[str]
-    rows: list[int]
-
-    def may_be(self, other: _DataSet) -> bool:
-        """Whether both are the same data: a split is a function of its seed, its sizes and the classes."""
-        if self.digests and other.digests:
-            return bool(self.digests & other.digests)
-        if shared := self.splits.keys() & other.splits.keys():
-            return all(self.splits[draw] == other.splits[draw] for draw in shared)
-        return not self.files or not other.files or bool(self.files & other.files)
-
-
 def data_set_names(groups: Iterable[Group], configs: Mapping[int, Configuration]) -> dict[int, str]:
     """The name of each group's data set, by the group's number: no two data sets have the same.
 
-    Data sets of one name are different if results name different hashes of their files. Without such hashes
-    they are different if the same split seed gives different splits or, where no split seed is common, if
-    the configurations name different files. They have the names of their files behind their own, or a number
-    where the files do not tell them apart.
+    Data sets of one name are different if results name different hashes of their files. They have the names
+    of their files behind their own, or a number where the files do not tell them apart.
     """
-    found: dict[str, list[_DataSet]] = defaultdict(list)
-    for group in sorted(groups, key=lambda group: group.identity.group):
-        own = _known_of(group, configs.get(group.number, {}))
-        same_name = found[group.identity.dataset]
-        known = next((data for data in same_name if data.may_be(own)), None)
-        if known:
-            known.splits |= own.splits
-            known.digests |= own.digests
-            known.files |= own.files
-            known.rows += own.rows
-        else:
-            same_name.append(own)
+    found: dict[str, dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
+    for group in groups:
+        found[group.identity.dataset][group.identity.dataset_sha256 or ""].append(group)
     names: dict[int, str] = {}
     for name, data_sets in found.items():
-        paths = [PurePath(min(data.files, default="")) for data in data_sets]
-        files = [ellipsize(escape_control(path.name), _LONGEST) for path in paths]
-        for number, (data, file) in enumerate(zip(data_sets, files, strict=True), start=1):
+        members = [data_sets[sha] for sha in sorted(data_sets)]
+        files = [max(_file(configs.get(group.number, {})) for group in same) for same in members]
+        for number, (same, file) in enumerate(zip(members, files, strict=True), start=1):
             place = f"data {number}" if files.count(file) > 1 or not file else ""
             what = ", ".join(filter(None, (file, place)))
-            names |= dict.fromkeys(data.rows, f"{name} ({what})" if len(data_sets) > 1 else name)
+            shown = f"{name} ({what})" if len(members) > 1 else name
+            names |= {group.number: shown for group in same}
     return names
 
 
-def _known_of(group: Group, config: Configuration) -> _DataSet:
-    dataset = config.get("dataset")
-    path = dataset.get("path") if isinstance(dataset, Mapping) else None
-    sizes = group.identity.num_labels, group.identity.num_valid, config.get("labelled_in_unlabelled")
-    return _DataSet(
-        {(*sizes, run.split_seed): run.split_hash for run in group.runs},
-        {digest} if (digest := group.identity.dataset_sha256) else set(),  # older results have none
-        {path} if isinstance(path, str) else set(),
-        [group.number],
-    )
+def _file(config: Configuration) -> str:
+    path = config.get("dataset", {}).get("path")
+    return ellipsize(escape_control(PurePath(path).name), _LONGEST) if isinstance(path, str) else ""

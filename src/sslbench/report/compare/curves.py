@@ -1,7 +1,7 @@
 """Accuracy over steps: reading the ``metrics.jsonl`` of each run once."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -17,7 +17,6 @@ from sslbench.tracking.jsonl import FILE_NAME
 
 TEST, VALID = "test/acc", "val/acc"
 Points = dict[int, tuple[float, float]]  # test and validation accuracy by step
-_LARGEST_STEP = 2**53  # the last whole number that a float holds exactly
 _TOLERANCE = 1e-9  # of an accuracy that was written twice
 _Accuracy = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,7 +26,7 @@ class _Point(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    step: Annotated[int, Field(ge=0, le=_LARGEST_STEP)]
+    step: Annotated[int, Field(ge=0)]
     test: Annotated[_Accuracy | None, Field(alias=TEST)] = None
     valid: Annotated[_Accuracy | None, Field(alias=VALID)] = None
 
@@ -83,41 +82,27 @@ class Curve:
     n: int
 
 
-@dataclass(frozen=True)
-class Curves:
-    """The curves of many groups.
-
-    Attributes:
-        of: by the number of the group; groups that cannot be drawn are not in it.
-        warnings: a line for each run or group that was left out.
-    """
-
-    of: dict[int, Curve] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
-def gather_curves(groups: Iterable[Group]) -> Curves:
-    """Read the curves of every run; one that is damaged is left out with a warning."""
-    found = Curves()
+def gather_curves(groups: Iterable[Group]) -> tuple[dict[int, Curve], list[str]]:
+    """The curves by the number of the group, and a warning for each run or group that cannot be drawn."""
+    found: dict[int, Curve] = {}
+    warnings: list[str] = []
     for group in groups:
         curves = []
         for run in group.runs:
             try:
                 curves.append(read_curves(run))
             except UserError as error:
-                found.warnings.append(f"{error}: left out of the curves")
+                warnings.append(f"{error}: left out of the curves")
         if not curves:
             continue
         # Only steps that every run has: a mean over fewer seeds would jump where one is missing.
         steps = [step for step in curves[0] if all(step in curve for curve in curves[1:])]
         if not steps:
             what = "no step was evaluated in all of its runs; left out of the curves"
-            found.warnings.append(f"group '{group.identity.group}': {what}")
+            warnings.append(f"group '{group.identity.group}': {what}")
             continue
         shares = np.array([[curve[step] for step in steps] for curve in curves])
         test, valid = 100 * shares[..., 0], 100 * shares[..., 1]
         lowest, mean, highest = test.min(axis=0), test.mean(axis=0), test.max(axis=0)
-        found.of[group.number] = Curve(
-            np.array(steps), mean, lowest, highest, valid.mean(axis=0), len(curves)
-        )
-    return found
+        found[group.number] = Curve(np.array(steps), mean, lowest, highest, valid.mean(axis=0), len(curves))
+    return found, warnings

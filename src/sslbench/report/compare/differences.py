@@ -5,7 +5,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sslbench.report.compare.groups import BASELINE, DIGITS, MEASURES, Group, by_task, mean_std, with_results
+from sslbench.report.compare.groups import (
+    BASELINE,
+    DIGITS,
+    MEASURES,
+    Group,
+    by_task,
+    collected,
+    mean_std,
+    with_results,
+)
 from sslbench.rundir.records import RunResult
 
 LEVEL = 0.95
@@ -39,11 +48,6 @@ class Difference:
     bootstrap: Interval | None = None
     t_interval: Interval | None = None
 
-    @property
-    def paired(self) -> bool:
-        """Whether runs of the same seeds and split were compared."""
-        return self.n > 0
-
 
 def bootstrap_interval(differences: Sequence[float]) -> Interval:
     """95 % percentile interval of the mean of at least two differences, over 9,999 resamples.
@@ -55,12 +59,11 @@ def bootstrap_interval(differences: Sequence[float]) -> Interval:
     from scipy.stats import bootstrap
 
     found = bootstrap(
-        (np.asarray(differences),),
+        (differences,),
         np.mean,
         n_resamples=RESAMPLES,
         confidence_level=LEVEL,
         method="percentile",
-        vectorized=True,
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)
@@ -104,15 +107,12 @@ def _independent(group: Group, baseline: Group) -> list[float]:
 def _difference(group: Group, baseline: Group) -> Difference | None:
     """None where no pair exists and the splits differ too: then the labels differ, and nothing compares."""
     pairs = _independent(group, baseline)
-    if len(pairs) == 1:
-        return Difference(group, baseline, pairs[0], 1, None)
     if pairs:
         number = mean_std(pairs)
-        assert number.std is not None, "two differences have a standard deviation"
-        error = number.std / math.sqrt(number.n)
-        if number.std < _NO_STD:  # an interval without width would claim certainty
-            return Difference(group, baseline, number.mean, number.n, error)
-        intervals = bootstrap_interval(pairs), t_interval(pairs)
+        error = None if number.std is None else number.std / math.sqrt(number.n)
+        # Of one pair there is no interval, and one without width would claim certainty.
+        sure = number.std is not None and number.std >= _NO_STD
+        intervals = (bootstrap_interval(pairs), t_interval(pairs)) if sure else (None, None)
         return Difference(group, baseline, number.mean, number.n, error, *intervals)
     if {run.split_hash for run in group.runs} != {run.split_hash for run in baseline.runs}:
         return None
@@ -158,7 +158,5 @@ def row_differences(differences: Iterable[Difference]) -> dict[int, Difference]:
         accuracy = mean_std([run.val_acc_best for run in paired or baseline.runs]).mean
         return -len(paired), -round(accuracy, DIGITS), baseline.identity.group
 
-    by_row: dict[int, list[Difference]] = defaultdict(list)
-    for difference in differences:
-        by_row[difference.group.number].append(difference)
+    by_row = collected(differences, lambda difference: difference.group.number)
     return {row: min(members, key=order) for row, members in by_row.items()}

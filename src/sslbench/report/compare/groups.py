@@ -5,16 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sslbench.report.read.find import MissingRun
 from sslbench.rundir.records import RunResult, RunSummary
-from sslbench.system.paths import exists
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 BASELINE = "supervised"
-_LOG = "metrics.jsonl"  # not imported from its module, which imports more than the command's help needs
-# Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
-_OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
 #: Of a mean; means that differ by less differ in the order of their additions only.
 DIGITS = 12
 #: Evaluations that `test_acc_median20` is the median of; a shorter run has no such number.
@@ -145,24 +144,6 @@ class Group:
         return f"{n} of {n + missing}" if missing else str(n)
 
 
-def without_copies(runs: Iterable[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
-    """The runs, each once, and those left out since another is the same run with the same outcome.
-
-    Of several, the first that has a log stays: a result that was copied alone draws no curve.
-    """
-    kept: dict[tuple[object, ...], RunResult] = {}
-    copies = []
-    for run in runs:
-        key = tuple(getattr(run, name) for name in _OUTCOME)
-        other = kept.setdefault(key, run)
-        if other is run:
-            continue
-        if exists(run.folder / _LOG) and not exists(other.folder / _LOG):
-            kept[key], run = run, other
-        copies.append(run)
-    return list(kept.values()), copies
-
-
 def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) -> list[Group]:
     """Group by ``group``, in the order of `numbered`.
 
@@ -170,9 +151,8 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
         runs: those with a result, without conflicts.
         missing: those without; one that finished in another folder is not missed.
     """
-    by_name: dict[str, list[RunResult]] = defaultdict(list)
-    for result in sorted(runs, key=lambda run: (run.seed, run.split_seed)):
-        by_name[result.group].append(result)
+    in_order = sorted(runs, key=lambda run: (run.seed, run.split_seed))
+    by_name = collected(in_order, lambda run: run.group)
     finished = {(run.group, run.seed, run.split_seed) for members in by_name.values() for run in members}
     missed: dict[str, dict[tuple[int, int], MissingRun]] = defaultdict(dict)
     for entry in missing:
@@ -180,7 +160,7 @@ def group_runs(runs: Iterable[RunResult], missing: Iterable[MissingRun] = ()) ->
         if run and (run.group, run.seed, run.split_seed) not in finished:
             missed[run.group].setdefault((run.seed, run.split_seed), entry)
     return numbered(
-        Group(0, tuple(by_name[name]), tuple(missed[name][seeds] for seeds in sorted(missed[name])))
+        Group(0, tuple(by_name.get(name, ())), tuple(missed[name][seeds] for seeds in sorted(missed[name])))
         for name in {**by_name, **missed}
     )
 
@@ -194,12 +174,17 @@ def numbered(groups: Iterable[Group]) -> list[Group]:
     return [replace(group, number=row) for row, group in enumerate(sorted(groups, key=order), start=1)]
 
 
+def collected(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The items by their key, in their order."""
+    found: dict[K, list[T]] = defaultdict(list)
+    for item in items:
+        found[key(item)].append(item)
+    return dict(found)
+
+
 def by_task(groups: Iterable[Group]) -> dict[Task, list[Group]]:
     """The groups of each task, in their order."""
-    tasks: dict[Task, list[Group]] = defaultdict(list)
-    for group in groups:
-        tasks[group.task].append(group)
-    return tasks
+    return collected(groups, lambda group: group.task)
 
 
 def with_results(groups: Iterable[Group]) -> list[Group]:
@@ -225,11 +210,8 @@ def selected_variants(groups: Iterable[Group]) -> dict[int, int]:
     """
     groups = with_results(groups)
     incomplete = incomplete_seeds(groups)
-    variants: dict[tuple[Task, str, str], list[Group]] = defaultdict(list)
-    for group in groups:
-        variants[group.variant_of].append(group)
     found = {}
-    for members in variants.values():
+    for members in collected(groups, lambda group: group.variant_of).values():
         complete = [group for group in members if not group.missing and group.number not in incomplete]
         best = best_by_validation(complete or members)
         if best and len(members) > 1:

@@ -1,4 +1,4 @@
-"""Whether a model is as often right as it is confident: reliability diagrams, or calibration errors."""
+"""Whether a model is as often right as it is confident: reliability diagrams."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,7 @@ from numpy.typing import NDArray
 
 from sslbench.report.compare.groups import Group, Task, mean_std
 from sslbench.report.figures.captions import sentences, title_of, without_result
-from sslbench.report.figures.drawing import (
-    WIDTH,
-    Panel,
-    fitted_axes,
-    label_of,
-    legend,
-    look,
-    panel_axes,
-    to_svg,
-)
+from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import Palette, labels, most_important
 from sslbench.rundir.records import Calibration
 
@@ -32,11 +23,9 @@ def pooled(bins: Sequence[Calibration]) -> tuple[NDArray[np.float64], NDArray[np
     totals = counts.sum(axis=0)
 
     def mean(name: str) -> NDArray[np.float64]:
-        # None of an empty bin becomes NaN, which its weight of 0 must not spread.
-        values = np.nan_to_num(np.array([getattr(run, name) for run in bins], dtype=np.float64))
+        values = np.array([getattr(run, name) for run in bins], dtype=np.float64)  # NaN for None
         with np.errstate(invalid="ignore"):
-            means: NDArray[np.float64] = (counts * values).sum(axis=0) / totals
-        return means
+            return np.asarray(np.nansum(counts * values, axis=0) / totals)
 
     return mean("confidence"), mean("accuracy"), totals
 
@@ -47,58 +36,29 @@ def _bins(group: Group) -> list[Calibration]:
     return found if len({len(bins.counts) for bins in found}) == 1 else []
 
 
-def calibration_panels(task: Task, groups: Sequence[Group], palette: Palette) -> list[Panel]:
-    """A reliability diagram of the best variants that have bins, and the errors where some have none."""
-    shown = most_important(groups)
-    with_bins = [group for group in shown if _bins(group)]
-    panels = [_reliability(task, with_bins, groups, palette)] if with_bins else []
-    return panels + ([_errors(task, shown, groups, palette)] if len(with_bins) < len(shown) else [])
-
-
-def _reliability(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
+def calibration_panel(task: Task, rows: Sequence[Group], palette: Palette) -> Panel | None:
+    """A reliability diagram of the best variants that have bins; None where none has."""
+    groups = [group for group in most_important(rows) if _bins(group)]
+    if not groups:
+        return None
     with look():
-        entries = [
-            f"{entry}, ECE {100 * mean_std([run.test_ece for run in group.runs]).mean:.1f} %"
-            for group, entry in zip(groups, labels(groups, rows), strict=True)
-        ]
-        figure, axes = panel_axes(entries, height=3.6)
+        axes = panel_axes()
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
         numbers = set()
-        for group, entry in zip(groups, entries, strict=True):
+        for group, name in zip(groups, labels(groups, rows), strict=True):
             confidence, accuracy, counts = pooled(_bins(group))
             numbers.add(len(counts))
             enough = counts >= _FEWEST
             own = palette.of(group)
+            entry = f"{name}, ECE {100 * mean_std([run.test_ece for run in group.runs]).mean:.1f} %"
             (line,) = axes.plot(confidence[enough], accuracy[enough], own.colour, label=label_of(entry))
             line.set(marker=own.marker, markersize=4, linewidth=1.4)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
         axes.set(xlabel="mean confidence of the bin", ylabel="accuracy in the bin")
-        legend(axes)
         caption = sentences(
             f"Test images at the best step in {' or '.join(map(str, sorted(numbers)))} equal bins of the top "
             "probability, over all seeds; below the diagonal a model is too confident. Bins with fewer than "
             f"{_FEWEST} images are left out. The ECE is the mean of the seeds'.",
             without_result(rows),
         )
-        return Panel(title_of(task), caption, "Reliability diagram", to_svg(figure))
-
-
-def _errors(task: Task, groups: Sequence[Group], rows: Sequence[Group], palette: Palette) -> Panel:
-    with look():
-        figure, axes = fitted_axes(WIDTH, 0.7 + 0.27 * len(groups))
-        for place, group in enumerate(groups):
-            number = mean_std([run.test_ece for run in group.runs])
-            spread = None if number.std is None else 100 * number.std
-            lines, colour = {"linewidth": 0.9}, palette.of(group).colour
-            axes.barh(place, 100 * number.mean, xerr=spread, color=colour, alpha=0.8, error_kw=lines)
-        axes.set_yticks(range(len(groups)), labels(groups, rows))
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        axes.set_xlim(left=0)
-        axes.set_xlabel("expected calibration error (%)")
-        caption = sentences(
-            "Mean over seeds, bars: one sample standard deviation. Not all of these runs have the bins of a "
-            "reliability diagram.",
-            without_result(rows),
-        )
-        return Panel(title_of(task), caption, "Expected calibration error", to_svg(figure))
+        return to_panel(axes, title_of(task), caption, "Reliability diagram", height=3.6)

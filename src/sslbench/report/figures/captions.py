@@ -25,16 +25,6 @@ def without_result(groups: Sequence[Group]) -> str:
     return not_drawn(sum(not group.runs for group in groups), "result")
 
 
-def hollow(drawn: Sequence[Group]) -> str:
-    """A sentence on the points that are a mean over fewer seeds than planned; empty if there are none."""
-    return on_points("Hollow: some of its seeds are missing", sum(map(is_partial, drawn)))
-
-
-def on_points(what: str, count: int) -> str:
-    """A sentence with the number of points that it is about; empty if there are none."""
-    return f"{what} ({count} {'point' if count == 1 else 'points'})." if count else ""
-
-
 def is_partial(group: Group) -> bool:
     """Whether some of its seeds have a result and others have none."""
     return bool(group.runs and group.missing)

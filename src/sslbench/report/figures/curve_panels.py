@@ -1,6 +1,5 @@
 """Accuracy over training steps: the algorithms of a task in one panel, then the variants of each."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,18 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from sslbench.report.compare.curves import Curve
-from sslbench.report.compare.groups import BASELINE, Group, Task, validation_order
+from sslbench.report.compare.groups import BASELINE, Group, Task, collected, validation_order
 from sslbench.report.figures.captions import not_drawn, sentences, title_of
-from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
-from sslbench.report.figures.palette import (
-    MOST_CURVES,
-    Palette,
-    Style,
-    best_variants,
-    labels,
-    most_important,
-    style,
-)
+from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
+from sslbench.report.figures.palette import MOST_CURVES, Palette, Style, labels, most_important, style
 from sslbench.system.text import ellipsize
 
 RISE = 0.25  # share of a run in which accuracy climbs from chance; the vertical axis need not show it
@@ -38,10 +29,11 @@ def draw_curves(
 
     Curves of more than `points` are thinned.
     """
-    entries = curve_labels([group for group, _ in drawn], rows, curves)
+    names = labels([group for group, _ in drawn], rows)
     lowest = []
-    for (group, own), entry in zip(drawn, entries, strict=True):
+    for (group, own), name in zip(drawn, names, strict=True):
         curve = curves[group.number]
+        entry = f"{name}, {curve.n} {'seed' if curve.n == 1 else 'seeds'}"
         count = min(points, len(curve.steps))
         kept = np.unique(np.linspace(0, len(curve.steps) - 1, count).round().astype(int))
         steps, low, valid = curve.steps[kept], curve.low[kept], curve.valid[kept]
@@ -59,15 +51,6 @@ def draw_curves(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def curve_labels(groups: Sequence[Group], rows: Sequence[Group], curves: Mapping[int, Curve]) -> list[str]:
-    """Legend entries with the number of runs in each curve; `rows` are those of the task."""
-    numbers = [curves[group.number].n for group in groups]
-    return [
-        f"{name}, {n} {'seed' if n == 1 else 'seeds'}"
-        for name, n in zip(labels(groups, rows), numbers, strict=True)
-    ]
-
-
 def _panel(
     title: str,
     caption: str,
@@ -76,10 +59,9 @@ def _panel(
     curves: Mapping[int, Curve],
 ) -> Panel:
     with look():
-        figure, axes = panel_axes(curve_labels([group for group, _ in drawn], rows, curves))
+        axes = panel_axes()
         draw_curves(axes, drawn, rows, curves)
-        legend(axes)
-        return Panel(title, caption, "Accuracy over training steps", to_svg(figure))
+        return to_panel(axes, title, caption, "Accuracy over training steps")
 
 
 def curve_panels(
@@ -95,26 +77,19 @@ def curve_panels(
         return []
     first = most_important(drawn)
     baselines = [group for group in first if group.identity.algorithm == BASELINE]
-    count = sum(group.identity.algorithm != BASELINE for group in best_variants(drawn))
-    without = not_drawn(len(groups) - len(drawn), "curves")
-    caption = "The variant of each algorithm with the best validation accuracy."
-    if len(first) == len(drawn):
-        caption = "" if without else "Every configuration."
-    elif count > MOST_CURVES:
-        caption += f" The best {MOST_CURVES} of {count} algorithms; the others have panels of their own."
+    caption = sentences(
+        f"{len(first)} of {len(drawn)} configurations: the variant of each algorithm with the best "
+        f"validation accuracy, of at most {MOST_CURVES} algorithms.",
+        not_drawn(len(groups) - len(drawn), "curves"),
+    )
     looks = [(group, palette.of(group)) for group in first]
-    panels = [_panel(title_of(task), sentences(caption, without), looks, groups, curves)]
-    by_algorithm: dict[str, list[Group]] = defaultdict(list)
-    for group in drawn:
-        by_algorithm[group.identity.algorithm].append(group)
-    for algorithm, variants in sorted(by_algorithm.items()):
+    panels = [_panel(title_of(task), caption, looks, groups, curves)]
+    for algorithm, variants in sorted(collected(drawn, lambda group: group.identity.algorithm).items()):
         if all(group in first for group in variants):
             continue
         best = sorted(variants, key=validation_order)[:MOST_CURVES]
         best.sort(key=lambda group: (group.label, group.number))
-        many = f"{len(variants)} variants" if len(variants) > 1 else "one configuration"
-        caption = f"The best {len(best)} of {many}" if len(best) < len(variants) else many.capitalize()
-        caption += ", by validation accuracy"
+        caption = f"The best {len(best)} of {len(variants)}, by validation accuracy"
         looks = [(group, style(place)) for place, group in enumerate(best)]
         if algorithm != BASELINE and baselines:
             caption += "; grey: supervised training"

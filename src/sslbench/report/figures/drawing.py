@@ -2,9 +2,8 @@
 
 import base64
 import io
-import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,11 +50,6 @@ class Panel:
     svg: str
 
     @property
-    def label(self) -> str:
-        """What a screen reader says."""
-        return f"{self.kind}. {self.title}"
-
-    @property
     def address(self) -> str:
         """The picture as a ``data:`` address: an image of its own, whose identifiers meet no others."""
         return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
@@ -71,43 +65,38 @@ def look(**changes: Any) -> Iterator[None]:
         yield
 
 
-def legend_columns(entries: Sequence[str], most: int = 2, width: float = WIDTH) -> int:
-    """How many of at most `most` columns of a legend fit into `width` inches."""
-    longest = max(map(len, entries), default=0)
-    return max(1, min(most, len(entries), int(width / (_ENTRY + _LETTER * longest))))
+def panel_axes() -> Axes:
+    """The axes of a figure, which `to_panel` makes a panel."""
+    axes = Figure().add_subplot()
+    axes.locator_params(nbins=_TICKS)
+    return axes
 
 
-def panel_axes(entries: Sequence[str] = (), columns: int = 2, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """The axes of a panel, `height` inches high, with room below for a legend of at most so many columns.
+def to_panel(
+    axes: Axes, title: str, caption: str, kind: str, columns: int = 2, height: float = HEIGHT
+) -> Panel:
+    """The panel of `panel_axes`, `height` inches high, with a legend of at most so many columns below.
 
     The margins are fixed: to work them out, matplotlib would draw every figure twice.
     """
-    rows = -(-len(entries) // legend_columns(entries, columns))
+    handles, names = axes.get_legend_handles_labels()
+    longest = max(map(len, names), default=0)
+    columns = max(1, min(columns, len(names), int(WIDTH / (_ENTRY + _LETTER * longest))))
+    rows = -(-len(names) // columns)
     height += _LEGEND_ROW * rows
-    figure = Figure(figsize=(WIDTH, height))
     below = 0.48 + _LEGEND_ROW * rows
-    axes = figure.add_axes((0.62 / WIDTH, below / height, 1 - 0.76 / WIDTH, 1 - (below + 0.12) / height))
-    axes.locator_params(nbins=_TICKS)
-    return figure, axes
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "panel_axes makes one"
+    figure.set_size_inches(WIDTH, height)
+    axes.set_position((0.62 / WIDTH, below / height, 1 - 0.76 / WIDTH, 1 - (below + 0.12) / height))
+    figure.legend(handles, names, loc="lower center", ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+    return Panel(title, caption, kind, to_svg(figure))
 
 
 def fitted_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """Axes whose margins follow the names beside them; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
-
-
-def legend(axes: Axes, columns: int = 2) -> None:
-    """The legend below the axes of `panel_axes`, made for the same entries and `columns`."""
-    handles, names = axes.get_legend_handles_labels()
-    axes.figure.legend(
-        handles,
-        names,
-        loc="lower center",
-        ncols=legend_columns(names, columns),
-        borderaxespad=0.2,
-        columnspacing=1.2,
-    )
 
 
 def label_of(name: str) -> str:
@@ -119,10 +108,4 @@ def to_svg(figure: Figure) -> str:
     """The figure, drawn within `look`, as an SVG file; the same figure gives the same text."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    return re.sub(r'(?<= d=")[^"]+', _shortened, out.getvalue())
-
-
-def _shortened(path: re.Match[str]) -> str:
-    # A hundredth of a point is less than anybody sees.
-    numbers = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[0])
-    return numbers.replace("\n", "")
+    return out.getvalue()

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.groups import Group, by_task, with_results
 from sslbench.report.figures.captions import not_drawn, title_of, without_result
-from sslbench.report.figures.curve_panels import RISE, curve_labels, draw_curves
-from sslbench.report.figures.drawing import legend_columns, look
+from sslbench.report.figures.curve_panels import RISE, draw_curves
+from sslbench.report.figures.drawing import look
 from sslbench.report.figures.palette import Palette, most_important
 from sslbench.system.text import ellipsize
 
@@ -34,10 +34,9 @@ def _heading(title: str, left: int) -> str:
         ellipsize(title, 100),
         "solid: test, mean over seeds; band: lowest to highest seed; dashed: validation, mean",
         f"the vertical axis may leave out the rise in the first {RISE:.0%} of the steps",
+        f"{left} more {'task is' if left == 1 else 'tasks are'} not drawn" if left else "",
     ]
-    if left:
-        lines.append(f"{left} more {'task is' if left == 1 else 'tasks are'} not drawn")
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def render_figure(
@@ -56,19 +55,16 @@ def render_figure(
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     lines = -(-len(panels) // columns)
     width = max(5.2 * columns, 6.4)
-    ncols = [
-        legend_columns(curve_labels(drawn, rows, curves), 2, width / columns - 0.3) for rows, drawn in panels
-    ]
-    most = max(-(-len(drawn) // ncol) for (_, drawn), ncol in zip(panels, ncols, strict=True))
+    most = max(len(drawn) for _, drawn in panels)
     palette = Palette(groups)
     # Outlines, since a picture of its own may be shown where there is no font like matplotlib's.
     with look(**{"svg.fonttype": "path"}):
         figure = Figure(figsize=(width, (4.0 + 0.2 * most) * lines + 0.6), layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False).flat
-        for (rows, drawn), ncol, axes in zip(panels, ncols, grid, strict=False):
+        for (rows, drawn), axes in zip(panels, grid, strict=False):
             draw_curves(axes, [(group, palette.of(group)) for group in drawn], rows, curves, _ALL_POINTS)
             axes.set_title(_title(rows, curves, len(drawn)), fontsize=9)
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=ncol)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
         for axes in grid:  # the last row may have places left
             axes.set_visible(False)
         figure.suptitle(_heading(title, len(tasks) - len(panels)), fontsize=9)

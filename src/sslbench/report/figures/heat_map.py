@@ -1,22 +1,19 @@
 """Algorithms against distances: the mean test error of each pair."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sslbench.report.compare.groups import Group, Task, best_by_validation
+from sslbench.report.compare.groups import Group, Task, best_by_validation, collected
 from sslbench.report.figures.captions import title_of
-from sslbench.report.figures.drawing import WIDTH, Panel, look, to_svg
+from sslbench.report.figures.drawing import WIDTH, Panel, fitted_axes, look, to_svg
 from sslbench.system.text import ellipsize
 
 _NO_LOSS = "none"
-_MOST_ROWS = 40
-_CELL = 0.66, 0.42  # inches, whatever the names beside the cells
+_CELL = 0.66, 0.42  # inches, at the least
 _LETTER = 0.078  # inches of a letter of a name
 _BAR = 1.1  # inches that the colour bar and its name need
 _LIGHT = 0.55  # of the colour scale: numbers on darker cells are white
@@ -29,22 +26,20 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
     says so, and a pair that was not planned is empty. Of several variants of a pair the one with the best
     validation accuracy counts.
     """
-    pairs: dict[tuple[str, str], list[Group]] = defaultdict(list)
-    for group in groups:
-        pairs[group.identity.algorithm, group.identity.loss or _NO_LOSS].append(group)
+    pairs = collected(groups, lambda group: (group.identity.algorithm, group.identity.loss or _NO_LOSS))
     rows = sorted({algorithm for algorithm, _ in pairs})
     if len(pairs) == len(rows):
         return None
     columns = sorted({loss for _, loss in pairs}, key=lambda loss: (loss == _NO_LOSS, loss))
-    left, rows = rows[_MOST_ROWS:], rows[:_MOST_ROWS]
     with look(**{"axes.grid": False}):
         names = [ellipsize(name, 24) for name in rows], [ellipsize(name, 14) for name in columns]
-        figure, axes, bar = _axes(*names)
+        wide = max(_CELL[0], _LETTER * max(map(len, names[1])) + 0.08)
+        width = _LETTER * max(map(len, names[0])) + wide * len(columns) + 1.2
+        figure, axes = fitted_axes(max(WIDTH, width), max(_CELL[1] * len(rows), _BAR) + 0.4)
         errors = np.full((len(rows), len(columns)), np.nan)
         cells = {
             (rows.index(algorithm), columns.index(loss)): members
             for (algorithm, loss), members in pairs.items()
-            if algorithm in rows
         }
         for cell, members in cells.items():
             if best := best_by_validation(members):
@@ -60,34 +55,13 @@ def heat_map_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
         axes.spines[:].set_visible(False)
         axes.xaxis.tick_top()
         if np.isfinite(errors).any():
-            figure.colorbar(image, cax=bar, label="test error (%)")
-        else:
-            bar.set_visible(False)
+            figure.colorbar(image, label="test error (%)")
         caption = (
             "Mean test error ± sample standard deviation in percent. Hatched: planned, without a result. "
-            "Empty: not planned."
+            "Empty: not planned. Of several variants the one with the best validation accuracy. Orange "
+            "corner: some seeds are missing, of this variant or another of the pair."
         )
-        if any(any(m.missing for m in members) and best_by_validation(members) for members in pairs.values()):
-            caption += " Orange corner: some seeds are missing, of this variant or another of the pair."
-        if any(len(members) > 1 for members in pairs.values()):
-            caption += " Of several variants the one with the best validation accuracy."
-        if left:
-            caption += f" {len(left)} more algorithms are in the table."
         return Panel(title_of(task), caption, "Test error by algorithm and distance", to_svg(figure))
-
-
-def _axes(rows: Sequence[str], columns: Sequence[str]) -> tuple[Figure, Axes, Axes]:
-    """Axes with cells of a fixed size, and those of the colour bar."""
-    cell = max(_CELL[0], _LETTER * max(map(len, columns)) + 0.08), _CELL[1]
-    left, above, below = 0.15 + _LETTER * max(map(len, rows)), 0.32, 0.08
-    wide, high = cell[0] * len(columns), cell[1] * len(rows)
-    width, height = max(WIDTH, left + wide + 0.85), above + max(high, _BAR) + below
-    figure = Figure(figsize=(width, height))
-    top = 1 - above / height
-    axes = figure.add_axes((left / width, top - high / height, wide / width, high / height))
-    bar_high = max(high, _BAR) / height
-    bar = figure.add_axes(((left + wide + 0.12) / width, top - bar_high, 0.12 / width, bar_high))
-    return figure, axes, bar
 
 
 def _cell(axes: Axes, row: int, column: int, members: Sequence[Group], ink: str) -> None:

@@ -5,19 +5,17 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from matplotlib.transforms import ScaledTranslation
 
-from sslbench.report.compare.groups import BASELINE, Group, best_by_validation
-from sslbench.report.figures.captions import hollow, is_partial, not_drawn, on_points, sentences
-from sslbench.report.figures.drawing import HEIGHT, Panel, label_of, legend, look, panel_axes, to_svg
+from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, collected
+from sslbench.report.figures.captions import is_partial, not_drawn, sentences
+from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import MOST_CURVES, Palette, Style
 from sslbench.system.text import ellipsize
 
 _Setting = tuple[str, str, int, int]  # data set, model, validation images, steps
 _Lines = dict[str, dict[int, Group | None]]  # by algorithm and number of labels; None: planned, no result
-_CROSS = 6.0  # points that a cross needs
+_CROSS = 0.04  # share of the height of a panel that a cross needs
 
 
 def label_panels(groups: Sequence[Group], palette: Palette) -> list[Panel]:
@@ -27,11 +25,11 @@ def label_panels(groups: Sequence[Group], palette: Palette) -> list[Panel]:
     eight algorithms, the best by validation accuracy at the largest number of labels, and the baseline. The
     line of an algorithm is broken where it was planned and has no result.
     """
-    settings: dict[_Setting, list[Group]] = defaultdict(list)
-    for group in groups:
-        if group.identity.num_labels > 0:
-            task = group.task
-            settings[task.dataset, group.identity.model, task.num_valid, task.steps].append(group)
+
+    def setting_of(group: Group) -> _Setting:
+        return group.task.dataset, group.identity.model, group.task.num_valid, group.task.steps
+
+    settings = collected((group for group in groups if group.identity.num_labels > 0), setting_of)
     panels = []
     for setting, members in sorted(settings.items()):
         lines = {algorithm: points for algorithm, points in _lines(members).items() if len(points) > 1}
@@ -42,9 +40,7 @@ def label_panels(groups: Sequence[Group], palette: Palette) -> list[Panel]:
 
 def _lines(groups: Sequence[Group]) -> _Lines:
     """Of each algorithm the best variant at each number of labels, in ascending order."""
-    variants: dict[tuple[str, int], list[Group]] = defaultdict(list)
-    for group in groups:
-        variants[group.identity.algorithm, group.identity.num_labels].append(group)
+    variants = collected(groups, lambda group: (group.identity.algorithm, group.identity.num_labels))
     lines: _Lines = defaultdict(dict)
     for (algorithm, count), members in sorted(variants.items()):
         lines[algorithm][count] = best_by_validation(members)
@@ -68,10 +64,10 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
     counts = sorted({count for points in lines.values() for count in points})
     styles = {group.identity.algorithm: palette.of(group) for group in groups}
     with look():
-        figure, axes = panel_axes([ellipsize(algorithm, 28) for algorithm in shown], 3)
+        axes = panel_axes()
         for algorithm, points in lines.items():
             _draw_line(axes, points, styles[algorithm], ellipsize(algorithm, 28))
-        crosses = _draw_crosses(figure, axes, lines, styles)
+        _draw_crosses(axes, lines, styles)
         axes.set_xscale("log")
         margin = (counts[-1] / counts[0]) ** 0.05
         axes.set_xlim(counts[0] / margin, counts[-1] * margin)  # a cross may be beyond all points
@@ -79,19 +75,17 @@ def _panel(setting: _Setting, groups: Sequence[Group], lines: _Lines, palette: P
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set(xlabel="labelled images", ylabel="test accuracy (%)")
-        legend(axes, 3)
         # Configurations without a result that leave no cross, since another variant has a result.
         absent = [group.identity for group in groups if not group.runs]
         beside_others = sum(lines.get(run.algorithm, {}).get(run.num_labels) is not None for run in absent)
         caption = sentences(
             "Mean over seeds, bars: one sample standard deviation. Of each algorithm the variant with the "
-            "best validation accuracy at that number of labels.",
-            hollow([group for points in lines.values() for group in _known(points)]),
-            on_points("Cross: planned, without a result", crosses),
+            "best validation accuracy at that number of labels. Hollow: some of its seeds are missing. "
+            "Cross: planned, without a result.",
             not_drawn(beside_others, "result"),
             f"The best {MOST_CURVES} algorithms; {left} more are in the table." if left else "",
         )
-        return Panel(title, caption, "Test accuracy against labels", to_svg(figure))
+        return to_panel(axes, title, caption, "Test accuracy against labels", columns=3)
 
 
 def _draw_line(axes: Axes, points: Mapping[int, Group | None], own: Style, name: str) -> None:
@@ -112,18 +106,15 @@ def _draw_line(axes: Axes, points: Mapping[int, Group | None], own: Style, name:
             axes.plot(count, y, color=own.colour, marker=own.marker, markersize=4, markerfacecolor="white")
 
 
-def _draw_crosses(figure: Figure, axes: Axes, lines: _Lines, styles: Mapping[str, Style]) -> int:
+def _draw_crosses(axes: Axes, lines: _Lines, styles: Mapping[str, Style]) -> None:
     """A cross at the bottom for each number of labels without a result, above those of other algorithms."""
     at: Counter[int] = Counter()
     for algorithm, points in lines.items():
-        for count, group in points.items():
-            if group is None:
-                up = ScaledTranslation(0, _CROSS * (at[count] + 0.8) / 72, figure.dpi_scale_trans)
-                (cross,) = axes.plot(count, 0, "x", transform=axes.get_xaxis_transform() + up)
-                cross.set(color=styles[algorithm].colour, markersize=5, markeredgewidth=1.6)
-                at[count] += 1
+        for count in (count for count, group in points.items() if group is None):
+            at[count] += 1
+            (cross,) = axes.plot(count, _CROSS * at[count], "x", transform=axes.get_xaxis_transform())
+            cross.set(color=styles[algorithm].colour, markersize=5, markeredgewidth=1.6)
     if at:  # room for the crosses below the lines
         low, high = axes.get_ylim()
-        share = min(_CROSS * (max(at.values()) + 0.5) / 72 / HEIGHT, 0.5)
+        share = min(_CROSS * (max(at.values()) + 1), 0.5)
         axes.set_ylim(low - share / (1 - share) * (high - low), high)
-    return at.total()

@@ -1,10 +1,10 @@
 """The colours of algorithms: the same in all figures but those of the variants of one algorithm."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, validation_order
+from sslbench.report.compare.groups import BASELINE, Group, best_by_validation, collected, validation_order
 from sslbench.system.text import ellipsize
 
 # Okabe and Ito's palette without its yellow, which is faint on white, then four of Paul Tol's muted colours.
@@ -47,15 +47,13 @@ class Palette:
     """
 
     def __init__(self, groups: Iterable[Group]) -> None:
-        models_of: dict[str, set[str]] = defaultdict(set)
-        for group in groups:
-            models_of[group.identity.algorithm].add(group.identity.model)
+        keys = {_key(group) for group in groups}
+        others = sorted({name for name, _ in keys} - {BASELINE})
         self._styles: dict[tuple[str, str], Style] = {}
-        others = sorted(models_of.keys() - {BASELINE})
         for first, name in [(0, BASELINE), *enumerate(others)]:
             colour = BASELINE_COLOUR if name == BASELINE else style(first).colour
-            for place, model in enumerate(sorted(models_of[name]), start=first):
-                self._styles[name, model] = Style(colour, style(place).marker)
+            for place, key in enumerate(sorted(key for key in keys if key[0] == name), start=first):
+                self._styles[key] = Style(colour, style(place).marker)
 
     def of(self, group: Group) -> Style:
         """The style of the group's algorithm and model, which must be among those of the palette."""
@@ -89,10 +87,7 @@ def _key(group: Group) -> tuple[str, str]:
 
 def best_variants(groups: Iterable[Group]) -> list[Group]:
     """Of each algorithm and model the group with the best validation accuracy, the best of all first."""
-    by_key: dict[tuple[str, str], list[Group]] = defaultdict(list)
-    for group in groups:
-        by_key[_key(group)].append(group)
-    best = [found for members in by_key.values() if (found := best_by_validation(members))]
+    best = [found for members in collected(groups, _key).values() if (found := best_by_validation(members))]
     return sorted(best, key=validation_order)
 
 

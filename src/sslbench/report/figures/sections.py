@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.groups import by_task
-from sslbench.report.figures.calibration import calibration_panels
+from sslbench.report.figures.calibration import calibration_panel
 from sslbench.report.figures.curve_panels import RISE, curve_panels
 from sslbench.report.figures.drawing import Panel
 from sslbench.report.figures.heat_map import heat_map_panel
@@ -42,9 +42,9 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
     by_labels = label_panels(comparison.groups, palette)
     times = [seconds_panel(task, groups, palette) for task, groups in tasks]
     maps = [heat_map_panel(task, groups) for task, groups in tasks]
-    reliability = [panel for task, groups in tasks for panel in calibration_panels(task, groups, palette)]
-    return [
-        _section(
+    reliability = [calibration_panel(task, groups, palette) for task, groups in tasks]
+    kinds = [
+        (
             "curves",
             "Curves",
             "Accuracy over training steps",
@@ -53,7 +53,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             drawn,
             "No curves are drawn: no run has a log that can be read.",
         ),
-        _section(
+        (
             "labels",
             "Labels",
             "Accuracy against the number of labels",
@@ -62,7 +62,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "Accuracy is not drawn against the number of labels: no algorithm has results with several "
             "numbers of labels and the same data set, model, validation images and steps.",
         ),
-        _section(
+        (
             "seconds",
             "Time",
             "Accuracy against training time",
@@ -72,7 +72,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "Accuracy is not drawn against training time: no two configurations with results share a data "
             "set, labels, validation images and steps.",
         ),
-        _section(
+        (
             "map",
             "Distances",
             "Algorithms and distances",
@@ -80,16 +80,16 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             [panel for panel in maps if panel],
             "There is no map of algorithms and distances: no algorithm was run with two on the same task.",
         ),
-        _section(
+        (
             "calibration",
             "Calibration",
             "Calibration",
             "Whether a model is as often right as it is confident, on the test images at the best step.",
-            reliability,
-            "Calibration is not drawn: no run has a result.",
+            [panel for panel in reliability if panel],
+            "Calibration is not drawn: no run has the bins of a reliability diagram.",
         ),
     ]
-
-
-def _section(key: str, name: str, title: str, text: str, panels: list[Panel], nothing: str) -> Section:
-    return Section(key, name, title, text if panels else nothing, panels)
+    return [
+        Section(key, name, title, text if panels else nothing, panels)
+        for key, name, title, text, panels, nothing in kinds
+    ]

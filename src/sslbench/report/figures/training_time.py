@@ -1,19 +1,13 @@
 """Test accuracy against training time."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from sslbench.report.compare.groups import Group, Task, mean_std, with_results
-from sslbench.report.figures.captions import (
-    hollow,
-    is_partial,
-    not_drawn,
-    sentences,
-    title_of,
-    without_result,
-)
-from sslbench.report.figures.drawing import Panel, label_of, legend, look, panel_axes, to_svg
+from sslbench.report.figures.captions import is_partial, not_drawn, sentences, title_of, without_result
+from sslbench.report.figures.drawing import Panel, label_of, look, panel_axes, to_panel
 from sslbench.report.figures.palette import Palette, Style
 from sslbench.system.text import ellipsize
 
@@ -33,10 +27,9 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette) -> Pane
         for group in drawn:
             run = group.identity
             name = f"{run.algorithm}, {run.model}" if several else run.algorithm
-            entries.setdefault(ellipsize(name, 28), palette.of(group))
-        entries = dict(list(entries.items())[:_MOST_ENTRIES])
-        figure, axes = panel_axes(list(entries), 3)
-        for name, own in entries.items():
+            entries[ellipsize(name, 28)] = palette.of(group)
+        axes = panel_axes()
+        for name, own in islice(entries.items(), _MOST_ENTRIES):
             # A point of its own, which is filled whether or not the first of the algorithm is.
             (line,) = axes.plot([], [], linestyle="none", label=label_of(name))
             line.set(color=own.colour, marker=own.marker, markersize=5)
@@ -65,17 +58,16 @@ def seconds_panel(task: Task, groups: Sequence[Group], palette: Palette) -> Pane
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set(xlabel="training time, mean over seeds (s)", ylabel="test accuracy (%)")
-        legend(axes, 3)
         caption = sentences(
-            "A point for each configuration: mean over seeds, bars: one sample standard deviation.",
-            hollow(drawn),
+            "A point for each configuration: mean over seeds, bars: one sample standard deviation. Hollow: "
+            "some of its seeds are missing.",
             without_result(groups),
             not_drawn(len(with_results(groups)) - len(drawn), "training time"),
         )
         devices = sorted({run.device for group in drawn for run in group.runs})
         if len(devices) > 1:
             caption += f" The times are from {len(devices)} kinds of device and not comparable throughout."
-        return Panel(title_of(task), caption, "Test accuracy against seconds", to_svg(figure))
+        return to_panel(axes, title_of(task), caption, "Test accuracy against seconds", columns=3)
 
 
 def _seconds(group: Group) -> float:

@@ -3,23 +3,21 @@
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
-from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sslbench.report.compare.comparison import Comparison
-from sslbench.report.compare.curves import Curves
+from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.differences import Difference
-from sslbench.report.compare.groups import with_results
+from sslbench.report.compare.groups import Group, with_results
 from sslbench.report.figures.sections import figure_sections
 from sslbench.report.read.find import MissingRun
-from sslbench.report.write.columns import Cell, Column, Form, Table
+from sslbench.report.write.columns import Form
 from sslbench.report.write.commands import commands
 from sslbench.report.write.notes import ON_DIFFERENCES, ON_SELECTION, on_rows
 from sslbench.report.write.result_tables import (
@@ -37,38 +35,12 @@ _LONGEST = 80  # characters of a cell; the whole text shows on hovering
 _LONGEST_HINT = 1000
 
 
-class Row(NamedTuple):
-    """A row of a table of the page.
-
-    Attributes:
-        cells: in the order of the columns.
-        kinds: classes for the style sheet; ``better`` or ``worse`` is said in the cell of the difference too.
-        link: address of the run's configuration, relative to the page; empty where there is none.
-    """
-
-    cells: Sequence[Cell]
-    kinds: Sequence[str] = ()
-    link: str = ""
-
-
-class PageTable(NamedTuple):
-    """A table of the page, and in `shared` what all rows agree in."""
-
-    columns: Sequence[Column[Any]]
-    rows: Sequence[Row]
-    shared: str = ""
-
-
 def _address(folder: Path, page: Path) -> str:
     """Of the run's ``config.yaml`` as seen from the page, quoted; empty if there is none."""
     target = folder / "config.yaml"
     if not os.path.isfile(target):  # noqa: PTH113 - Path.is_file raises in closed folders and for long names
         return ""
-    try:
-        path = os.path.relpath(target, page.parent)
-    except ValueError:  # on another drive
-        return ""
-    return quote(os.fsencode(path.replace(os.sep, "/")))
+    return quote(os.fsencode(os.path.relpath(target, page.parent)))
 
 
 def _signs(difference: Difference | None) -> list[str]:
@@ -79,36 +51,15 @@ def _signs(difference: Difference | None) -> list[str]:
     return ["better"] if high < 0 else ["worse"] if low > 0 else []
 
 
-def _summary(comparison: Comparison) -> PageTable:
-    table = summary_table(comparison, Form.PAGE)
-    order = sorted(range(len(table.columns)), key=lambda place: not table.columns[place].first)
-    table, shared = table.at(order).without_shared()
-    best = comparison.best
-    rows = []
-    for group, cells in zip(comparison.groups, table.rows, strict=True):
-        kinds = ["best"] if group.number in best else []
-        kinds += [] if group.runs and not group.missing else ["incomplete"] if group.runs else ["absent"]
-        rows.append(Row(cells, kinds + _signs(comparison.row_differences.get(group.number))))
-    text = ", ".join(f"{title} {ellipsize(value, _LONGEST)}" for title, value in shared.items())
-    return PageTable(table.columns, rows, text)
+def _kinds(comparison: Comparison, group: Group) -> list[str]:
+    """The classes of a row of the summary."""
+    kinds = ["best"] if group.number in comparison.best else []
+    kinds += [] if group.runs and not group.missing else ["incomplete"] if group.runs else ["absent"]
+    return kinds + _signs(comparison.row_differences.get(group.number))
 
 
-def _tables(comparison: Comparison, page: Path) -> dict[str, PageTable]:
-    differences = difference_table(comparison, Form.PAGE)
-    runs, missing = run_table(comparison, Form.PAGE), missing_table(comparison, Form.PAGE)
-
-    def linked(table: Table, found: Iterable[RunResult | MissingRun]) -> PageTable:
-        addresses = [_address(run.folder, page) for run in found]
-        return PageTable(table.columns, list(map(Row, table.rows, repeat(()), addresses)))
-
-    return {
-        "summary": _summary(comparison),
-        "differences": PageTable(
-            differences.columns, list(map(Row, differences.rows, map(_signs, comparison.differences)))
-        ),
-        "runs": linked(runs, comparison.runs),
-        "missing": linked(missing, comparison.missing),
-    }
+def _links(found: Iterable[RunResult | MissingRun], page: Path) -> list[str]:
+    return [_address(run.folder, page) for run in found]
 
 
 def _environment() -> Environment:
@@ -125,10 +76,12 @@ def _environment() -> Environment:
     return environment
 
 
-def render_page(comparison: Comparison, curves: Curves, *, title: str, command: str, page: Path) -> str:
+def render_page(
+    comparison: Comparison, curves: Mapping[int, Curve], *, title: str, command: str, page: Path
+) -> str:
     """The whole page, which will lie at `page`: links to run folders are relative to it.
 
-    The warnings of `curves` must be among those of `comparison`; `command`, typed in its folder, writes it.
+    The curves are by the number of the group; `command`, typed in the folder of the page, writes it.
     """
     templates = files("sslbench.report.page").joinpath("templates")
     script = templates.joinpath("sort.js").read_text(encoding="utf-8")
@@ -147,8 +100,15 @@ def render_page(comparison: Comparison, curves: Curves, *, title: str, command: 
             on_selection=ON_SELECTION,
             on_differences=ON_DIFFERENCES,
             on_rows=on_rows(comparison),
-            tables=_tables(comparison, page),
-            sections=figure_sections(comparison, curves.of),
+            summary=summary_table(comparison, Form.PAGE),
+            kinds=[_kinds(comparison, group) for group in comparison.groups],
+            differences=difference_table(comparison, Form.PAGE),
+            signs=list(map(_signs, comparison.differences)),
+            runs=run_table(comparison, Form.PAGE),
+            run_links=_links(comparison.runs, page),
+            missing=missing_table(comparison, Form.PAGE),
+            missing_links=_links(comparison.missing, page),
+            sections=figure_sections(comparison, curves),
             groups=with_results(comparison.groups),
             commands=commands,
             comparison=comparison,

@@ -14,7 +14,7 @@ from sslbench.system.paths import relative
 from sslbench.system.safe_files import parse_json, read_json, read_text
 from sslbench.system.text import ellipsize, escape_control
 
-_SHOWN = 3  # warnings that the one line of an error names, or that a plan gives
+_SHOWN = 3  # of the runs and files that the one line of an error names
 _ERROR_LENGTH = 500  # characters
 
 
@@ -37,9 +37,6 @@ class MissingRun:
     error: str = ""
     run: RunSummary | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{relative(self.folder)} ({self.reason})"
 
     @property
     def reason(self) -> str:
@@ -77,7 +74,6 @@ def find_runs(places: Iterable[Path]) -> Found:
     """
     places = list(places)
     found = Found()
-    absent: list[str] = []
     without_runs: list[str] = []
     known: dict[str, MissingRun] = {}
     plans: set[str] = set()
@@ -94,17 +90,21 @@ def find_runs(places: Iterable[Path]) -> Found:
                     for run in _planned(plan, found.warnings):
                         key = os.path.realpath(run.folder)
                         known[key] = replace(run, folder=known.get(key, run).folder)
+            if empty:
+                raise UserError(f"no run in {relative(place)}")
         except UserError as error:
-            absent.append(str(error))
             without_runs.append(str(error))
-            continue
-        if empty:
-            without_runs.append(f"no run in {relative(place)}")
     for key in sorted(known):
         _read(known[key], found)
-    if not found.runs and not any(run.run for run in found.missing):
-        raise UserError(_nothing(places, found, absent))
     found.warnings += without_runs
+    if not found.runs and not any(run.run for run in found.missing):
+        unfinished = [
+            f"not finished: {relative(run.folder)} ({run.reason})"
+            for run in found.missing
+            if run.status != "damaged"
+        ]
+        hints = "; ".join([*unfinished, *found.warnings][:_SHOWN])
+        raise UserError(f"nothing to report in {', '.join(map(relative, places))}; {hints}")
     return found
 
 
@@ -137,7 +137,6 @@ def _walk(place: Path, warnings: list[str]) -> Iterator[tuple[Path, set[str]]]:
 def _planned(path: Path, warnings: list[str]) -> list[MissingRun]:
     """The runs of a sweep's plan, as if none was started; a line that cannot be used is a warning."""
     found: list[MissingRun] = []
-    wrong: dict[int, str] = {}
     try:
         lines = read_text(path, relative(path)).split("\n")
     except UserError as error:
@@ -153,10 +152,7 @@ def _planned(path: Path, warnings: list[str]) -> list[MissingRun]:
                 folder = path.parent / entry.folder
                 found.append(MissingRun(folder, RunState.NOT_STARTED, "", entry.run, entry.settings))
         except UserError as error:
-            wrong[number] = str(error)
-    warnings += list(wrong.values())[:_SHOWN]
-    if rest := list(wrong)[_SHOWN:]:
-        warnings.append(f"{relative(path)}, from line {rest[0]}: {len(rest)} more lines cannot be used")
+            warnings.append(str(error))
     return found
 
 
@@ -208,13 +204,3 @@ def _status(planned: MissingRun, warnings: list[str]) -> MissingRun | None:
     lines = error_text.strip().splitlines() if isinstance(error_text, str) else []
     error_line = ellipsize(escape_control(lines[0]), _ERROR_LENGTH) if lines else ""
     return replace(planned, status=str(status) if known else "unknown", error=error_line, run=run)
-
-
-def _nothing(places: list[Path], found: Found, absent: list[str]) -> str:
-    unfinished = ", ".join(str(run) for run in found.missing if run.status != "damaged")
-    hints = [f"not finished: {unfinished}"] if unfinished else []
-    hints += found.warnings[:_SHOWN]
-    if (more := len(found.warnings) - _SHOWN) > 0:
-        hints.append(f"and {more} more files that cannot be used")
-    what = "nothing to report" if found.warnings else f"no {RESULT}"
-    return "; ".join([f"{what} in {', '.join(map(relative, places))}", *hints, *absent])

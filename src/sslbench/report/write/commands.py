@@ -1,11 +1,9 @@
 """The shell lines that repeat a group of runs."""
 
 import shlex
-from collections import defaultdict
 from collections.abc import Sequence
 
-from sslbench.report.compare.groups import Group
-from sslbench.rundir.records import RunResult
+from sslbench.report.compare.groups import Group, collected
 from sslbench.system.text import escape_control
 
 # Left out of commands: seeds, which are listed together, folders of one machine, and how a sweep was run.
@@ -35,19 +33,14 @@ def commands(group: Group) -> list[str]:
     were typed in more than one way, or their seeds and split seeds are not the full grid that a sweep runs.
     A group without a finished run has none: only results hold what was typed.
     """
-    by_typed: dict[tuple[str, ...], list[RunResult]] = defaultdict(list)
-    for run in group.runs:
-        by_typed[tuple(filter(_is_repeated, run.overrides))].append(run)
     lines = []
+    by_typed = collected(group.runs, lambda run: tuple(filter(_is_repeated, run.overrides)))
     for typed, runs in by_typed.items():
         if all(run.split_seed == run.seed for run in runs):
             lines.append(_sweep(typed, [], [run.seed for run in runs]))
             continue
-        seeds_of: dict[int, list[int]] = defaultdict(list)
-        for run in runs:  # sorted by seed, as in the group
-            seeds_of[run.split_seed].append(run.seed)
-        grids: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for split_seed in sorted(seeds_of):
-            grids[tuple(seeds_of[split_seed])].append(split_seed)
+        by_split = collected(runs, lambda run: run.split_seed)
+        seeds_of = {split_seed: tuple(run.seed for run in by_split[split_seed]) for split_seed in by_split}
+        grids = collected(sorted(by_split), seeds_of.__getitem__)
         lines += [_sweep(typed, split_seeds, seeds) for seeds, split_seeds in grids.items()]
     return lines

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from sslbench.report.compare.comparison import Comparison
-from sslbench.report.compare.groups import Group
-from sslbench.report.write.result_tables import SUMMARY_COLUMNS, GroupRow
+from sslbench.report.compare.groups import MEASURES, Group
 from sslbench.rundir.records import RunResult
 from sslbench.system.paths import relative
+
+_SHARED = ("num_labels", "num_valid", "steps", "algorithm", "loss", "model")
 
 
 def runs_csv(comparison: Comparison) -> str:
@@ -43,11 +44,41 @@ def _run_row(group: Group, run: RunResult) -> dict[str, Any]:
 
 def groups_csv(comparison: Comparison) -> str:
     """One row a group, every number a fraction or in seconds; empty where there is none."""
-    rows: list[dict[str, Any]] = [{} for _ in comparison.groups]
-    for group, fields in zip(comparison.groups, rows, strict=True):
-        for column in SUMMARY_COLUMNS:
-            fields |= column.csv(GroupRow(group, comparison))
-    return _csv(rows)
+    return _csv([_group_row(group, comparison) for group in comparison.groups])
+
+
+def _group_row(group: Group, comparison: Comparison) -> dict[str, Any]:
+    run, number = group.identity, group.number
+    reasons = [f"seed {missing.run.seed} {missing.reason}" for missing in group.missing if missing.run]
+    row = {
+        "row": number,
+        "rank": comparison.ranks.get(number),
+        "group": run.group,
+        "dataset": group.task.dataset,
+        **{name: getattr(run, name) for name in _SHARED},
+        "settings": group.settings,
+        "selected_by_validation_of": comparison.selected.get(number),
+        "seeds": len(group.runs),
+        "seeds_missing": len(group.missing),
+        "missing": "; ".join(reasons),
+    }
+    for measure in MEASURES:
+        found = group.mean_std(measure)
+        row |= {f"{measure}_mean": found and found.mean, f"{measure}_std": found and found.std}
+    difference = comparison.row_differences.get(number)
+    bootstrap = (difference and difference.bootstrap) or (None, None)
+    t_interval = (difference and difference.t_interval) or (None, None)
+    return row | {
+        "supervised_row": difference and difference.baseline.number,
+        "supervised_test_error_mean": difference and difference.baseline.test_error.mean,
+        "difference": difference and difference.mean,
+        "pairs": difference and difference.n,
+        "standard_error": difference and difference.standard_error,
+        "bootstrap_low": bootstrap[0],
+        "bootstrap_high": bootstrap[1],
+        "t_interval_low": t_interval[0],
+        "t_interval_high": t_interval[1],
+    }
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

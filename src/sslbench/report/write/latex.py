@@ -25,7 +25,7 @@ def latex(comparison: Comparison) -> str:
 
     A rule separates tasks. What all rows share stands in a comment above the table.
     """
-    table, shared = summary_table(comparison, Form.LATEX).without_shared()
+    table = summary_table(comparison, Form.LATEX)
     long = len(table.rows) > _ROWS_OF_A_PAGE
     alignment = "".join("r" if column.number else "l" for column in table.columns)
     title = _line([_escaped(column.title) for column in table.columns])
@@ -40,11 +40,10 @@ def latex(comparison: Comparison) -> str:
     environment = "longtable" if long else "tabular"
     lines = [f"\\begin{{{environment}}}{{{alignment}}}", *lines, "\\bottomrule", f"\\end{{{environment}}}"]
     packages = "booktabs, longtable" if long else "booktabs"
-    same = ", ".join(f"{name} {ellipsize(text, _LONGEST)}" for name, text in shared.items())
     comments = [
         f"packages: {packages}; by sslbench-report, in percent, mean ± sample standard deviation",
         f"{DIFFERENCE.title}: bootstrap over n pairs. {ON_BOOTSTRAP}",
-        *([f"all rows: {same}"] if same else []),
+        *([f"all rows: {table.shared}"] if table.shared else []),
         *on_rows(comparison),
     ]
     return "".join(f"{line}\n" for line in [*(f"% {comment}" for comment in comments), *lines])

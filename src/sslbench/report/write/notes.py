@@ -34,13 +34,13 @@ _ON_DRAWS = (
 _ON_STARS = "A rank with *: the row lacks seeds or draws of the labels that most rows of its task have."
 
 
-def on_rows(comparison: Comparison, *, selected: bool = True, ranks: bool = True) -> list[str]:
-    """What a reader must know about certain rows; nothing on `selected` variants or `ranks` if not shown."""
+def on_rows(comparison: Comparison) -> list[str]:
+    """What a reader must know about certain rows."""
     several = [group for group in comparison.groups if len(group.runs) > 1]
     fixed = [group.number for group in several if len({run.split_hash for run in group.runs}) == 1]
     mixed = [group.number for group in several if len({run.git_commit for run in group.runs}) > 1]
-    sentences = [_ON_VARIANTS] if selected and comparison.selected else []
-    sentences += [_ON_STARS] if ranks and comparison.incomplete_seeds else []
+    sentences = [_ON_VARIANTS] if comparison.selected else []
+    sentences += [_ON_STARS] if comparison.incomplete_seeds else []
     if fixed:
         rows = "All rows with several seeds" if len(fixed) == len(several) else _rows(fixed)
         sentences.append(f"{rows}: {_ON_DRAWS}")
