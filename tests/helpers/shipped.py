@@ -7,4 +7,8 @@ from sslbench.config.schema import conf_dir
 ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
 
 #: An untrained network does not reach the shipped threshold.
-OVERRIDES = {"pseudo_label": ["algorithm.threshold=0.0"]}
+OVERRIDES = {
+    "cowmix": ["algorithm.threshold=0.0"],
+    "cutmix": ["algorithm.threshold=0.0"],
+    "pseudo_label": ["algorithm.threshold=0.0"],
+}

@@ -94,6 +94,8 @@ def _check_type(value: Any, hint: Any, key: str) -> None:
 
     if isinstance(value, dict) and "_target_" in value:
         return  # an object of its own, checked by itself
+    if value is None and type(None) in typing.get_args(hint):
+        return
     try:
         adapter = TypeAdapter[Any](hint)
     except PydanticSchemaGenerationError:
