@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
         help="searched for result.json, status.json and the plans of sweeps, at any depth",
     )
     parser.add_argument("--seeds", action="store_true", help="print a row for each run too")
+    parser.add_argument(
+        "--baseline",
+        metavar="ALGORITHM",
+        help="compare all others with this one (default: those without unlabelled images, of the same views)",
+    )
     for option, name, what in _FILES:
         parser.add_argument(f"--{option}", type=Path, metavar=name, help=what)
     parser.add_argument(
@@ -79,6 +84,8 @@ def _command(args: argparse.Namespace) -> str:
     for option in ("out", "figure", "csv", "table", "latex", "html", "note"):
         if path := getattr(args, option):
             words += [f"--{option}", relative(path)]
+    if args.baseline is not None:
+        words += ["--baseline", args.baseline]
     if args.title != _TITLE:
         words += ["--title", args.title]
     return escape_control(shlex.join(words))
@@ -127,7 +134,7 @@ def _read(args: argparse.Namespace) -> tuple[Comparison, Curves]:
     from sslbench.report.compare.curves import Curves, gather_curves
     from sslbench.report.read.find import find_runs
 
-    comparison = compare(find_runs(args.runs))
+    comparison = compare(find_runs(args.runs), args.baseline)
     curves = gather_curves(comparison.groups) if args.figure or args.html else Curves()
     return replace(comparison, warnings=[*comparison.warnings, *curves.warnings]), curves
 

@@ -3,7 +3,14 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sslbench.report.compare.configurations import data_set_names, evaluations, read_configurations
+from sslbench.errors import UserError, did_you_mean
+from sslbench.report.compare.configurations import (
+    data_set_names,
+    evaluations,
+    has_strong_view,
+    is_labelled_only,
+    read_configurations,
+)
 from sslbench.report.compare.differences import Difference, differences_to_supervised, row_differences
 from sslbench.report.compare.groups import (
     Group,
@@ -90,8 +97,16 @@ class Comparison:
         return found
 
 
-def compare(found: Found) -> Comparison:
-    """Group, rank and compare."""
+def compare(found: Found, baseline: str | None = None) -> Comparison:
+    """Group, rank and compare.
+
+    Args:
+        found: the runs.
+        baseline: the algorithm to compare all others with; None for the supervised ones.
+
+    Raises:
+        UserError: no run has the algorithm `baseline`.
+    """
     # It knows configurations, whose libraries the command's help does not need.
     from sslbench.report.compare.settings import settings_of
 
@@ -104,8 +119,19 @@ def compare(found: Found) -> Comparison:
     known = {number: evaluations(config) for number, config in configs.items()}
     named = [replace(g, dataset=names[g.number], evaluations=known.get(g.number)) for g in groups]
     settings = settings_of(named, configs)
-    groups = numbered(replace(group, settings=settings.get(group.number, "")) for group in named)
-    differences, unmatched = differences_to_supervised(groups)
+    only, strong = (
+        {number for number, config in configs.items() if holds(config)}
+        for holds in (is_labelled_only, has_strong_view)
+    )
+    groups = numbered(
+        replace(g, settings=settings.get(g.number, ""), labelled_only=g.number in only, strong=g.number in strong)
+        for g in named
+    )
+    algorithms = sorted({group.identity.algorithm for group in groups})
+    if baseline is not None and baseline not in algorithms:
+        known = ", ".join(algorithms) or "there is no run"
+        raise UserError(f"--baseline {baseline}{did_you_mean(baseline, algorithms)} is no algorithm of the runs: {known}")
+    differences, unmatched = differences_to_supervised(groups, baseline)
     return Comparison(
         groups,
         differences,

@@ -11,7 +11,7 @@ from sslbench.report.read.find import MissingRun
 from sslbench.rundir.records import RunResult, RunSummary
 from sslbench.system.paths import exists
 
-BASELINE = "supervised"
+BASELINE = "supervised"  # a baseline also where its configuration is not known
 _LOG = "metrics.jsonl"  # not imported from its module, which imports more than the command's help needs
 # Two runs of the same configuration and seeds that agree in these are one run, trained or copied twice.
 _OUTCOME = ("run_id", "split_hash", "step_best", "val_acc_best", "test_acc", "test_acc_last", "test_ece")
@@ -83,6 +83,8 @@ class Group:
         dataset: the name of its data, which no other data of the report has.
         settings: in which it differs from other rows of its task and which have no column, as text.
         evaluations: how often each of its runs was evaluated; None where its configuration is not known.
+        labelled_only: whether its algorithm reads no unlabelled images; False where that is not known.
+        strong: whether its algorithm has a strong view; False where that is not known.
     """
 
     number: int
@@ -91,6 +93,13 @@ class Group:
     dataset: str = ""
     settings: str = ""
     evaluations: int | None = None
+    labelled_only: bool = False
+    strong: bool = False
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether other algorithms are compared with it."""
+        return self.labelled_only or self.identity.algorithm == BASELINE
 
     @cached_property
     def identity(self) -> RunSummary:
