@@ -166,6 +166,20 @@ def test_each_module_learns_from_its_own_loss_alone(settings: Settings, stage: i
             torch.testing.assert_close(end, start if gradient is None else start - LR * gradient)
 
 
+@each_stage
+def test_pseudo_labels_are_constant_distributions(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    found = midway.step().pseudo_labels
+    if found is None:
+        pytest.skip("hands over no pseudo-labels")
+    assert found.probabilities.shape[0] == len(found.weights) == 30
+    assert not found.probabilities.requires_grad
+    assert not found.weights.requires_grad
+    assert found.weights.dtype == found.probabilities.dtype == torch.float32
+    assert (found.weights >= 0).all()
+    torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(30))
+
+
 def batch_statistics(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{place}.{name}": buffer.clone()

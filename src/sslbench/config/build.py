@@ -91,6 +91,7 @@ def _signature(target: Any) -> tuple[dict[str, Any], dict[str, inspect.Parameter
 
 def _check_type(value: Any, hint: Any, key: str) -> None:
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+    from pydantic_core import SchemaError
 
     if isinstance(value, dict) and "_target_" in value:
         return  # an object of its own, checked by itself
@@ -99,7 +100,10 @@ def _check_type(value: Any, hint: Any, key: str) -> None:
     try:
         adapter = TypeAdapter[Any](hint)
     except PydanticSchemaGenerationError:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        try:
+            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        except SchemaError as error:  # a Protocol, which only an object can be
+            raise UserError(f"{key}={value}: it takes {_describe(hint)}, made by a _target_") from error
     try:
         # As JSON, a list may stand for a tuple, while a word still may not stand for a number.
         adapter.validate_json(json.dumps(value), strict=True)

@@ -117,20 +117,20 @@ def compare(found: Found, baseline: str | None = None) -> Comparison:
     configs, unread = read_configurations(groups)
     names = data_set_names(groups, configs)
     known = {number: evaluations(config) for number, config in configs.items()}
-    named = [replace(g, dataset=names[g.number], evaluations=known.get(g.number)) for g in groups]
+    views = {
+        number: {"labelled_only": is_labelled_only(config), "strong": has_strong_view(config)}
+        for number, config in configs.items()
+    }
+    named = [
+        replace(g, dataset=names[g.number], evaluations=known.get(g.number), **views.get(g.number, {}))
+        for g in groups
+    ]
     settings = settings_of(named, configs)
-    only, strong = (
-        {number for number, config in configs.items() if holds(config)}
-        for holds in (is_labelled_only, has_strong_view)
-    )
-    groups = numbered(
-        replace(g, settings=settings.get(g.number, ""), labelled_only=g.number in only, strong=g.number in strong)
-        for g in named
-    )
+    groups = numbered(replace(group, settings=settings.get(group.number, "")) for group in named)
     algorithms = sorted({group.identity.algorithm for group in groups})
     if baseline is not None and baseline not in algorithms:
-        known = ", ".join(algorithms) or "there is no run"
-        raise UserError(f"--baseline {baseline}{did_you_mean(baseline, algorithms)} is no algorithm of the runs: {known}")
+        hint, known_names = did_you_mean(baseline, algorithms), ", ".join(algorithms) or "none"
+        raise UserError(f"--baseline {baseline} is no algorithm of these runs{hint}: {known_names}")
     differences, unmatched = differences_to_supervised(groups, baseline)
     return Comparison(
         groups,

@@ -141,9 +141,12 @@ def differences_to_supervised(
     differences: list[Difference] = []
     unmatched = []
     for members in by_task(with_results(groups)).values():
-        baselines = [g for g in members if (g.identity.algorithm == baseline if baseline else g.is_baseline)]
-        for group in (group for group in members if group not in baselines):
-            found = [d for other in baselines if (d := _difference(group, other))]
+        baselines, others = [], []
+        for group in members:
+            is_one = group.is_baseline if baseline is None else group.identity.algorithm == baseline
+            (baselines if is_one else others).append(group)
+        for group in others:
+            found = [d for one in baselines if (d := _difference(group, one))]
             if not found:
                 unmatched.append(group)
             same_model = [d for d in found if d.baseline.identity.model == group.identity.model] or found
