@@ -264,6 +264,7 @@ def test_looking_at_a_method_changes_nothing(settings: Settings, stage: int) -> 
 BOUNDS: dict[str, tuple[list[float], list[float]]] = {
     "alpha": ([0.01], [0.0]),
     "codebook_seed": ([0, 2**32 - 1], [-1, 2**32]),
+    "decay": ([0.0, 0.999], [-0.1, 1.0]),
     "ema": ([0.0, 0.999], [-0.1, 1.0]),
     "eps": ([0.01], [0.0]),
     "max_cosine": ([0.01, 1.0], [0.0, 1.1]),

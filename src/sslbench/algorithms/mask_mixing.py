@@ -46,9 +46,7 @@ class MaskMixing:
     trained = ("student",)
     predictors = ("teacher", "student")
 
-    def __init__(
-        self, distance: Distance, masks: Masks, threshold: float, ema: float, weight: float
-    ) -> None:
+    def __init__(self, distance: Distance, masks: Masks, threshold: float, ema: float, weight: float) -> None:
         check_not_negative(weight=weight)
         check_decay(ema=ema)
         check_probability(threshold=threshold)

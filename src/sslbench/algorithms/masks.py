@@ -71,7 +71,9 @@ class CowMasks:
         if not (len(smoothing) == 2 and 0 < smoothing[0] <= smoothing[1]):
             raise ValueError(f"smoothing={list(smoothing)} must be two numbers above 0 in ascending order")
         if not (len(partner) == 2 and 0 < partner[0] <= partner[1] < 1):
-            raise ValueError(f"partner={list(partner)} must be two numbers between 0 and 1 in ascending order")
+            raise ValueError(
+                f"partner={list(partner)} must be two numbers between 0 and 1 in ascending order"
+            )
         self._smoothing, self._partner = tuple(smoothing), tuple(partner)
 
     def __call__(self, count: int, height: int, width: int, device: torch.device) -> Tensor:

@@ -43,7 +43,8 @@ class CutMix:
     """Yun et al. 2019, arXiv:1905.04899, section 3.1: a box of the partner is pasted into each image.
 
     With lambda from Beta(alpha, alpha), the sides of the box are ``sqrt(1 - lambda)`` of the image's. Its
-    centre is uniform in the image, and it is cut off at the borders. Targets are mixed by the share of pixels.
+    centre is uniform in the image, and it is cut off at the borders. Targets are mixed by the share of the
+    pixels.
 
     Deviations: each pair has a box of its own, where the authors' code (github.com/clovaai/CutMix-PyTorch)
     draws one for the batch; edges do not lie on pixels; and every batch is mixed, where the code mixes half

@@ -141,7 +141,8 @@ def differences_to_supervised(
     differences: list[Difference] = []
     unmatched = []
     for members in by_task(with_results(groups)).values():
-        baselines, others = [], []
+        baselines: list[Group] = []
+        others: list[Group] = []
         for group in members:
             is_one = group.is_baseline if baseline is None else group.identity.algorithm == baseline
             (baselines if is_one else others).append(group)
