@@ -117,13 +117,17 @@ def compare(found: Found, baseline: str | None = None) -> Comparison:
     configs, unread = read_configurations(groups)
     names = data_set_names(groups, configs)
     known = {number: evaluations(config) for number, config in configs.items()}
-    views = {
-        number: {"labelled_only": is_labelled_only(config), "strong": has_strong_view(config)}
-        for number, config in configs.items()
-    }
+    labelled_only = {number for number, config in configs.items() if is_labelled_only(config)}
+    strong = {number for number, config in configs.items() if has_strong_view(config)}
     named = [
-        replace(g, dataset=names[g.number], evaluations=known.get(g.number), **views.get(g.number, {}))
-        for g in groups
+        replace(
+            group,
+            dataset=names[group.number],
+            evaluations=known.get(group.number),
+            labelled_only=group.number in labelled_only,
+            strong=group.number in strong,
+        )
+        for group in groups
     ]
     settings = settings_of(named, configs)
     groups = numbered(replace(group, settings=settings.get(group.number, "")) for group in named)
