@@ -131,6 +131,7 @@ def test_unlabelled_images_send_a_gradient_into_each_trained_module(settings: Se
         return list(torch.autograd.grad(unlabelled, first_layers))
 
     negatives = replace(midway.batch, unlabelled=tuple(-view for view in midway.batch.unlabelled))
+    midway.step(negatives)  # what is remembered of each image begins empty
     for ours, theirs in zip(gradients(midway.batch), gradients(negatives), strict=True):
         assert ours.abs().max() > 0, "the first layer learns nothing from unlabelled images"
         assert not torch.equal(ours, theirs), "it would learn the same from other images"
@@ -169,6 +170,20 @@ def test_each_module_learns_from_its_own_loss_alone(settings: Settings, stage: i
         for start, end, gradient in zip(before, after, expected, strict=True):
             torch.testing.assert_close(end.grad, gradient, rtol=1e-5, atol=1e-8)
             torch.testing.assert_close(end, start if gradient is None else start - LR * gradient)
+
+
+@each_stage
+def test_pseudo_labels_are_constant_distributions(settings: Settings, stage: int) -> None:
+    midway = Midway(settings, stage)
+    found = midway.step().pseudo_labels
+    if found is None:
+        pytest.skip("hands over no pseudo-labels")
+    assert found.probabilities.shape[0] == len(found.weights) == 30
+    assert not found.probabilities.requires_grad
+    assert not found.weights.requires_grad
+    assert found.weights.dtype == found.probabilities.dtype == torch.float32
+    assert (found.weights >= 0).all()
+    torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(30))
 
 
 def batch_statistics(model: nn.Module) -> dict[str, Tensor]:
@@ -268,6 +283,7 @@ def test_looking_at_a_method_changes_nothing(settings: Settings, stage: int) -> 
 BOUNDS: dict[str, tuple[list[float], list[float]]] = {
     "alpha": ([0.01], [0.0]),
     "codebook_seed": ([0, 2**32 - 1], [-1, 2**32]),
+    "decay": ([0.0, 0.999], [-0.1, 1.0]),
     "ema": ([0.0, 0.999], [-0.1, 1.0]),
     "eps": ([0.01], [0.0]),
     "max_cosine": ([0.01, 1.0], [0.0, 1.1]),

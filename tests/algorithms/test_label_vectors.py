@@ -99,6 +99,9 @@ def test_losses_are_the_formulas(networks: str, negatives: bool, stage: int) -> 
     if stage:
         pseudo = losses_by_hand(trained, unlabelled, given, negatives)
         expected["pseudo"] = pseudo.mean()
+        assert output.pseudo_labels is not None
+        assert torch.equal(output.pseudo_labels.probabilities, torch.eye(CLASSES)[given])
+        assert output.pseudo_labels.weights.tolist() == [1] * 8
         losses, classes = np.concatenate([losses, pseudo], axis=1), torch.cat([classes, given])
     found = {name: term.item() for name, term in output.terms.items()}
     assert found == pytest.approx(expected, rel=1e-5)

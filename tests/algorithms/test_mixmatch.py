@@ -185,8 +185,11 @@ def test_the_pseudo_label_is_the_sharpened_mean_of_probabilities(monkeypatch: py
         return mse(logits, target)
 
     model, batch = Recorder(), example()
-    step(model, batch, spy, temperature=0.25)
+    output = step(model, batch, spy, temperature=0.25)
     expected = torch.from_numpy(guess_of(model, batch, 0.25))
+    assert output.pseudo_labels is not None
+    torch.testing.assert_close(output.pseudo_labels.probabilities, expected)
+    assert output.pseudo_labels.weights.tolist() == [1] * UNLABELLED
     torch.testing.assert_close(seen[0], torch.cat([expected, expected]))
     with torch.no_grad():
         of_mean_logits = (torch.stack([model(view) for view in batch.unlabelled]).mean(0) / 0.25).softmax(1)

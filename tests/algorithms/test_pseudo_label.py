@@ -60,6 +60,10 @@ def test_loss_is_the_formula() -> None:
     assert output.losses["main"].item() == pytest.approx(supervised + 3 * ramp * pseudo / 9, rel=1e-6)
     assert output.monitors["pseudo_weight"].item() == pytest.approx(3 * ramp, rel=1e-6)
     assert output.monitors["confident_share"].item() == pytest.approx(above / 9)
+    assert output.pseudo_labels is not None
+    assert output.pseudo_labels.probabilities.numpy().tolist() == np.eye(4)[logits.argmax(axis=1)].tolist()
+    confident = (softmax(logits, axis=1).max(axis=1) >= THRESHOLD).astype(float)
+    assert output.pseudo_labels.weights.tolist() == confident.tolist()
 
 
 def test_soft_targets_below_the_threshold() -> None:
@@ -72,6 +76,9 @@ def test_soft_targets_below_the_threshold() -> None:
     targets[confident] = np.eye(4)[targets[confident].argmax(axis=1)]
     assert output.terms["pseudo"].item() == pytest.approx(-(targets * students).sum() / 9, rel=1e-12)
     assert output.monitors["confident_share"].item() == pytest.approx(confident.mean())
+    assert output.pseudo_labels is not None
+    np.testing.assert_allclose(output.pseudo_labels.probabilities.numpy(), targets)
+    assert output.pseudo_labels.weights.tolist() == [1] * 9
 
 
 def test_images_below_the_threshold_have_no_gradient_and_weigh_down_the_rest() -> None:

@@ -98,6 +98,10 @@ def test_loss_is_the_cross_entropy(stage: int, with_labelled: bool) -> None:
     if stage:
         rows = given.astype(np.float64)[batch.unlabelled_index.numpy()]
         expected["pseudo"] = -(rows * log_likelihoods(model, batch.unlabelled[0])).sum() / 9
+        assert output.pseudo_labels is not None
+        np.testing.assert_array_equal(output.pseudo_labels.probabilities.numpy(), rows)
+    else:
+        assert output.pseudo_labels is None
     if not stage or with_labelled:
         likelihoods = log_likelihoods(model, batch.labelled[0])
         expected["supervised"] = -likelihoods[np.arange(6), batch.targets.numpy()].mean()

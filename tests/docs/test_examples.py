@@ -37,14 +37,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The project of docs/extend.md, importable from the working directory."""
     monkeypatch.syspath_prepend(str(tmp_path))
     modules = {
-        "entropy_min": printed("extend.md", "python", "class EntropyMinimisation"),
+        "my_entropy_min": printed("extend.md", "python", "class EntropyMinimisation"),
         "my_models": printed("extend.md", "python", "small_resnet18"),
         "my_loggers": printed("extend.md", "python", "class CsvLogger"),
         "my_data": printed("data.md", "python", "def image_folders"),
     }
     choices = {
-        "algorithm/entropy_min": printed("extend.md", "yaml", "EntropyMinimisation").replace(
-            "sslbench.algorithms.entropy_min", "entropy_min"
+        "algorithm/my_entropy_min": printed("extend.md", "yaml", "EntropyMinimisation").replace(
+            "sslbench.algorithms.entropy_min", "my_entropy_min"
         ),
         "model/small_resnet18": printed("extend.md", "yaml", "my_models"),
         "logger/csv": printed("extend.md", "yaml", "my_loggers"),
@@ -69,10 +69,16 @@ def result(folder: Path) -> dict[str, object]:
 
 
 def test_algorithm(package: Path, sslbench: Sslbench) -> None:
-    assert (
-        sslbench("--config-dir", "my_conf", "algorithm=entropy_min", "logger=none", *SHORT, *TINY_MODEL) == 0
-    )
-    assert result(package)["algorithm"] == "entropy_min"
+    words = ["--config-dir", "my_conf", "algorithm=my_entropy_min", "logger=none"]
+    assert sslbench(*words, *SHORT, *TINY_MODEL) == 0
+    assert result(package)["algorithm"] == "my_entropy_min"
+
+
+def test_the_printed_algorithm_is_the_one_that_is_shipped() -> None:
+    source = (DOCS.parent / "src/sslbench/algorithms/entropy_min.py").read_text()
+    assert printed("extend.md", "python", "class EntropyMinimisation") == source
+    config = (DOCS.parent / "conf/algorithm/entropy_min.yaml").read_text()
+    assert printed("extend.md", "yaml", "EntropyMinimisation") == config
 
 
 def test_logger(package: Path, sslbench: Sslbench) -> None:

@@ -8,7 +8,9 @@ ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yam
 
 #: An untrained network does not reach the shipped threshold.
 OVERRIDES = {
+    "cowmix": ["algorithm.threshold=0.0"],
+    "cutmix": ["algorithm.threshold=0.0"],
+    "dash": ["algorithm.weighting.threshold.minimum=3.0"],
     "fixmatch": ["algorithm.weighting.threshold=0.0"],
     "pseudo_label": ["algorithm.threshold=0.0"],
-    "dash": ["algorithm.weighting.threshold.minimum=3.0"],
 }

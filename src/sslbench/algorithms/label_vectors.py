@@ -147,14 +147,14 @@ class LabelVectors:
         networks = cast("LabelVectorNetworks", models[_ROUNDS[progress.stage]])
         targets = one_hot(batch.targets, len(networks.vectors))
         losses = self._losses(networks, batch.labelled[0], targets)
-        terms = {"supervised": losses.mean()}
+        terms, pseudo_labels = {"supervised": losses.mean()}, None
         if progress.stage:
             pseudo_labels = models["labels"](batch.unlabelled_index)
             pseudo = self._losses(networks, batch.unlabelled[0], pseudo_labels)
             terms["pseudo"] = pseudo.mean()
             losses, targets = torch.cat([losses, pseudo], dim=1), torch.cat([targets, pseudo_labels])
         networks.track_loss(losses, targets, _LOSS_DECAY)
-        return plain_sum(terms)
+        return plain_sum(terms, pseudo_labels)
 
     def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
         """Accuracy of the pseudo-labels, and the score that a reader of the true labels would compute.

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from sslbench.algorithms.outputs import weighted_sum
+from sslbench.algorithms.outputs import accepted, weighted_sum
 from sslbench.algorithms.ramp_up import linear_ramp_up
 from sslbench.checks import check_counts, check_decay, check_not_negative, check_positive
 from sslbench.core import Average, Batch, Distance, ModelFactory, Progress, StepOutput, Views
@@ -93,4 +93,7 @@ class MixMatch:
         consistency = self._distance(logits[count:], targets[count:]).mean()
         weight = self._weight * linear_ramp_up(progress.fraction, self._ramp_up)
         confidence = pseudo_label.amax(dim=1).mean()
-        return weighted_sum(supervised, consistency, weight, guess_confidence=confidence)
+        labelled_as = accepted(pseudo_label)
+        return weighted_sum(
+            supervised, consistency, weight, pseudo_labels=labelled_as, guess_confidence=confidence
+        )

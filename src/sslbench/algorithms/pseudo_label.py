@@ -6,10 +6,10 @@ from typing import final
 import torch
 from torch import nn
 
-from sslbench.algorithms.outputs import weighted_sum
+from sslbench.algorithms.outputs import accepted, weighted_sum
 from sslbench.algorithms.ramp_up import sigmoid_ramp_up
 from sslbench.checks import check_not_negative, check_probability
-from sslbench.core import Batch, ModelFactory, Progress, StepOutput, Views
+from sslbench.core import Batch, ModelFactory, Progress, PseudoLabelled, StepOutput, Views
 from sslbench.losses import ce, one_hot
 from sslbench.losses.classification import cross_entropy
 from sslbench.models.batch_norm import frozen_batch_stats
@@ -59,9 +59,12 @@ class PseudoLabel:
         confident = confidence >= self._threshold
         hard = one_hot(label, predicted.shape[1], predicted.dtype)
         if self._soft_below:
-            pseudo = ce(logits, torch.where(confident[:, None], hard, predicted)).mean()
+            targets = torch.where(confident[:, None], hard, predicted)
+            pseudo_labels = accepted(targets)
+            pseudo = ce(logits, targets).mean()
         else:
+            pseudo_labels = PseudoLabelled(hard, confident.to(hard.dtype))
             pseudo = (ce(logits, hard) * confident).mean()
         weight = self._weight * sigmoid_ramp_up(progress.fraction, self._ramp_up)
         share = confident.float().mean()
-        return weighted_sum(supervised, pseudo, weight, "pseudo", confident_share=share)
+        return weighted_sum(supervised, pseudo, weight, "pseudo", pseudo_labels, confident_share=share)

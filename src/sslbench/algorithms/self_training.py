@@ -81,13 +81,13 @@ class SelfTraining:
 
     def step(self, models: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> StepOutput:
         model = models[self._names[progress.stage]]
-        terms = {}
+        terms, pseudo_labels = {}, None
         if progress.stage:
-            targets = models["labels"](batch.unlabelled_index)
-            terms["pseudo"] = ce(model(batch.unlabelled[0]), targets).mean()
+            pseudo_labels = models["labels"](batch.unlabelled_index)
+            terms["pseudo"] = ce(model(batch.unlabelled[0]), pseudo_labels).mean()
         if not progress.stage or self._with_labelled:
             terms["supervised"] = cross_entropy(model(batch.labelled[0]), batch.targets)
-        return plain_sum(terms)
+        return plain_sum(terms, pseudo_labels)
 
     def diagnose(self, models: Mapping[str, nn.Module], stage: int, data: DiagnosticData) -> dict[str, float]:
         """Accuracy of each model so far on labelled and unlabelled images, and of the pseudo-labels."""

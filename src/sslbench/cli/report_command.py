@@ -50,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
         help="searched for result.json, status.json and the plans of sweeps, at any depth",
     )
     parser.add_argument("--seeds", action="store_true", help="print a row for each run too")
+    parser.add_argument(
+        "--baseline",
+        metavar="ALGORITHM",
+        help="compare all others with this one (default: those without unlabelled images, of the same views)",
+    )
     for option, (what, endings) in _FILES.items():
         parser.add_argument(f"--{option}", type=Path, metavar=f"FILE{endings[0]}", help=what)
     parser.add_argument(
@@ -67,6 +72,8 @@ def _command(args: argparse.Namespace) -> str:
     for option in (*_FILES, "note"):
         if path := getattr(args, option):
             words += [f"--{option}", relative(path)]
+    if args.baseline is not None:
+        words += ["--baseline", args.baseline]
     if args.title != _TITLE:
         words += ["--title", args.title]
     return escape_control(shlex.join(words))
@@ -104,7 +111,7 @@ def _read(args: argparse.Namespace) -> tuple[Comparison, dict[int, Curve]]:
     from sslbench.report.compare.curves import gather_curves
     from sslbench.report.read.find import find_runs
 
-    comparison = compare(find_runs(args.runs))
+    comparison = compare(find_runs(args.runs), args.baseline)
     curves, warnings = gather_curves(comparison.groups) if args.figure or args.html else ({}, [])
     return replace(comparison, warnings=[*comparison.warnings, *warnings]), curves
 

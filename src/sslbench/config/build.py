@@ -85,19 +85,26 @@ def _signature(target: Any) -> tuple[dict[str, Any], dict[str, inspect.Parameter
 
 def _check_type(value: Any, hint: Any, key: str) -> None:
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+    from pydantic_core import SchemaError
 
     if isinstance(value, dict) and "_target_" in value:
         return  # an object of its own, checked by itself
+    if value is None and type(None) in typing.get_args(hint):
+        return
+    takes = inspect.formatannotation(hint)
     try:
         adapter = TypeAdapter[Any](hint)
     except PydanticSchemaGenerationError:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        try:
+            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        except SchemaError as error:  # a Protocol, which only an object can be
+            raise UserError(f"{key}={value}: it takes {takes}, made by a _target_") from error
     try:
         # As JSON, a list may stand for a tuple, while a word still may not stand for a number.
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        first, takes = error.errors()[0], inspect.formatannotation(hint)
-        raise UserError(f"{key}={value}: {first['msg'].lower()}; it takes {takes}") from error
+        reason = error.errors()[0]["msg"].lower()
+        raise UserError(f"{key}={value}: {reason}; it takes {takes}") from error
 
 
 @contextmanager

@@ -3,7 +3,14 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sslbench.report.compare.configurations import data_set_names, evaluations, read_configurations
+from sslbench.errors import UserError, did_you_mean
+from sslbench.report.compare.configurations import (
+    data_set_names,
+    evaluations,
+    has_strong_view,
+    is_labelled_only,
+    read_configurations,
+)
 from sslbench.report.compare.differences import Difference, differences_to_supervised, row_differences
 from sslbench.report.compare.groups import (
     Group,
@@ -87,8 +94,16 @@ class Comparison:
         return found
 
 
-def compare(found: Found) -> Comparison:
-    """Group, rank and compare."""
+def compare(found: Found, baseline: str | None = None) -> Comparison:
+    """Group, rank and compare.
+
+    Args:
+        found: the runs.
+        baseline: the algorithm to compare all others with; None for the supervised ones.
+
+    Raises:
+        UserError: no run has the algorithm `baseline`.
+    """
     runs, copies = without_copies(found.runs)
     runs, in_conflict, conflicts = without_conflicts(runs)
     missing = [*found.missing, *in_conflict]
@@ -96,10 +111,25 @@ def compare(found: Found) -> Comparison:
     configs, unread = read_configurations(groups)
     names = data_set_names(groups, configs)
     known = {number: evaluations(config) for number, config in configs.items()}
-    named = [replace(g, dataset=names[g.number], evaluations=known.get(g.number)) for g in groups]
+    labelled_only = {number for number, config in configs.items() if is_labelled_only(config)}
+    strong = {number for number, config in configs.items() if has_strong_view(config)}
+    named = [
+        replace(
+            group,
+            dataset=names[group.number],
+            evaluations=known.get(group.number),
+            labelled_only=group.number in labelled_only,
+            strong=group.number in strong,
+        )
+        for group in groups
+    ]
     settings = settings_of(named, configs)
     groups = numbered(replace(group, settings=settings.get(group.number, "")) for group in named)
-    differences, unmatched = differences_to_supervised(groups)
+    algorithms = sorted({group.identity.algorithm for group in groups})
+    if baseline is not None and baseline not in algorithms:
+        hint, known_names = did_you_mean(baseline, algorithms), ", ".join(algorithms) or "none"
+        raise UserError(f"--baseline {baseline} is no algorithm of these runs{hint}: {known_names}")
+    differences, unmatched = differences_to_supervised(groups, baseline)
     return Comparison(
         groups,
         differences,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from sslbench.config.identity import ignored
 from sslbench.errors import UserError
 from sslbench.report.compare.groups import Group
 from sslbench.rundir.records import CONFIG
@@ -53,6 +54,16 @@ def evaluations(config: Configuration) -> int | None:
     if isinstance(steps, int) and isinstance(every, int) and steps > 0 and every > 0:
         return -(-steps // every)
     return None
+
+
+def is_labelled_only(config: Configuration) -> bool:
+    """Whether the algorithm says that it reads no unlabelled images."""
+    return "batch.unlabelled" in ignored(config["algorithm"])
+
+
+def has_strong_view(config: Configuration) -> bool:
+    """Whether the algorithm has a strong view."""
+    return config["algorithm"].get("strong") is not None
 
 
 def data_set_names(groups: Iterable[Group], configs: Mapping[int, Configuration]) -> dict[int, str]:

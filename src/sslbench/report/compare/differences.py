@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sslbench.report.compare.groups import (
-    BASELINE,
     DIGITS,
     MEASURES,
     Group,
@@ -121,12 +120,19 @@ def _difference(group: Group, baseline: Group) -> Difference | None:
     return Difference(group, baseline, a.mean - b.mean, 0, welch)
 
 
-def differences_to_supervised(groups: Iterable[Group]) -> tuple[list[Difference], list[Group]]:
+def differences_to_supervised(
+    groups: Iterable[Group], baseline: str | None = None
+) -> tuple[list[Difference], list[Group]]:
     """Compare each group with each supervised group of the same task.
 
-    Where supervised groups with the same model exist, only those count. Runs are paired by their seeds and
-    split, over the pairs that both sides have. Where there is no pair but the splits are the same, the means
-    are compared with Welch's standard error.
+    Where supervised groups with the same model exist, only those count; and of these, where there are some,
+    those whose algorithm has a strong view if that of the group has one, and else has none. Runs are paired
+    by their seeds and split, over the pairs that both sides have. Where there is no pair but the splits are
+    the same, the means are compared with Welch's standard error.
+
+    Args:
+        groups: of any tasks.
+        baseline: the one algorithm to compare all others with; None for `Group.is_baseline`.
 
     Returns:
         The differences in the order of `groups`, and the groups that have nothing to be compared with.
@@ -134,13 +140,17 @@ def differences_to_supervised(groups: Iterable[Group]) -> tuple[list[Difference]
     differences: list[Difference] = []
     unmatched = []
     for members in by_task(with_results(groups)).values():
-        baselines = [group for group in members if group.identity.algorithm == BASELINE]
-        for group in (group for group in members if group.identity.algorithm != BASELINE):
-            found = [d for baseline in baselines if (d := _difference(group, baseline))]
-            same_model = [d for d in found if d.baseline.identity.model == group.identity.model]
-            differences += same_model or found
+        baselines: list[Group] = []
+        others: list[Group] = []
+        for group in members:
+            is_one = group.is_baseline if baseline is None else group.identity.algorithm == baseline
+            (baselines if is_one else others).append(group)
+        for group in others:
+            found = [d for one in baselines if (d := _difference(group, one))]
             if not found:
                 unmatched.append(group)
+            same_model = [d for d in found if d.baseline.identity.model == group.identity.model] or found
+            differences += [d for d in same_model if d.baseline.strong == group.strong] or same_model
     return differences, unmatched
 
 

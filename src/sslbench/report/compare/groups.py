@@ -13,7 +13,7 @@ from sslbench.rundir.records import RunResult, RunSummary
 T = TypeVar("T")
 K = TypeVar("K")
 
-BASELINE = "supervised"
+BASELINE = "supervised"  # a baseline also where its configuration is not known
 #: Of a mean; means that differ by less differ in the order of their additions only.
 DIGITS = 12
 #: Evaluations that `test_acc_median20` is the median of; a shorter run has no such number.
@@ -82,6 +82,8 @@ class Group:
         dataset: the name of its data, which no other data of the report has.
         settings: in which it differs from other rows of its task and which have no column, as text.
         evaluations: how often each of its runs was evaluated; None where its configuration is not known.
+        labelled_only: whether its algorithm reads no unlabelled images; False where that is not known.
+        strong: whether its algorithm has a strong view; False where that is not known.
     """
 
     number: int
@@ -90,6 +92,13 @@ class Group:
     dataset: str = ""
     settings: str = ""
     evaluations: int | None = None
+    labelled_only: bool = False
+    strong: bool = False
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether other algorithms are compared with it."""
+        return self.labelled_only or self.identity.algorithm == BASELINE
 
     @cached_property
     def identity(self) -> RunSummary:
