@@ -7,4 +7,14 @@ from sslbench.config.schema import conf_dir
 ALGORITHMS = sorted(path.stem for path in (conf_dir() / "algorithm").glob("*.yaml"))
 
 #: An untrained network does not reach the shipped threshold.
-OVERRIDES = {"pseudo_label": ["algorithm.threshold=0.0"]}
+OVERRIDES = {
+    "pseudo_label": ["algorithm.threshold=0.0"],
+    "debiaspl": ["algorithm.weighting.threshold=0.0"],
+    "defixmatch": ["algorithm.weighting.threshold=0.0"],
+    "fixmatch": ["algorithm.weighting.threshold=0.0"],
+    "fullmatch": ["algorithm.weighting.threshold=0.2"],
+    "marginmatch": ["algorithm.weighting.inner.threshold=0.0"],
+    "refixmatch": ["algorithm.weighting.threshold=0.2"],
+    "shrinkmatch": ["algorithm.weighting.threshold=0.2"],
+    "uda": ["algorithm.weighting.threshold=0.0"],
+}

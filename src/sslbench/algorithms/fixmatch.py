@@ -97,7 +97,8 @@ class FixMatch:
             "extra": extra,
         }
         self._parts = {name: part for name, part in parts.items() if part is not None}
-        self.trained = ("student", "extra") if extra is not None else ("student",)
+        has_head = extra is not None and extra.needs_features
+        self.trained = ("student", "extra") if has_head else ("student",)
         self._extra = extra
         self._weight, self._ramp_up = weight, ramp_up
         self._joint_batch, self._interpolate_logits = joint_batch, interpolate_logits

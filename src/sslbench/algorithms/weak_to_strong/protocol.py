@@ -82,8 +82,9 @@ class ExtraTerm(Protocol):
 
     Attributes:
         name: under which it is logged, before weighting.
-        weight: its factor in the loss.
-        needs_features: whether it reads `Predictions.features`.
+        weight: its factor in the loss, beside that of the unlabelled images; below 0 where it is subtracted.
+        needs_features: whether it reads `Predictions.features`, with a head of its own, which is trained with
+            the student.
     """
 
     name: str
