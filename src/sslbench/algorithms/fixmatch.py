@@ -46,8 +46,8 @@ class FixMatch:
     methods together; each part names the paper that it is from.
 
     Batch norm: with `joint_batch`, all views pass through the student together, and their common statistics
-    are those of evaluation, as in the authors' code. Without it, labelled and weak views pass each for itself,
-    and the strong views leave the running statistics alone.
+    are those of evaluation, as in the authors' code. Without it, labelled and weak views pass each for
+    itself, and the strong views leave the running statistics alone.
 
     Deviation: RandAugment in place of CTAugment, which the paper has beside it.
 

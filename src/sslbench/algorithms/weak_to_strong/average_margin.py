@@ -12,21 +12,21 @@ from sslbench.core import DataSpec
 
 @final
 class AveragePseudoMargin(nn.Module):
-    """Another weighting, and 0 where the pseudo-label's average margin is low (MarginMatch, arXiv:2308.09037).
+    """Another weighting, but 0 where the pseudo-label's average margin is low: MarginMatch, arXiv:2308.09037.
 
-    The margin of class k is its weak logit minus the greatest of the others. The average margin of an image and
-    class moves at each visit of the image, by ``s / (1 + n)`` towards the present margin, with n the visits
-    before; with s near 1, this is almost a plain mean. It is 0 before the first visit. An image that a batch has
-    twice is visited once, by the last of its places. The average is moved before it is compared, and from the
-    first step; it is compared after the warm-up.
+    The margin of class k is its weak logit minus the greatest of the others. The average margin of an image
+    and class moves at each visit of the image, by ``s / (1 + n)`` towards the present margin, with n the
+    visits before; with s near 1, this is almost a plain mean. It is 0 before the first visit. An image that a
+    batch has twice is visited once, by the last of its places. The average is moved before it is compared,
+    and from the first step; it is compared after the warm-up.
 
     Deviation: the authors take `least` from a virtual class. They give the network one more output, train 1 %
     of the unlabelled images to it, and take a high percentile of the average margins that these images reach
-    for it. Here `least` is a number; 0, the authors' value until they have such margins, demands that the class
-    has led on average. It needs no other network, and no image is trained to a wrong class. Checked against
-    the authors' code (github.com/tsosea2/MarginMatch), of which two things are not taken over: it takes the
-    second greatest logit for 0 where it is negative, and its index for the 95th percentile is off, so that the
-    99th is used.
+    for it. Here `least` is a number; 0, the authors' value until they have such margins, demands that the
+    class has led on average. It needs no other network, and no image is trained to a wrong class. Checked
+    against the authors' code (github.com/tsosea2/MarginMatch), of which two things are not taken over: it
+    takes the second greatest logit for 0 where it is negative, and its index for the 95th percentile is off,
+    so that about the 99th is used.
 
     The state takes ``4 N K`` bytes for N training images.
 
@@ -61,8 +61,8 @@ class AveragePseudoMargin(nn.Module):
         return weights * (is_high | (predictions.progress.fraction < self._warm_up))
 
     def _visit(self, index: Tensor, margins: Tensor) -> Tensor:
-        """Move the averages at `index` ``[U]`` towards `margins` ``[U, K]``; returns them as they are then."""
-        # An image that occurs twice writes the same values twice, so that the order of the writes is of no matter.
+        """Move the averages at `index` ``[U]`` towards `margins` ``[U, K]``; returns the new ones."""
+        # An image that occurs twice writes the same values twice: the order of the writes is of no matter.
         places = torch.arange(len(index), device=index.device)
         last = torch.where(index[:, None] == index, places, 0).amax(dim=1)
         present = margins.index_select(0, last).to(self.margins.dtype)

@@ -13,10 +13,10 @@ from sslbench.losses import ce
 class LabelledCorrection(nn.Module):
     """The term of FixMatch on labelled images, without their labels (DeFixMatch, arXiv:2203.07512).
 
-    ``mean m(x) CE(f(strong x), target(f(weak x)))`` over labelled x, with a factor of -1. Labelled images come
-    from the same distribution as unlabelled ones, so that the two terms cancel in expectation and the whole
-    loss is an unbiased estimate of that of full supervision. It may be below 0. An alignment of the unlabelled
-    predictions does not reach the labelled ones.
+    ``mean m(x) CE(f(strong x), target(f(weak x)))`` over labelled x, with a factor of -1. Labelled images
+    come from the same distribution as unlabelled ones, so that the two terms cancel in expectation and the
+    whole loss is an unbiased estimate of that of full supervision. It may be below 0. An alignment of the
+    unlabelled predictions does not reach the labelled ones.
 
     The formula is checked against the authors' code (github.com/HugoSchmutz/DeFixmatch).
 

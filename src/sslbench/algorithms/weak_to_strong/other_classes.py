@@ -14,10 +14,10 @@ from sslbench.losses import one_hot
 class OtherClasses(nn.Module):
     """Adaptive negative learning and the entropy meaning loss (FullMatch, arXiv:2303.11066).
 
-    k is the least number, from 2, such that the k classes most probable at the strong view have the pseudo-label
-    among them, for each image of the batch. The classes after the first k of the weak view are the negatives of
-    an image. With y the most probable class of the weak view, p the probabilities at the strong view, and all
-    classes with p above ``threshold ** 2`` left out of either loss:
+    k is the least number, from 2, such that the k classes most probable at the strong view have the
+    pseudo-label among them, for each image of the batch. The classes after the first k of the weak view are
+    the negatives of an image. With y the most probable class of the weak view, p the probabilities at the
+    strong view, and all classes with p above ``threshold ** 2`` left out of either loss:
 
     - ``mean over x of the sum over negatives j of -log(1 - p_j)``, for all unlabelled images;
     - the mean binary cross-entropy between p_j and ``(1 - p_y - sum of p over negatives) / (k - 1)``, for the

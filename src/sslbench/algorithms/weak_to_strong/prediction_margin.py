@@ -13,8 +13,8 @@ from sslbench.core import DataSpec
 class PredictionMargin(nn.Module):
     """Takes ``tau log q`` off the weak logits, and adds it to the strong ones (DebiasPL, arXiv:2201.01490).
 
-    q ``[K]`` is a moving average of the mean prediction at the weak views, as the model gives it; it begins at
-    1/K. The prediction is corrected by q as it was before the step, the logits by q after it, as in the
+    q ``[K]`` is a moving average of the mean prediction at the weak views, as the model gives it; it begins
+    at 1/K. The prediction is corrected by q as it was before the step, the logits by q after it, as in the
     authors' code (github.com/frank-xwang/debiased-pseudo-labeling).
 
     Deviation: the authors' optional parts are left out: a momentum encoder, several views, a clustering loss.

@@ -1,8 +1,8 @@
 """What the parts of `sslbench.algorithms.fixmatch.FixMatch` are given, and what they give.
 
-A part is an ``nn.Module`` whose constructor takes the numbers of its yaml. What it remembers from step to step
-lies in buffers, which `Stateful.prepare` registers once the data are known. Parts are called in training mode,
-once a step, in the order alignment, weighting, targets, extra term.
+A part is an ``nn.Module`` whose constructor takes the numbers of its yaml. What it remembers from step to
+step lies in buffers, which `Stateful.prepare` registers once the data are known. Parts are called in training
+mode, once a step, in the order alignment, weighting, targets, extra term.
 """
 
 from dataclasses import dataclass

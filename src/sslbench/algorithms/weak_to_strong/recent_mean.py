@@ -13,8 +13,8 @@ from sslbench.core import DataSpec
 class RecentMean(nn.Module):
     """``normalise(q / mean q)``, where the mean is over the last batches, this one too.
 
-    As in the code of ShrinkMatch (github.com/LiheYoung/ShrinkMatch, CIFAR) and, with a target distribution that
-    is uniform, the distribution alignment of ReMixMatch (arXiv:1911.09785, section 3.1).
+    As in the code of ShrinkMatch (github.com/LiheYoung/ShrinkMatch, CIFAR) and, with a target distribution
+    that is uniform, the distribution alignment of ReMixMatch (arXiv:1911.09785, section 3.1).
 
     Args:
         batches: how many, at least 1.

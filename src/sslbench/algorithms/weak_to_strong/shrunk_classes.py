@@ -16,15 +16,16 @@ from sslbench.losses import one_hot
 class ShrunkClasses(nn.Module):
     """ShrinkMatch, arXiv:2308.06777, with its auxiliary head (github.com/LiheYoung/ShrinkMatch, CIFAR).
 
-    For an image whose greatest aligned probability is below the threshold, the classes after the first are left
-    out in their order, at least one, until the first reaches the threshold among those that remain. Its loss is
-    the cross-entropy of the first class among these, at the strong view, by a head of its own; it is 0 where
-    the first class never reaches it, with two classes remaining at least. Two factors: the image's greatest
-    probability, and the moving average of the mean weight of pseudo-labels, which begins at its first value.
-    The mean is over all unlabelled images.
+    For an image whose greatest aligned probability is below the threshold, the classes after the first are
+    left out in their order, at least one, until the first reaches the threshold among those that remain. Its
+    loss is the cross-entropy of the first class among these, at the strong view, by a head of its own; it is
+    0 where the first class never reaches it, with two classes remaining at least. Two factors: the image's
+    greatest probability, and the moving average of the mean weight of pseudo-labels, which begins at its
+    first value. The mean is over all unlabelled images.
 
-    The head has two hidden layers of a quarter of the features' width, and is not evaluated. Deviation: the average goes on for the whole run, while the authors'
-    code begins anew every 1024 steps, although it takes care to hand the average on.
+    The head has two hidden layers of a quarter of the features' width, and is not evaluated. Deviation: the
+    average goes on for the whole run, while the authors' code begins anew every 1024 steps, although it takes
+    care to hand the average on.
 
     Args:
         threshold: that of the pseudo-labels, in [0, 1].
@@ -79,8 +80,8 @@ class ShrunkClasses(nn.Module):
 def classes_to_remove(probabilities: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """The classes that are left out, and whether the first then reaches the threshold.
 
-    Without those of the places 1 to c - 1, the first has ``p_0 / (p_0 + the sum from p_c on)``; c is the least
-    number from 2 to K - 1 with which this reaches the threshold, or K - 1.
+    Without those of the places 1 to c - 1, the first has ``p_0 / (p_0 + the sum from p_c on)``; c is the
+    least number from 2 to K - 1 with which this reaches the threshold, or K - 1.
 
     Args:
         probabilities: ``[U, K]``.

@@ -25,8 +25,8 @@ class SignalAnnealing(nn.Module):
 
     An image counts as long as the probability of its true class is at most ``a(t) (1 - 1/K) + 1/K``, and the
     loss is the mean cross-entropy of those that count; it is 0 where none does. With ``a`` as `schedule`:
-    ``t``, ``exp(5 (t - 1))`` or ``1 - exp(-5 t)``, t being the share of the run that is done. It looks at the weak
-    views only. All is as in the authors' code (github.com/google-research/uda, image/main.py).
+    ``t``, ``exp(5 (t - 1))`` or ``1 - exp(-5 t)``, t being the share of the run that is done. It looks at the
+    weak views only. All is as in the authors' code (github.com/google-research/uda, image/main.py).
 
     Args:
         schedule: a key of `SCHEDULES`; ``none`` keeps all images.

@@ -15,9 +15,9 @@ class UncertainImages(nn.Module):
     """``mean (1 - m(x)) KL(q, p)`` over unlabelled x, with soft targets (ReFixMatch, arXiv:2308.07509).
 
     q is the aligned weak prediction and p the strong one, both of the temperature T. The mean is over all
-    unlabelled images. It is unverified whether the paper has the temperature on both sides. The code that the
-    authors gave to github.com/microsoft/Semi-supervised-learning has it there, but takes the softmax of
-    probabilities for q, so that no target is above 0.45 with 10 classes; here q is what the paper's text says.
+    unlabelled images. Unverified: whether the paper has the temperature on both sides, as the code in
+    github.com/microsoft/Semi-supervised-learning has. That code takes the softmax of probabilities for q, so
+    that no target is above 0.45 with 10 classes; here q is sharpened.
 
     Args:
         temperature: above 0.
