@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
@@ -103,5 +102,5 @@ def test_the_loss_may_be_below_zero() -> None:
 
 def test_parts_with_a_state_are_refused() -> None:
     margins = AveragePseudoMargin(FixedThreshold(0.9), 0.997, 0.0, 0.0)
-    with pytest.raises(ValueError, match="^weighting keeps a state"):
+    with pytest.raises(ValueError, match=r"^weighting keeps a state"):
         LabelledCorrection(margins, HardTargets(aligned=False))

@@ -39,5 +39,5 @@ def test_state_survives() -> None:
 
 
 def test_a_number_of_batches_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="^batches=0"):
+    with pytest.raises(ValueError, match=r"^batches=0"):
         RecentMean(0)

@@ -48,7 +48,7 @@ def test_classes_are_removed_in_their_order_until_the_first_reaches_the_threshol
 def test_the_term_follows_the_formula_over_several_steps() -> None:
     part, certain = prepared(), None
     for step in range(4):
-        aligned, features = logits(9, step).softmax(dim=1), logits(9, 20 + step, num_classes=WIDTH)
+        aligned, features = logits(40, step).softmax(dim=1), logits(40, 20 + step, num_classes=WIDTH)
         weights = (aligned.amax(dim=1) >= 0.8).double()
         assert weights.unique().tolist() == [0, 1]
         share = weights.mean().item()
@@ -62,10 +62,10 @@ def test_the_term_follows_the_formula_over_several_steps() -> None:
                 log_p = log_softmax(score[kept])[kept.index(int(row.argmax()))]
                 total -= row.max() * reached * log_p
         # The aligned predictions count, not the weak ones.
-        predictions = predicted(logits(9, 40 + step), aligned=aligned, features=features)
+        predictions = predicted(logits(40, 40 + step), aligned=aligned, features=features)
         found = part(predictions, aligned, weights)
         assert total > 0
-        assert found.item() == pytest.approx(total / 9 * certain, rel=1e-6)
+        assert found.item() == pytest.approx(total / 40 * certain, rel=1e-6)
         assert part.certain.item() == pytest.approx(certain, rel=1e-6)
 
 
