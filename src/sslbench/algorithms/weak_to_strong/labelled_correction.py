@@ -48,5 +48,5 @@ class LabelledCorrection(nn.Module):
         labelled = replace(
             predictions, weak=weak, strong=strong, probabilities=probabilities, aligned=probabilities
         )
-        losses = ce(strong, self._targets(labelled))
-        return (self._weighting(labelled) * losses).mean()
+        of_labelled: Tensor = self._weighting(labelled)
+        return (of_labelled * ce(strong, self._targets(labelled))).mean()
