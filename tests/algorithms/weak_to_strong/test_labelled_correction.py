@@ -15,6 +15,7 @@ from sslbench.algorithms.weak_to_strong.labelled_correction import LabelledCorre
 from sslbench.algorithms.weak_to_strong.targets import HardTargets
 from sslbench.algorithms.weak_to_strong.thresholds import FixedThreshold
 from sslbench.core import Batch, ModelFactory, Progress, StrongView
+from sslbench.errors import UserError
 from sslbench.losses.classification import cross_entropy
 
 
@@ -98,6 +99,11 @@ def test_the_loss_may_be_below_zero() -> None:
     predictions = predicted(labelled, strong=labelled, labelled=labelled, labelled_strong=wrong)
     term = correction(0.9)(predictions, predictions.probabilities, torch.ones(5))
     assert LabelledCorrection.weight * term.item() < -1
+
+
+def test_labelled_images_without_strong_views_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^algorithm\.labelled_strong must be true"):
+        correction(0.9)(predicted(logits(2, 1)), logits(2, 1), torch.ones(2))
 
 
 def test_parts_with_a_state_are_refused() -> None:

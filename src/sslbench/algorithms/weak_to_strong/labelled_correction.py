@@ -6,6 +6,7 @@ from typing import cast, final
 from torch import Tensor, nn
 
 from sslbench.algorithms.weak_to_strong.protocol import Predictions, Stateful, Targets, Weighting
+from sslbench.errors import UserError
 from sslbench.losses import ce
 
 
@@ -26,6 +27,7 @@ class LabelledCorrection(nn.Module):
 
     Raises:
         ValueError: a part has state, which would be about other images.
+        UserError: from the first step: labelled images have no strong view.
     """
 
     name = "labelled_correction"
@@ -41,7 +43,10 @@ class LabelledCorrection(nn.Module):
 
     def forward(self, predictions: Predictions, targets: Tensor, weights: Tensor) -> Tensor:
         strong = predictions.labelled_strong
-        assert strong is not None, "labelled images have strong views"
+        if strong is None:
+            raise UserError(
+                "algorithm.labelled_strong must be true: the labelled correction needs strong views"
+            )
         weak = predictions.labelled.detach()
         probabilities = weak.softmax(dim=1)
         # Parts without a state read none of the other members.
