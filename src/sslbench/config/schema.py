@@ -51,7 +51,7 @@ class Keys:
     log_every: int = MISSING
     batch: BatchSizes = field(default_factory=BatchSizes)
     weight_decay_on: str | None = None
-    lr_factors: dict[str, float] | None = None
+    lr_factors: dict[str, float] = field(default_factory=dict)
     checkpoint_every: str = "60s"
     device: str = "auto"
     precision: str = "auto"

@@ -119,8 +119,8 @@ class AveragedWeights:
     statistics of batch norm, which belong to other weights. They are computed anew (arXiv:1803.05407), in a
     pass over clean training images: at most ``rule.batch_norm_images`` of those that the stage draws its
     batches from, spread evenly over the training set. They are the means of the batches' means and of their
-    unbiased variances, weighted by the sizes of the batches, which are at most `BATCH_SIZE`. The pass draws no
-    random numbers: the images are always the same, and all layers but batch norm are in evaluation mode.
+    unbiased variances, weighted by the sizes of the batches, which are at most `BATCH_SIZE`. The pass draws
+    no random numbers: the images are always the same, and all layers but batch norm are in evaluation mode.
 
     Deviation: the papers' pass is over all training images, augmented.
 

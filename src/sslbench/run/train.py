@@ -90,7 +90,7 @@ def parameter_groups(settings: Settings) -> ParameterGroups | None:
     if settings.weight_decay_on is None and not settings.lr_factors:
         return None
     with user_error_context("optimizer"):
-        return ParameterGroups(settings.weight_decay_on, settings.lr_factors or {})
+        return ParameterGroups(settings.weight_decay_on, settings.lr_factors)
 
 
 def check_machine(settings: Settings) -> None:
