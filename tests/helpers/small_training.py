@@ -28,8 +28,10 @@ from sslbench.data.batches import BatchSource
 from sslbench.data.splits import make_split
 from sslbench.data.views import DeviceImages, ImageTransform
 from sslbench.engine import diagnostics
+from sslbench.engine.averages import AverageRule
 from sslbench.engine.evaluation import EvaluationSet
 from sslbench.engine.loop import LoopOptions, train
+from sslbench.engine.parameter_groups import ParameterGroups
 from sslbench.engine.schedules import Schedule, constant
 from sslbench.engine.state import TrainingState
 from sslbench.rundir.checkpoint import Checkpoints, Origin
@@ -164,6 +166,8 @@ class Rig:
         folder: Path,
         algorithm: AnyAlgorithm | None = None,
         new_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] = PLAIN,
+        average: AverageRule | None = None,
+        groups: ParameterGroups | None = None,
     ) -> None:
         algorithm = algorithm or Slope()
         stages = stages_of(algorithm)
@@ -187,7 +191,7 @@ class Rig:
             name: nn.Sequential(nn.Flatten(), nn.Linear(4, 2)) for name in sorted(names)
         }
         batches = BatchSource(images, classes, split, stages[0].views, 3, 5, 0, CPU)
-        self.state = TrainingState(algorithm, self.models, new_optimizer, batches)
+        self.state = TrainingState(algorithm, self.models, new_optimizer, batches, average, groups)
         self.recorder = Recorder(self.models)
         self.checkpoint = folder / "checkpoint" / "last.pt"
 

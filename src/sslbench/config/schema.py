@@ -15,9 +15,9 @@ from sslbench.config.file_names import file_name
 from sslbench.config.identity import SEEDS, Node, digest, identity_of, ignored
 from sslbench.errors import UserError, did_you_mean
 
-GROUPS = ("dataset", "model", "algorithm", "loss", "strong", "optimizer", "schedule", "logger")
+GROUPS = ("dataset", "model", "algorithm", "loss", "strong", "optimizer", "schedule", "average", "logger")
 #: What runs of before these groups existed have in their place.
-BEFORE = {"strong": "none"}
+BEFORE = {"strong": "none", "average": "none"}
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Keys:
     strong: Node = field(default_factory=dict)
     optimizer: Node = field(default_factory=dict)
     schedule: Node = field(default_factory=dict)
+    average: Node = field(default_factory=dict)
     logger: Node = field(default_factory=dict)
     num_labels: int = MISSING
     num_valid: int = MISSING
@@ -49,6 +50,8 @@ class Keys:
     eval_every: int = MISSING
     log_every: int = MISSING
     batch: BatchSizes = field(default_factory=BatchSizes)
+    weight_decay_on: str | None = None
+    lr_factors: dict[str, float] = field(default_factory=dict)
     checkpoint_every: str = "60s"
     device: str = "auto"
     precision: str = "auto"

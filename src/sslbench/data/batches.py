@@ -2,6 +2,7 @@
 
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,6 +95,17 @@ class BatchSource:
         positions = self._all_unlabelled if self._pool is None else self._pool
         order = self._unlabelled.generator
         self._unlabelled = IndexStream(positions, self._sizes[1], order, self.device)
+
+    @property
+    def positions(self) -> Tensor:
+        """Where batches are drawn from: positions, each once, sorted, int64 ``[n]``, on the CPU."""
+        orders = ((self._labelled, self._views.labelled), (self._unlabelled, self._views.unlabelled))
+        drawn = torch.cat([order.pool for order, views in orders if views])
+        return torch.from_numpy(np.unique(drawn.numpy()))
+
+    def clean(self, index: Tensor) -> Tensor:
+        """The images at `index` ``[n]`` as evaluation sees them: ``[n, C, H, W]``."""
+        return self._images.clean(index.to(self.device))
 
     def _add_generators(self, views: Views) -> None:
         """Make the generators of `views` that do not exist yet."""

@@ -25,7 +25,7 @@ class IndexStream:
     def __init__(
         self, pool: Tensor, batch_size: int, generator: torch.Generator, device: torch.device
     ) -> None:
-        self._pool = pool.cpu()
+        self.pool = pool.cpu()
         self._batch_size = batch_size
         self.generator = generator
         self._device = device
@@ -35,8 +35,8 @@ class IndexStream:
 
     def _draw(self) -> Tensor:
         self._block_start = self.generator.get_state()
-        passes = [torch.randperm(len(self._pool), generator=self.generator) for _ in range(self._passes)]
-        block = self._pool[torch.cat(passes)]
+        passes = [torch.randperm(len(self.pool), generator=self.generator) for _ in range(self._passes)]
+        block = self.pool[torch.cat(passes)]
         if self._device.type == "cuda":
             block = block.pin_memory()  # or the copy would wait until the GPU's queue is empty
         return block.to(self._device, non_blocking=True)

@@ -59,9 +59,9 @@ def evaluate_all(
     evaluated.
     """
     evaluations: dict[str, tuple[Evaluation, Evaluation]] = {}
-    predictors = state.current_stage.predictors
-    for name in predictors:
-        model = state.models[name]
+    if state.average is not None:
+        state.average.prepare(state.batches, pause)
+    for name, model in state.predictors.items():
         evaluations[name] = evaluate(model, data.valid, pause=pause), evaluate(model, data.test, pause=pause)
         # The last update may have broken the weights after its loss was fine.
         if not math.isfinite(evaluations[name][0].loss):
@@ -69,12 +69,12 @@ def evaluate_all(
                 f"the weights of '{name}' became NaN or infinite by step {state.step}: lower optimizer.lr"
             )
     metrics: dict[str, float] = {}
+    of_first = next(iter(evaluations.values()))
     for position, part in enumerate(("val", "test")):
         if len(evaluations) > 1:
             metrics |= {f"{part}/{name}_acc": pair[position].acc for name, pair in evaluations.items()}
-        first = evaluations[predictors[0]][position]
-        metrics |= {f"{part}/{key}": value for key, value in first.metrics.items()}
-    best = _add_to_result(state, *evaluations[predictors[0]])
+        metrics |= {f"{part}/{key}": value for key, value in of_first[position].metrics.items()}
+    best = _add_to_result(state, *of_first)
     if end_of_stage and isinstance(state.algorithm, Diagnosed):
         numbers = state.algorithm.diagnose(state.models, state.stage, data)
         metrics |= {name: float(value) for name, value in numbers.items()}  # JSON has no numbers of NumPy
@@ -94,7 +94,7 @@ def _add_to_result(state: TrainingState, on_valid: Evaluation, on_test: Evaluati
         result.test_acc, result.test_ece = on_test.acc, on_test.ece
         result.test_confusion = on_test.confusion
         result.test_calibration = {k: list(v) for k, v in vars(on_test.calibration).items()}
-        result.best_weights = cpu_copy(state.models[state.current_stage.predictors[0]])
+        result.best_weights = cpu_copy(next(iter(state.predictors.values())))
     return best
 
 
@@ -210,6 +210,8 @@ class _Loop:
         state = self.state
         state.step += 1
         state.images_seen += state.batches.images_per_step
+        if state.average is not None:
+            state.average.move(state.step - self.start, self.end - self.start)
         self.unsaved = True
         self.stepped()
         self.tracker.advance(state.step)

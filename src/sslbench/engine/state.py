@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 from sslbench.algorithms.protocol import AnyAlgorithm, Staged, stages_of
 from sslbench.core import Stage, TrainingImages
 from sslbench.data.batches import BatchSource
+from sslbench.engine.averages import WEIGHT_AVERAGE, AveragedWeights, AverageRule, averaged_module
 from sslbench.engine.meter import StepMeter
+from sslbench.engine.parameter_groups import NewOptimizer, ParameterGroups
 from sslbench.engine.pseudo_label_meter import PseudoLabelMeter
 from sslbench.errors import UserError
 from sslbench.rundir.records import Calibration
@@ -56,6 +58,8 @@ class TrainingState:
         models: its modules.
         new_optimizer: makes the optimizer of some parameters.
         batches: where the images come from.
+        average_rule: of the average that is evaluated; None for none.
+        groups: which parameters optimizers treat otherwise; None for none.
         step: steps finished, over all stages.
         stage: position of the stage in training.
         pseudo_label_meter: of the pseudo-labels since the last log point; None where no true labels are.
@@ -64,13 +68,16 @@ class TrainingState:
         history: the log points so far, over all stages, each with ``step``.
         step_models: the modules that a step calls: `models`, or their compiled forms.
         optimizers: those of the stage, by name.
+        average: that of the stage, by `average_rule`; else None.
         meter: of the steps since the last log point.
     """
 
     algorithm: AnyAlgorithm
     models: dict[str, nn.Module]
-    new_optimizer: Callable[[list[nn.Parameter]], Optimizer]
+    new_optimizer: NewOptimizer
     batches: BatchSource
+    average_rule: AverageRule | None = None
+    groups: ParameterGroups | None = None
     pseudo_label_meter: PseudoLabelMeter | None = None
     step: int = 0
     stage: int = 0
@@ -79,12 +86,18 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     step_models: Mapping[str, nn.Module] = field(init=False)
     optimizers: dict[str, Optimizer] = field(init=False)
+    average: AveragedWeights | None = field(init=False)
     meter: StepMeter = field(init=False)
 
     def __post_init__(self) -> None:
         self._stages = stages_of(self.algorithm)
         self.step_models = self.models
+        if self.groups is not None:
+            self.groups.check_names(
+                [name for stage in self._stages for o in stage.optimizers for name in self._named(stage, o)]
+            )
         self._fresh_optimizers()
+        self._fresh_average()
         self.meter = StepMeter(self.batches.device)
 
     @property
@@ -121,15 +134,37 @@ class TrainingState:
         with config.patch(donated_buffer=False):  # by default, the first pass reuses the graph's memory
             yield
 
+    @property
+    def predictors(self) -> dict[str, nn.Module]:
+        """The modules that are evaluated; validation of the first selects the checkpoint."""
+        declared = {name: self.models[name] for name in self.current_stage.predictors}
+        return declared if self.average is None else {WEIGHT_AVERAGE: self.average.module} | declared
+
+    def _named(self, stage: Stage, optimizer: str) -> dict[str, nn.Parameter]:
+        """The parameters that an optimizer of `stage` updates, by name: that of the module comes first."""
+        return {
+            f"{module}.{name}": parameter
+            for module in stage.optimizers[optimizer]
+            for name, parameter in self.models[module].named_parameters()
+        }
+
     def parameters_of(self, optimizer: str) -> list[nn.Parameter]:
         """The parameters that the stage's `optimizer` updates."""
-        names = self.current_stage.optimizers[optimizer]
-        return [parameter for name in names for parameter in self.models[name].parameters()]
+        return list(self._named(self.current_stage, optimizer).values())
+
+    def _new_optimizer(self, name: str) -> Optimizer:
+        if self.groups is None:
+            return self.new_optimizer(self.parameters_of(name))
+        return self.groups.optimizer(self.new_optimizer, self._named(self.current_stage, name))
+
+    def _fresh_average(self) -> None:
+        self.average = None
+        if self.average_rule is not None:
+            model = self.models[averaged_module(self.current_stage)]
+            self.average = AveragedWeights(self.average_rule, model)
 
     def _fresh_optimizers(self) -> None:
-        self.optimizers = {
-            name: self.new_optimizer(self.parameters_of(name)) for name in self.current_stage.optimizers
-        }
+        self.optimizers = {name: self._new_optimizer(name) for name in self.current_stage.optimizers}
         for group in self.param_groups:
             group["initial_lr"] = group["lr"]
 
@@ -145,11 +180,13 @@ class TrainingState:
         self.stage = stage
         self.batches.change(self.current_stage.views, pool)
         self._fresh_optimizers()
+        self._fresh_average()
         self.result = StageResult(train_seconds=self.result.train_seconds)
         self.meter = StepMeter(self.batches.device, self.step)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, with the global random streams that dropout and perturbations draw from."""
+        average = {} if self.average is None else {"average": self.average.state_dict()}
         return {
             "step": self.step,
             "stage": self.stage,
@@ -163,6 +200,7 @@ class TrainingState:
             "pseudo_labels": self.pseudo_label_meter.state_dict() if self.pseudo_label_meter else None,
             "rng_state": torch.get_rng_state(),
             "rng_state_cuda": torch.cuda.get_rng_state() if self.batches.device.type == "cuda" else None,
+            **average,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], steps: int) -> None:
@@ -185,6 +223,9 @@ class TrainingState:
         self.step, self.stage, self.images_seen = state["step"], state["stage"], state["images_seen"]
         for name, model in self.models.items():
             model.load_state_dict(state["models"][name])
+        self._fresh_average()
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self._fresh_optimizers()
         for name, optimizer in self.optimizers.items():
             own = [group.get("capturable") for group in optimizer.param_groups]

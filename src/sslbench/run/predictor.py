@@ -18,6 +18,7 @@ from sslbench.config.trust import require_trusted_targets
 from sslbench.core import DataSpec
 from sslbench.data.views import FittedTransform, ImageTransform
 from sslbench.data.zca import GcnZca
+from sslbench.engine.averages import averaged_module
 from sslbench.errors import UserError
 from sslbench.run.setup import Data, new_models
 from sslbench.rundir.parsing import parse, require_schema
@@ -44,12 +45,16 @@ class Predictor:
     class_names: tuple[str, ...]
 
 
-def selected_module(algorithm: AnyAlgorithm) -> str:
-    """The module whose weights a run saves: the first predictor of the last stage."""
-    return stages_of(algorithm)[-1].predictors[0]
+def selected_module(algorithm: AnyAlgorithm, averaged: bool = False) -> str:
+    """The module whose weights a run saves: the first predictor of the last stage.
+
+    With `averaged`, the module of which the run saves an average.
+    """
+    last = stages_of(algorithm)[-1]
+    return averaged_module(last) if averaged else last.predictors[0]
 
 
-def save_predictor(directory: Path, algorithm: AnyAlgorithm, data: Data) -> None:
+def save_predictor(directory: Path, algorithm: AnyAlgorithm, data: Data, averaged: bool = False) -> None:
     """Write ``model.json``, and the fitted tensors of the whitening if there are any."""
     images, spec = data.transform.images, data.spec
     if whitening := data.transform.whitening:
@@ -57,7 +62,7 @@ def save_predictor(directory: Path, algorithm: AnyAlgorithm, data: Data) -> None
         save_weights(directory / WHITENING, tensors)
     content = SavedModel(
         sslbench_version=sslbench.__version__,
-        predictor=selected_module(algorithm),
+        predictor=selected_module(algorithm, averaged),
         channels=spec.channels,
         height=spec.height,
         width=spec.width,

@@ -18,9 +18,11 @@ from sslbench.config.intervals import Interval
 from sslbench.config.schema import Settings
 from sslbench.data.batches import BatchSource, check_views
 from sslbench.data.views import ImageTransform
+from sslbench.engine.averages import AverageRule, averaged_module
 from sslbench.engine.device import autocast_type, check_fast_paths, device_name, pick_device
 from sslbench.engine.diagnostics import DiagnosticData
 from sslbench.engine.loop import LoopOptions, train
+from sslbench.engine.parameter_groups import ParameterGroups
 from sslbench.engine.pseudo_label_meter import PseudoLabelMeter
 from sslbench.engine.schedules import Schedule
 from sslbench.engine.state import StageResult, TrainingState, stage_ends
@@ -66,6 +68,8 @@ class Parts:
 
     algorithm: AnyAlgorithm
     schedule: Schedule
+    average: AverageRule | None
+    groups: ParameterGroups | None
     logger: Tracker
 
 
@@ -78,6 +82,10 @@ def check(settings: Settings) -> Parts:
     with user_error_context("schedule"):
         schedule(0, settings.steps)
     stages = check_algorithm(algorithm)
+    average: AverageRule | None = build(settings.average, "average") if settings.average else None
+    if average is not None:
+        for stage in stages:
+            averaged_module(stage)
     stage_ends(len(stages), settings.steps)
     images: ImageTransform = build(settings.dataset["images"], "dataset.images")
     with user_error_context("algorithm"):
@@ -85,7 +93,15 @@ def check(settings: Settings) -> Parts:
             check_views(stage.views, images)
     logger: Tracker = build(settings.logger, "logger")
     check_tracker(logger)
-    return Parts(algorithm, schedule, logger)
+    return Parts(algorithm, schedule, average, parameter_groups(settings), logger)
+
+
+def parameter_groups(settings: Settings) -> ParameterGroups | None:
+    """Which parameters the optimizer treats otherwise; None where the settings name none."""
+    if settings.weight_decay_on is None and not settings.lr_factors:
+        return None
+    with user_error_context("optimizer"):
+        return ParameterGroups(settings.weight_decay_on, settings.lr_factors)
 
 
 def check_machine(settings: Settings) -> None:
@@ -120,9 +136,12 @@ def run_locked(settings: Settings, parts: Parts) -> dict[str, Any]:
     with process_restored():
         prepare_process(settings)
         data = prepare_data(settings, device)
-        state = _initial_state(settings, data, parts.algorithm, device)
+        state = _initial_state(settings, data, parts, device)
         whitening = vars(data.transform.whitening).values() if data.transform.whitening else ()
-        require_space(directory, checkpoint_bytes(state.models) + sum(tensor.nbytes for tensor in whitening))
+        require_space(
+            directory,
+            checkpoint_bytes(state.models | state.predictors) + sum(tensor.nbytes for tensor in whitening),
+        )
         try:
             return _train(settings, data, state, parts, commit)
         except KeyboardInterrupt as interrupt:
@@ -138,10 +157,9 @@ def run_locked(settings: Settings, parts: Parts) -> dict[str, Any]:
             ) from error
 
 
-def _initial_state(
-    settings: Settings, data: Data, algorithm: AnyAlgorithm, device: torch.device
-) -> TrainingState:
+def _initial_state(settings: Settings, data: Data, parts: Parts, device: torch.device) -> TrainingState:
     """Fresh models, optimizers and batches."""
+    algorithm = parts.algorithm
     models = build_models(settings, algorithm, data, device)
     with user_error_context("algorithm"):
         batches = BatchSource(
@@ -155,10 +173,12 @@ def _initial_state(
             device,
         )
     with user_error_context("optimizer"):
-        meter = PseudoLabelMeter(
-            data.targets, torch.from_numpy(data.split.labelled).to(device), data.spec.num_classes
+        new_optimizer = build(settings.optimizer, "optimizer")
+        labelled = torch.from_numpy(data.split.labelled).to(device)
+        meter = PseudoLabelMeter(data.targets, labelled, data.spec.num_classes)
+        state = TrainingState(
+            algorithm, models, new_optimizer, batches, parts.average, parts.groups, pseudo_label_meter=meter
         )
-        state = TrainingState(algorithm, models, build(settings.optimizer, "optimizer"), batches, meter)
     if settings.compile:
         state.compile()
     return state
@@ -202,7 +222,7 @@ def _train(
             keep_freed_memory()
             train(state, options, parts.schedule, everything, tracker)
             save_weights(directory / WEIGHTS, state.result.best_weights)
-            save_predictor(directory, parts.algorithm, data)
+            save_predictor(directory, parts.algorithm, data, parts.average is not None)
             sync_file(directory / METRICS)  # before the result says that the curves are whole
             content = _result(settings, data.split.digest, state.result, device, commit).content()
             write_text_atomically(directory / RESULT, json.dumps(content, indent=2) + "\n")
