@@ -48,7 +48,7 @@ class PseudoLabelMeter:
           labels; the total variation, from 0 to 1.
         """
         count, right, weight, weighted_right, *by_class = self._sums.tolist()
-        found = {}
+        found: dict[str, float] = {}
         if count:
             found |= {"accuracy": right / count, "coverage": weight / count}
         if weight:
