@@ -76,6 +76,17 @@ def test_wrong_configurations_are_counted(sslbench: Sslbench, capfd: pytest.Capt
     assert err[1] == "sslbench: nothing was started: 4 of 8 configurations are wrong"
 
 
+def test_of_many_mistakes_some_are_told_and_the_rest_counted(
+    sslbench: Sslbench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ",".join(str(-number) for number in range(1, 14))
+    assert sslbench("-m", *TINY, "algorithm=supervised", f"seed={wrong}") == 1
+    *told, more, total = capfd.readouterr().err.splitlines()
+    assert len(told) == 10
+    assert more == "sslbench: and 3 more mistakes"
+    assert total == "sslbench: nothing was started: 13 of 13 configurations are wrong"
+
+
 def test_a_key_given_twice_is_as_hydra_takes_it() -> None:
     assert [
         run.settings.seed for run in planned([*TINY, "algorithm=supervised", "seed=0,1", "++seed=5"])
