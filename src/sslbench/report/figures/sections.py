@@ -7,6 +7,7 @@ from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.curves import Curve
 from sslbench.report.compare.groups import by_task
 from sslbench.report.figures.calibration import calibration_panel
+from sslbench.report.figures.confusion import confusion_panel
 from sslbench.report.figures.curve_panels import RISE, curve_panels
 from sslbench.report.figures.drawing import Panel
 from sslbench.report.figures.heat_map import heat_map_panel
@@ -42,6 +43,7 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
     by_labels = label_panels(comparison.groups, palette)
     times = [seconds_panel(task, groups, palette) for task, groups in tasks]
     maps = [heat_map_panel(task, groups) for task, groups in tasks]
+    confusions = [confusion_panel(task, groups) for task, groups in tasks]
     reliability = [calibration_panel(task, groups, palette) for task, groups in tasks]
     kinds = [
         (
@@ -79,6 +81,14 @@ def figure_sections(comparison: Comparison, curves: Mapping[int, Curve]) -> list
             "Mean test error of each algorithm with each distance between predictions.",
             [panel for panel in maps if panel],
             "There is no map of algorithms and distances: no algorithm was run with two on the same task.",
+        ),
+        (
+            "classes",
+            "Classes",
+            "Which classes are confused",
+            "The best configuration of each task by validation accuracy.",
+            [panel for panel in confusions if panel],
+            "No confusion matrix is drawn: no run has one.",
         ),
         (
             "calibration",
