@@ -28,6 +28,8 @@ Plain keys (key=value), with their defaults:
   steps=1000  eval_every=100  length of the run, steps between evaluations (log_every=50: losses)
   batch.labelled=50  batch.unlabelled=100
   device=auto|cpu|cuda  precision=auto|fp32|bf16  threads=N  deterministic=true
+  average=ema|swa|fast_swa    an average of the weights is evaluated
+  weight_decay_on=kernels     no weight decay on biases and batch norm
   graph=true  compile=true    faster steps: recorded CUDA graphs, torch.compile
   checkpoint_every=60s        seconds (60s) or steps (500) between checkpoints
   profile=true                where the time of a step goes, in the run's folder
@@ -44,6 +46,7 @@ skips finished runs and continues interrupted ones.
 Examples:
   sslbench                                          VAT on digits, which need no download
   sslbench algorithm=vat dataset=svhn               downloads SVHN on first use
+  sslbench algorithm=fixmatch dataset=mnist strong=trivialaugment
   sslbench dataset=npz dataset.path=my.npz model=wrn_28_2 num_labels=100
   sslbench experiment=seeds/vat_mnist seed=1        a published setting, ready made
   sslbench -m algorithm=pi_model,vat loss=mse,l1,kl,js seed=0,1,2
