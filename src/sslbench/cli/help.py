@@ -28,7 +28,6 @@ Plain keys (key=value), with their defaults:
   steps=1000  eval_every=100  length of the run, steps between evaluations (log_every=50: losses)
   batch.labelled=50  batch.unlabelled=100
   device=auto|cpu|cuda  precision=auto|fp32|bf16  threads=N  deterministic=true
-  average=ema|swa|fast_swa    an average of the weights is evaluated
   weight_decay_on=kernels     no weight decay on biases and batch norm
   graph=true  compile=true    faster steps: recorded CUDA graphs, torch.compile
   checkpoint_every=60s        seconds (60s) or steps (500) between checkpoints
