@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.shipped import ALGORITHMS
 from helpers.small_sweeps import TINY, Sslbench, planned
 from sslbench.config.schema import conf_dir
 
@@ -108,7 +109,9 @@ def test_a_key_set_whole_and_in_part_is_as_hydra_takes_it(typed: str, batches: s
     assert len(runs) == len(batches)
 
 
-@pytest.mark.parametrize(("preset", "runs"), [("losses", 51), ("methods", 21), ("labels", 60)])
+@pytest.mark.parametrize(
+    ("preset", "runs"), [("losses", 51), ("methods", 3 * len(ALGORITHMS)), ("labels", 60)]
+)
 def test_every_preset_can_be_planned(preset: str, runs: int) -> None:
     assert len(planned([], f"sweep={preset}")) == runs
     assert {path.stem for path in (conf_dir() / "sweep").iterdir()} == {"losses", "methods", "labels"}
