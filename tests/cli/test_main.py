@@ -79,7 +79,7 @@ MISTAKES = {
     "dataset.images.flip=true": "dataset.images: flip=True is not a valid augmentation",
     "dataset.images.crop=9": "dataset.images: crop=9",
     "dataset=npz": "dataset.path is not given: add dataset.path=...",
-    "dataset=npz dataset.path=absent.npz": "absent.npz: no such file",
+    "dataset=npz dataset.path=absent.npz": "absent.npz: No such file",
     "schedule=exponential schedule.every=0": "schedule: ",
     "batch.labelled=1": "batch.labelled=1: the model's batch norm needs 2 images or more",
     "algorithm=pi_model dataset.images.crop=0": "compares two random views",

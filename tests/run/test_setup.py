@@ -116,7 +116,7 @@ def test_settings_that_do_not_fit_the_data(settings_of: MakeSettings, override: 
 
 
 def test_settings_that_do_not_fit_the_model(settings_of: MakeSettings) -> None:
-    with pytest.raises(UserError, match=r"^model: dropout is 1\.5"):
+    with pytest.raises(UserError, match=r"^model: dropout=1\.5"):
         models_of(settings_of("model.dropout=1.5"))
 
 

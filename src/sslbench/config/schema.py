@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,7 @@ def _user_error(error: OmegaConfBaseException, config: DictConfig) -> UserError:
         cause = cause.__context__
     key = error.full_key if isinstance(error, MissingMandatoryValue) else None
     # Only now, as it resolves everything once more, which counts in a sweep of thousands.
-    if key := key or min(OmegaConf.missing_keys(config), default=None):
-        return UserError(f"{key} is not given: add {key}=...")
+    with suppress(OmegaConfBaseException):  # of another value that does not resolve
+        if key := key or min(OmegaConf.missing_keys(config), default=None):
+            return UserError(f"{key} is not given: add {key}=...")
     return UserError((f"{error.full_key}: " if error.full_key else "") + str(error).splitlines()[0])

@@ -79,12 +79,11 @@ class MLPGenerator(nn.Module):
         hidden: Sequence[int] = (500, 500),
     ) -> None:
         super().__init__()
-        check_counts(noise_size=noise_size)
+        check_counts(noise_size=noise_size, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
         self.noise_size, self.range = noise_size, PixelRange(black, white)
         layers: list[nn.Module] = []
         size = noise_size
-        for i, width in enumerate(hidden):
-            check_counts(**{f"hidden[{i}]": width})
+        for width in hidden:
             layers += [nn.Linear(size, width, bias=False), nn.BatchNorm1d(width), nn.Softplus()]
             size = width
         shape = (spec.channels, spec.height, spec.width)
@@ -116,8 +115,7 @@ class ConvGenerator(nn.Module):
         width: int = 32,
     ) -> None:
         super().__init__()
-        check_counts(noise_size=noise_size)
-        check_counts(width=width)
+        check_counts(noise_size=noise_size, width=width)
         self.noise_size, self.range, self._spec = noise_size, PixelRange(black, white), spec
         height, columns = -(-spec.height // 4), -(-spec.width // 4)
         self.body = nn.Sequential(

@@ -101,7 +101,7 @@ def test_it_opens_without_errors_and_asks_for_nothing_else(opened: Opened, addre
 
 def test_figures_are_seen(opened: Opened) -> None:
     figures = opened.page.locator("figure img")
-    assert figures.count() == 13
+    assert figures.count() == 11
     for place in range(figures.count()):
         assert figures.nth(place).is_visible()
         box = figures.nth(place).bounding_box()
