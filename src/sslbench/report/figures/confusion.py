@@ -25,7 +25,7 @@ def confusion_panel(task: Task, groups: Sequence[Group]) -> Panel | None:
         return None
     best = found[0]
     runs = [run for run in best.runs if run.test_confusion]
-    counts = np.sum([run.test_confusion for run in runs], axis=0)
+    counts = np.sum([run.test_confusion or () for run in runs], axis=0)
     with np.errstate(invalid="ignore"):  # of a class without images
         shares = counts / counts.sum(axis=1, keepdims=True)
     classes = len(counts)
