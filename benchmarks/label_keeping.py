@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     options = parser.parse_args()
     counts: Mapping[str, list[str]] = {
-        "mnist": ["num_labels=50000"],
+        "mnist": ["num_labels=45000"],
         "fashion_mnist": ["num_labels=50000"],
         "npz": ["num_labels=30000", "num_valid=2000"],
     }
