@@ -50,6 +50,7 @@ def test_mean_and_band_over_the_steps_that_all_runs_have(make_run: MakeRun) -> N
         (b'{"step": true, "val/acc": 0.1, "test/acc": 0.1}\n{}\n', "line 1: not a log point"),
         (b'{"step": 0, "val/acc": NaN, "test/acc": 0.1}\n{}\n', "line 1: not a log point"),
         (b'{"step": 0, "val/acc": 7, "test/acc": 0.1}\n{}\n', "line 1: not a log point"),
+        (b'{"step": 0, "val/acc": -0.1, "test/acc": 0.1}\n{}\n', "line 1: not a log point"),
         (b'{"step": 0, "val/acc": "x", "test/acc": 0.1}\n{}\n', "line 1: not a log point"),
         (b'{"step": ' + 5000 * b"9" + b"}\n{}\n", "line 1: not a log point"),
         (100_000 * b"[" + b"\n{}\n", "line 1: not a log point"),

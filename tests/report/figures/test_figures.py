@@ -20,7 +20,7 @@ from sslbench.report.compare.groups import Group
 from sslbench.report.figures.calibration import pooled
 from sslbench.report.figures.curve_panels import draw_curves
 from sslbench.report.figures.drawing import look, panel_axes, to_panel
-from sslbench.report.figures.palette import Palette, best_variants, labels, style
+from sslbench.report.figures.palette import MOST_CURVES, Palette, best_variants, labels, style
 from sslbench.report.figures.sections import Section
 from sslbench.rundir.records import Calibration
 
@@ -256,3 +256,14 @@ def test_titles_are_short_whatever_the_data_set(make_run: MakeRun) -> None:
             assert len(panel.title) < 120
             assert "d" * 50 not in panel.svg
     assert "d" * 50 not in overview()
+
+
+def test_algorithms_beyond_the_most_are_counted_against_labels(make_run: MakeRun) -> None:
+    for labels_ in (20, 100):
+        for number in range(11):
+            make_run(f"m{number:02}", 0, 0.5 + number / 100, num_labels=labels_)
+        make_run("supervised", 0, 0.4, num_labels=labels_)
+    [panel] = all_sections()["labels"].panels
+    assert f"The best {MOST_CURVES} algorithms; {11 - MOST_CURVES} more are in the table." in panel.caption
+    assert {"supervised", "m10", "m03"} <= set(words_of(panel.svg))
+    assert "m02" not in words_of(panel.svg)
