@@ -152,7 +152,9 @@ def commands(program: str) -> list[str]:
 
 def first_of(override: str) -> str:
     """A swept override with the first of its values."""
-    key, _, value = override.partition("=")
+    key, equals, value = override.partition("=")
+    if not equals:  # such as `~key`, which takes one out
+        return override
     value = re.sub(r"range\((\d+).*\)", r"\1", value)
     return f"{key}={value}" if "[" in value else f"{key}={value.split(',')[0]}"
 

@@ -51,7 +51,16 @@ def test_a_stage_begins_with_fresh_optimizers_and_a_fresh_result(tmp_path: Path)
     first.step()
     first.param_groups[0]["lr"] = 0.001  # where a schedule has left it
     state.result = StageResult(
-        0.9, 3, 0.8, 0.1, {"counts": [1]}, [0.8], 12.5, {"val/acc": 0.9}, {"val/acc": 0.9}
+        val_acc_best=0.9,
+        step_best=3,
+        test_acc=0.8,
+        test_ece=0.1,
+        test_calibration={"counts": [1]},
+        test_confusion=[[1]],
+        test_history=[0.8],
+        train_seconds=12.5,
+        metrics_best={"val/acc": 0.9},
+        metrics_last={"val/acc": 0.9},
     )
 
     state.begin_stage(1, rig.data.training)

@@ -37,7 +37,7 @@ from sslbench.algorithms.supervised import Supervised
 
 
 class Broken:
-    views, trained, predictors = Supervised.views, Supervised.trained, Supervised.predictors
+    views, trained, predictors = Supervised().views, Supervised.trained, Supervised.predictors
     build = Supervised.build
 
     def step(self, models, batch, progress):

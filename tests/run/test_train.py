@@ -48,7 +48,7 @@ def test_a_run_writes_all_that_it_promises(settings_of: MakeSettings) -> None:
     written = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     assert written == {
         ".lock", "config.yaml", "split.npz", "metrics.jsonl", "checkpoint/last.pt", "model.safetensors",
-        "model.json", "result.json", "status.json",
+        "pictures/views.png", "model.json", "result.json", "status.json",
     }  # fmt: skip
     assert json.loads((directory / "result.json").read_text()) == result
     assert result.keys() >= RESULT_FIELDS

@@ -110,12 +110,18 @@ def test_what_is_written_is_read_again(write: Write) -> None:
         dataset_sha256=64 * "0",
         metrics_best={"val/acc": 0.915},
         metrics_last={"diagnostic/share": math.nan, "diagnostic/gap": math.inf},
+        test_balanced_acc=0.5,
+        test_class_acc=(1.0, None),
+        test_confusion=((3, 0), (0, 0)),
+        gpu_memory_peak=2**33,
         test_calibration=Calibration((0, 3), (None, 0.9), (None, 1.0)),
     )
     content = result.content()
     assert content == {
         **RESULT, "overrides": ["algorithm=vat"], "sslbench_version": "0.2.0", "dataset_sha256": 64 * "0",
         "metrics_best": {"val/acc": 0.915}, "metrics_last": {}, "test_calibration": BINS,
+        "test_balanced_acc": 0.5, "test_class_acc": [1.0, None], "test_confusion": [[3, 0], [0, 0]],
+        "gpu_memory_peak": 2**33,
     }  # fmt: skip
     path = write(**content)
     assert load_result(path) == RunResult(**{**vars(result), "folder": path.parent, "metrics_last": {}})

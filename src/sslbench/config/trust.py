@@ -1,5 +1,6 @@
 """Which classes and functions a configuration from somebody else may name."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,11 @@ def _shipped() -> dict[str, dict[str, bool]]:
 
 
 def _gather(value: Any, key: str, found: dict[str, dict[str, bool]]) -> None:
-    if isinstance(value, str) and value[2:-1] in GROUPS and value == f"${{{value[2:-1]}}}":
-        found[key] = found[value[2:-1]]  # such as `distance: ${loss}`
+    if isinstance(value, str) and (other := re.fullmatch(r"\$\{([\w.]+)\}", value)):
+        # Such as `distance: ${loss}`: whatever stands there may stand here.
+        shared = found.setdefault(other[1], {})
+        shared.update(found.get(key, {}))
+        found[key] = shared
     elif isinstance(value, dict):
         if "_target_" in value:
             found.setdefault(key, {})[value["_target_"]] = value.get("_partial_", False)

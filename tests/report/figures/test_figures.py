@@ -32,6 +32,7 @@ def test_every_kind_of_figure_is_drawn(grid_sections: dict[str, Section]) -> Non
         "labels": 1,
         "seconds": 2,
         "map": 2,
+        "classes": 0,
         "calibration": 2,
     }
     words = words_of(sections["labels"].panels[0].svg)
@@ -248,6 +249,7 @@ def test_titles_are_short_whatever_the_data_set(make_run: MakeRun) -> None:
     for number, loss in enumerate(("kl", "mse")):
         for num_labels in (10, 100):
             make_run(loss=loss, dataset=dataset, num_labels=num_labels, group=f"{number}{num_labels}",
+                     test_confusion=((3, 1), (0, 4)),
                      test_calibration=BINS if num_labels == 10 else None)  # fmt: skip
     sections = all_sections()
     assert all(section.panels for section in sections.values())

@@ -103,5 +103,5 @@ def new_head(features: int, num_classes: int) -> nn.Sequential:
     width = max(features // 4, 1)
     layers: list[nn.Module] = []
     for inputs in (features, width):
-        layers += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.LeakyReLU(0.1)]
+        layers += [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.LeakyReLU(0.1)]
     return nn.Sequential(*layers, nn.Linear(width, num_classes))
