@@ -269,3 +269,13 @@ def test_algorithms_beyond_the_most_are_counted_against_labels(make_run: MakeRun
     assert f"The best {MOST_CURVES} algorithms; {11 - MOST_CURVES} more are in the table." in panel.caption
     assert {"supervised", "m10", "m03"} <= set(words_of(panel.svg))
     assert "m02" not in words_of(panel.svg)
+
+
+def test_times_of_several_devices_are_not_comparable(make_run: MakeRun) -> None:
+    make_run("vat", device="cpu")
+    make_run("ict", device="cpu")
+    [panel] = all_sections()["seconds"].panels
+    assert "device" not in panel.caption
+    make_run("supervised", device="NVIDIA H100")
+    [panel] = all_sections()["seconds"].panels
+    assert "The times are from 2 kinds of device and not comparable throughout." in panel.caption
