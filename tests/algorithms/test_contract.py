@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from helpers.shipped import ALGORITHMS, OVERRIDES
+from helpers.shipped import ALGORITHMS, FIRST_OF_EACH_CLASS, OVERRIDES
 from sslbench.algorithms.protocol import AnyAlgorithm, Diagnosed, SampleImages, stages_of
 from sslbench.algorithms.protocol_checks import check_algorithm, check_modules
 from sslbench.config.build import build
@@ -337,7 +337,7 @@ def break_off() -> None:
     "every algorithm stopped in each of its steps, by SIGTERM or without warning, and started again",
     "equal bit for bit to a run that was not: weights, curves, result, pictures",
 )
-@each_algorithm
+@pytest.mark.parametrize("name", FIRST_OF_EACH_CLASS)
 def test_resumed_run_equals_an_uninterrupted_one(
     name: str,
     settings_of: MakeSettings,

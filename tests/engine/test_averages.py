@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.shipped import ALGORITHMS, OVERRIDES
+from helpers.shipped import FIRST_OF_EACH_CLASS, OVERRIDES
 from helpers.small_data import SmallData
 from helpers.small_training import Rig, Slope, Stairs, first_weight
 from helpers.stepping import run_until
@@ -286,7 +286,7 @@ def curves(folder: Path) -> list[dict[str, float]]:
 SMALL = ["model.batch_norm=true", "model.dropout=0.1", "average.every=1", "average.start=0.5"]
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", FIRST_OF_EACH_CLASS)
 def test_an_average_changes_no_training(name: str, settings_of: MakeSettings, tmp_path: Path) -> None:
     words = [f"algorithm={name}", *OVERRIDES.get(name, []), *SMALL[:2]]
     if name == "sgan":

@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from helpers.shipped import ALGORITHMS, OVERRIDES
+from helpers.shipped import ALGORITHMS, FIRST_OF_EACH_CLASS, OVERRIDES
 from helpers.standin import CPU, DEVICE, watching
 from helpers.stepping import state_of, trained
 from sslbench.algorithms.supervised import Supervised
@@ -92,7 +92,7 @@ def test_views_are_cut_on_the_device(images: list[str], settings_of: MakeSetting
     )
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", FIRST_OF_EACH_CLASS)
 def test_a_run_ends_as_on_the_cpu(
     name: str, settings_of: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

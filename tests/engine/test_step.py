@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from helpers.shipped import ALGORITHMS, OVERRIDES
+from helpers.shipped import ALGORITHMS, FIRST_OF_EACH_CLASS, OVERRIDES
 from helpers.stepping import assert_alike, run_until, state_of, trained
 from helpers.tape import Tape
 from sslbench.config.schema import Settings
@@ -37,7 +37,7 @@ def captured(tape: Tape, state: TrainingState, progress: Progress) -> NextStep:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", pytest.param("sgd", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", FIRST_OF_EACH_CLASS)
 def test_captured_steps_have_the_losses_of_eager_ones(
     name: str, optimizer: str, settings_of: MakeSettings
 ) -> None:
