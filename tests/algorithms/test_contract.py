@@ -53,7 +53,6 @@ def shipped_nodes() -> dict[str, Any]:
 
 NODES = shipped_nodes()
 STAGES = {name: len(stages_of(build(node, "algorithm"))) for name, node in NODES.items()}
-each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 each_stage = pytest.mark.parametrize(
     ("name", "stage"),
     [
