@@ -310,7 +310,7 @@ def test_a_terminated_run_says_so_and_a_second_process_may_not_enter(tmp_path: P
 @pytest.mark.fault("the command killed with SIGKILL and typed again", "goes on from its checkpoint")
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    process = start(directory, steps=1000)
+    process = start(directory, steps=300)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (directory / "result.json").exists()
@@ -320,7 +320,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert "from step " in done.stdout
     steps = [point["step"] for point in read_metrics(directory / "metrics.jsonl")]
     assert steps == sorted(set(steps))
-    assert steps[-1] == 1000
+    assert steps[-1] == 300
 
 
 @pytest.mark.real_data
