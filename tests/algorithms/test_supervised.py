@@ -54,14 +54,13 @@ def test_views(settings_of: Callable[..., Settings]) -> None:
 def test_null_options_make_no_other_run(settings_of: Callable[..., Settings]) -> None:
     settings = settings_of("algorithm=supervised")
     before = settings.run_id
-    for key in ("strong", "mixing"):
-        assert settings.algorithm.pop(key) is None
+    settings.algorithm |= {"strong": None, "mixing": None}
     assert settings.run_id == before
     names = ("supervised", "supervised_strong", "supervised_mixup", "supervised_cutmix")
     assert len({digest(settings_of(f"algorithm={name}").identity()) for name in names}) == 4
 
 
 def test_a_word_is_no_view(settings_of: Callable[..., Settings]) -> None:
-    settings = settings_of("algorithm=supervised", "algorithm.strong=randaugment")
+    settings = settings_of("algorithm=supervised", "+algorithm.strong=randaugment")
     with pytest.raises(UserError, match=r"^algorithm.strong=randaugment: it takes .*StrongView"):
         check_nodes(settings)
