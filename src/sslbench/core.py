@@ -95,11 +95,6 @@ class Views:
     labelled: tuple[View, ...] = ("weak",)
     unlabelled: tuple[View, ...] = ()
 
-    @property
-    def are_strong(self) -> bool:
-        """Whether any of them is a strong view."""
-        return any(not isinstance(view, str) for view in (*self.labelled, *self.unlabelled))
-
 
 @dataclass(frozen=True)
 class Average:
