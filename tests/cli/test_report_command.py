@@ -78,7 +78,7 @@ def test_markdown(six_runs: MakeRun) -> None:
 
     assert "\nsslbench -m algorithm=vat loss=kl split_seed=0 seed=0,1,2\n" in _section(text, "Commands")
     gaps = 100 * (np.array(ACCS["supervised"]) - np.array(ACCS["vat"]))
-    line = _section(text, "Difference to supervised").splitlines()[-1]
+    line = _section(text, "Difference to the baseline").splitlines()[-1]
     assert f"| {gaps.mean():+.2f} | {gaps.std(ddof=1) / np.sqrt(3):.2f} | [" in line
     assert line.endswith("] | 3 |")
     assert f"| {gaps.mean():+.2f} [" in summary
@@ -104,19 +104,17 @@ def test_single_seed_shows_no_spread(make_run: MakeRun, capsys: pytest.CaptureFi
     assert "sslbench algorithm=vat loss=kl seed=0\n" in text
 
 
-def test_method_without_supervised_group(make_run: MakeRun) -> None:
+def test_method_without_baseline(make_run: MakeRun) -> None:
     make_run("vat")
     main(["runs", "--out", "report.md"])
-    section = _section(Path("report.md").read_text(), "Difference to supervised")
-    assert (
-        "No supervised group with the same data set, labels, steps and splits: vat (kl) (row 1)." in section
-    )
+    section = _section(Path("report.md").read_text(), "Difference to the baseline")
+    assert "No baseline with the same data set, labels, steps and splits: vat (kl) (row 1)." in section
 
 
 def test_only_supervised(make_run: MakeRun) -> None:
     make_run("supervised")
     main(["runs", "--out", "report.md"])
-    assert "no other algorithm" in _section(Path("report.md").read_text(), "Difference to supervised")
+    assert "no other algorithm" in _section(Path("report.md").read_text(), "Difference to the baseline")
 
 
 def test_csv_round_trip(six_runs: MakeRun) -> None:

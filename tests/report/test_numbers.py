@@ -216,7 +216,7 @@ def _summary(report: Report, made: Made) -> tuple[dict[str, str], dict[str, floa
         "labels": str(run["num_labels"]), "validation images": "1000", "steps": str(STEPS),
         "algorithm": run["algorithm"], "loss": run["loss"] or "-", "model": "mlp",
         "selected": "best of 2" if selected else "",
-        "seeds (n)": "3", "test error %": made.shown("test_error"), "supervised %": "-",
+        "seeds (n)": "3", "test error %": made.shown("test_error"), "baseline %": "-",
         "difference [95 %]": "-", "Student's t 95 %": "-", "ECE %": made.shown("test_ece"),
         "at last step %": made.shown("test_error_last"), "median of 20 %": made.shown("test_error_median20"),
         "val acc %": made.shown("val_acc_best"), "seconds": f"{made.mean('train_seconds'):.1f}",
@@ -233,10 +233,10 @@ def _summary(report: Report, made: Made) -> tuple[dict[str, str], dict[str, floa
         baseline = report.baseline(made)
         found = _difference(made, baseline)
         sure = f"{_interval(found, 'bootstrap')} n=3" if found["n"] else "(unpaired)"
-        texts["supervised %"] = baseline.shown("test_error")
+        texts["baseline %"] = baseline.shown("test_error")
         texts["difference [95 %]"] = f"{_points(found['mean'])} {sure}"
         texts["Student's t 95 %"] = _interval(found, "t")
-        values |= {"supervised %": baseline.mean("test_error"), "difference [95 %]": found["mean"]}
+        values |= {"baseline %": baseline.mean("test_error"), "difference [95 %]": found["mean"]}
     return texts, values
 
 
@@ -271,13 +271,13 @@ def _difference_row(report: Report, made: Made) -> tuple[dict[str, str], dict[st
     found = _difference(made, baseline)
     texts = {
         "#": str(made.row), "dataset": "mnist", "labels": str(made.runs[0]["num_labels"]),
-        "algorithm": made.label, "model": "mlp", "supervised #": str(baseline.row), "supervised model": "mlp",
+        "algorithm": made.label, "model": "mlp", "baseline #": str(baseline.row), "baseline model": "mlp",
         "difference, points": _points(found["mean"]), "standard error": f"{100 * found['error']:.2f}",
         "bootstrap 95 %": _interval(found, "bootstrap"), "Student's t 95 %": _interval(found, "t"),
         "pairs": "3" if found["n"] else "none: 3 and 3 runs",
     }  # fmt: skip
     values = {
-        "#": made.row, "labels": made.runs[0]["num_labels"], "supervised #": baseline.row,
+        "#": made.row, "labels": made.runs[0]["num_labels"], "baseline #": baseline.row,
         "difference, points": found["mean"], "standard error": found["error"], "pairs": found["n"],
     }  # fmt: skip
     if found["n"]:
@@ -304,7 +304,7 @@ ONLY_FILES = ("at last step %", "median of 20 %", "val acc %")
 
 def test_markdown(report: Report) -> None:
     rows = _all_rows(report)
-    tables = {"summary": "Summary", "runs": "Every run", "differences": "Difference to supervised"}
+    tables = {"summary": "Summary", "runs": "Every run", "differences": "Difference to the baseline"}
     for key, heading in tables.items():
         section = report.files["out"].split(f"## {heading}\n")[1].split("\n## ")[0]
         head, _, *lines = [line for line in section.splitlines() if line.startswith("|")]
@@ -444,7 +444,7 @@ def test_groups_csv(report: Report) -> None:
             known = made.known(measure)
             expected[f"{measure}_mean"] = made.mean(measure) if known else None
             expected[f"{measure}_std"] = made.std(measure) if known else None
-        names = ("supervised_row", "supervised_test_error_mean", "difference", "pairs", "standard_error",
+        names = ("baseline_row", "baseline_test_error_mean", "difference", "pairs", "standard_error",
                  "bootstrap_low", "bootstrap_high", "t_interval_low", "t_interval_high")  # fmt: skip
         expected |= dict.fromkeys(names)
         if made.label != "supervised":

@@ -11,7 +11,7 @@ from helpers.report_runs import MakeRun
 from sslbench.cli.report_command import main
 from sslbench.report.compare.differences import (
     bootstrap_interval,
-    differences_to_supervised,
+    differences_to_baselines,
     row_differences,
     t_interval,
 )
@@ -30,7 +30,7 @@ def test_paired_difference(make_run: MakeRun) -> None:
     for seed, (vat, supervised) in enumerate(zip(VAT, SUPERVISED, strict=True)):
         make_run("vat", seed, vat)
         make_run("supervised", seed, supervised)
-    ((difference,), alone) = differences_to_supervised(_groups())
+    ((difference,), alone) = differences_to_baselines(_groups())
     # With t = mean / standard error, scipy's statistic gives the standard error back.
     t = stats.ttest_rel(1 - np.array(VAT), 1 - np.array(SUPERVISED)).statistic
     assert difference.n
@@ -43,12 +43,12 @@ def test_pairs_follow_the_split_not_the_order(make_run: MakeRun) -> None:
     for seed, split in ((0, 5), (1, 4)):
         make_run("vat", seed, VAT[seed], split_seed=split)
         make_run("supervised", seed, SUPERVISED[seed], split_seed=split)
-    ((difference,), _) = differences_to_supervised(_groups())
+    ((difference,), _) = differences_to_baselines(_groups())
     assert difference.n
     # The same splits, but drawn with the other seed: the runs are no pairs any more.
     make_run("pi_model", 0, 0.93, split_seed=4)
     make_run("pi_model", 1, 0.94, split_seed=5)
-    by_name = {d.group.identity.algorithm: d for d in differences_to_supervised(_groups())[0]}
+    by_name = {d.group.identity.algorithm: d for d in differences_to_baselines(_groups())[0]}
     assert by_name["vat"].n
     assert not by_name["pi_model"].n
 
@@ -58,7 +58,7 @@ def test_pairs_are_the_seeds_that_both_sides_have(make_run: MakeRun) -> None:
         make_run("vat", seed, acc)
     for seed, acc in enumerate(SUPERVISED[1:], start=1):
         make_run("supervised", seed, acc)
-    ((difference,), _) = differences_to_supervised(_groups())
+    ((difference,), _) = differences_to_baselines(_groups())
     gaps = np.array(SUPERVISED[1:3]) - np.array(VAT[1:3])
     assert difference.n == 2
     assert difference.mean == pytest.approx(gaps.mean())
@@ -70,7 +70,7 @@ def test_without_pairs_the_difference_is_welch(make_run: MakeRun) -> None:
         make_run("vat", seed, acc)
     for seed, acc in enumerate(SUPERVISED, start=10):
         make_run("supervised", seed, acc)
-    ((difference,), _) = differences_to_supervised(_groups())
+    ((difference,), _) = differences_to_baselines(_groups())
     t = stats.ttest_ind(1 - np.array(VAT[:3]), 1 - np.array(SUPERVISED), equal_var=False).statistic
     assert not difference.n
     assert difference.standard_error == pytest.approx(difference.mean / t)
@@ -113,7 +113,7 @@ def test_the_baseline_in_the_summary_has_most_pairs_then_the_best_validation(mak
         make_run("supervised", seed, group="two seeds", test_acc=0.7, val_acc_best=0.6)
         make_run("supervised", seed, group="better validation", test_acc=0.6, val_acc_best=0.8)
     make_run("supervised", 0, group="one seed", val_acc_best=0.99)
-    differences, _ = differences_to_supervised(_groups())
+    differences, _ = differences_to_baselines(_groups())
     assert len(differences) == 3
     (gap,) = row_differences(differences).values()
     assert gap.baseline.identity.group == "better validation"
@@ -124,7 +124,7 @@ def test_one_run_gives_no_standard_error(make_run: MakeRun, supervised_seeds: tu
     make_run("vat", 0, 0.95)
     for seed in supervised_seeds:
         make_run("supervised", seed, 0.9)
-    ((difference,), _) = differences_to_supervised(_groups())
+    ((difference,), _) = differences_to_baselines(_groups())
     assert difference.standard_error is None
     assert difference.bootstrap is None
     assert difference.mean == pytest.approx(-0.05)
@@ -137,7 +137,7 @@ def test_one_run_gives_no_standard_error(make_run: MakeRun, supervised_seeds: tu
 def test_nothing_to_compare_with(make_run: MakeRun, change: dict[str, object]) -> None:
     make_run("vat")
     make_run("supervised", **change)
-    differences, alone = differences_to_supervised(_groups())
+    differences, alone = differences_to_baselines(_groups())
     assert differences == []
     assert [group.identity.algorithm for group in alone] == ["vat"]
 
@@ -147,7 +147,7 @@ def test_the_own_model_comes_first(make_run: MakeRun) -> None:
     make_run("ladder", model="ladder_mlp")
     make_run("supervised", test_acc=0.8, model="cnn", group="supervised-cnn")
     make_run("supervised", test_acc=0.7, model="mlp", group="supervised-mlp")
-    differences, _ = differences_to_supervised(_groups())
+    differences, _ = differences_to_baselines(_groups())
     compared = {(d.group.identity.algorithm, d.baseline.identity.model) for d in differences}
     assert compared == {("vat", "cnn"), ("ladder", "cnn"), ("ladder", "mlp")}
 
@@ -156,7 +156,7 @@ def test_standard_error_of_equal_gaps_is_zero(make_run: MakeRun) -> None:
     for seed, (vat, supervised) in enumerate([(0.75, 0.5), (0.8, 0.55), (0.9, 0.65)]):
         make_run("vat", seed, vat)
         make_run("supervised", seed, supervised)
-    ((difference,), _) = differences_to_supervised(_groups())
+    ((difference,), _) = differences_to_baselines(_groups())
     assert difference.standard_error == pytest.approx(0.0, abs=1e-15)
     assert difference.mean == pytest.approx(-0.25)
     # An interval without width would claim certainty; the rounding of the differences would give it some.
@@ -169,7 +169,7 @@ def test_seeds_that_share_a_split_are_not_independent_draws_of_it(make_run: Make
         for seed, noise in enumerate((-0.001, 0.0, 0.001)):
             make_run("vat", seed, 0.8 + gap + noise, split_seed=split)
             make_run("supervised", seed, 0.8, split_seed=split)
-    ((difference,), _) = differences_to_supervised(_groups())
+    ((difference,), _) = differences_to_baselines(_groups())
     assert difference.n == 3
     assert difference.mean == pytest.approx(-np.mean(list(splits.values())))
     expected = stats.ttest_1samp([-gap for gap in splits.values()], 0).confidence_interval(0.95)
@@ -181,7 +181,7 @@ def test_seeds_of_one_split_are_resampled(make_run: MakeRun) -> None:
     for seed, acc in enumerate(VAT):
         make_run("vat", seed, acc)
         make_run("supervised", seed, SUPERVISED[seed])
-    ((difference,), _) = differences_to_supervised(_groups())
+    ((difference,), _) = differences_to_baselines(_groups())
     assert difference.n == 4
 
 
@@ -192,7 +192,7 @@ def test_the_baseline_is_chosen_by_the_runs_that_are_compared(make_run: MakeRun)
         make_run("supervised", seed, 0.6, group="better later", val_acc_best=0.7)
     # A seed that the method has not, on which the other baseline shines.
     make_run("supervised", 2, 0.99, group="better later", val_acc_best=1.0)
-    (beside,) = row_differences(differences_to_supervised(_groups())[0]).values()
+    (beside,) = row_differences(differences_to_baselines(_groups())[0]).values()
     assert beside.baseline.identity.group == "better here"
 
 
@@ -213,5 +213,5 @@ def test_runs_in_pairs_count_and_not_splits(make_run: MakeRun) -> None:
             make_run("supervised", seed, 0.7, group="all", split_seed=split, val_acc_best=0.7)
             if not split:
                 make_run("supervised", seed, 0.6, group="one split", val_acc_best=0.8)
-    (beside,) = row_differences(differences_to_supervised(_groups())[0]).values()
+    (beside,) = row_differences(differences_to_baselines(_groups())[0]).values()
     assert (beside.baseline.identity.group, beside.n) == ("all", 3)

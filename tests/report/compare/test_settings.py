@@ -248,7 +248,7 @@ def test_every_form_shows_them(finish: Finish, capsys: pytest.CaptureFixture[str
     assert Path("page.html").read_text().count("<td>lr=0.01</td>") >= 4  # summary and differences
     report = Path("report.md").read_text()
     assert "| settings |" in report
-    assert "| supervised settings |" in report
+    assert "| baseline settings |" in report
     assert "vat, kl, mlp, lr=0.01 (group" in report
     assert Path("t.tex").read_text().count("lr=0.01") == 2
     assert Path("t.csv").read_text().count(",lr=0.01,") == 2
@@ -274,7 +274,7 @@ def test_nothing_differs_and_nothing_is_shown(finish: Finish) -> None:
     finish("algorithm=supervised", test_acc=0.5)
     main(["runs", "--html", "page.html", "--out", "report.md", "--latex", "t.tex"])
     for name in ("page.html", "report.md", "t.tex"):
-        assert "settings" not in Path(name).read_text().replace("supervised settings", "settings")
+        assert "settings" not in Path(name).read_text().replace("baseline settings", "settings")
 
 
 def test_values_are_compared_before_they_are_shortened(finish: Finish) -> None:

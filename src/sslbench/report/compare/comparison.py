@@ -11,7 +11,7 @@ from sslbench.report.compare.configurations import (
     is_labelled_only,
     read_configurations,
 )
-from sslbench.report.compare.differences import Difference, differences_to_supervised, row_differences
+from sslbench.report.compare.differences import Difference, differences_to_baselines, row_differences
 from sslbench.report.compare.groups import (
     Group,
     by_task,
@@ -34,8 +34,8 @@ class Comparison:
 
     Attributes:
         groups: in the order of their rows.
-        differences: to supervised training, in the order of `groups`.
-        unmatched: groups without a supervised group to compare with.
+        differences: to the baselines, in the order of `groups`.
+        unmatched: groups without a baseline to compare with.
         missing: every run without a result, also where its group is not known.
         copies: runs left out since another folder holds the same outcome.
         warnings: one line for each file or run that could not be used.
@@ -129,7 +129,7 @@ def compare(found: Found, baseline: str | None = None) -> Comparison:
     if baseline is not None and baseline not in algorithms:
         hint, known_names = did_you_mean(baseline, algorithms), ", ".join(algorithms) or "none"
         raise UserError(f"--baseline {baseline} is no algorithm of these runs{hint}: {known_names}")
-    differences, unmatched = differences_to_supervised(groups, baseline)
+    differences, unmatched = differences_to_baselines(groups, baseline)
     return Comparison(
         groups,
         differences,

@@ -1,4 +1,4 @@
-"""The difference of each algorithm to the supervised baseline, and how certain it is."""
+"""The difference of each algorithm to its baseline, and how certain it is."""
 
 import math
 from collections import defaultdict
@@ -25,11 +25,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """The test error of a group minus that of the supervised baseline, as fractions.
+    """The test error of a group minus that of its baseline, as fractions.
 
     Attributes:
         group: the group compared.
-        baseline: the supervised group with the same data, labels, validation images and steps.
+        baseline: the group with the same data, labels, validation images and steps.
         mean: negative where the group is better.
         n: pairs of runs with the same seeds and split, or splits where several have several pairs each; 0
             when there are none and the means are compared.
@@ -120,12 +120,12 @@ def _difference(group: Group, baseline: Group) -> Difference | None:
     return Difference(group, baseline, a.mean - b.mean, 0, welch)
 
 
-def differences_to_supervised(
+def differences_to_baselines(
     groups: Iterable[Group], baseline: str | None = None
 ) -> tuple[list[Difference], list[Group]]:
-    """Compare each group with each supervised group of the same task.
+    """Compare each group with each baseline of the same task.
 
-    Where supervised groups with the same model exist, only those count; and of these, where there are some,
+    Where baselines with the same model exist, only those count; and of these, where there are some,
     those whose algorithm has a strong view if that of the group has one, and else has none. Runs are paired
     by their seeds and split, over the pairs that both sides have. Where there is no pair but the splits are
     the same, the means are compared with Welch's standard error.

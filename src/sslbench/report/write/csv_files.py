@@ -69,8 +69,8 @@ def _group_row(group: Group, comparison: Comparison) -> dict[str, Any]:
     bootstrap = (difference and difference.bootstrap) or (None, None)
     t_interval = (difference and difference.t_interval) or (None, None)
     return row | {
-        "supervised_row": difference and difference.baseline.number,
-        "supervised_test_error_mean": difference and difference.baseline.test_error.mean,
+        "baseline_row": difference and difference.baseline.number,
+        "baseline_test_error_mean": difference and difference.baseline.test_error.mean,
         "difference": difference and difference.mean,
         "pairs": difference and difference.n,
         "standard_error": difference and difference.standard_error,

@@ -60,14 +60,14 @@ def _command_section(group: Group) -> str:
 
 
 def _difference_section(comparison: Comparison) -> list[str]:
-    parts = ["## Difference to supervised"]
+    parts = ["## Difference to the baseline"]
     if comparison.differences:
         parts += [ON_DIFFERENCES, _table(difference_table(comparison, Form.MARKDOWN))]
     if comparison.unmatched:
         names = ", ".join(f"{plain(group.label)} (row {group.number})" for group in comparison.unmatched)
-        parts.append(f"No supervised group with the same data set, labels, steps and splits: {names}.")
+        parts.append(f"No baseline with the same data set, labels, steps and splits: {names}.")
     if len(parts) == 1:
-        parts.append("There is no other algorithm than supervised training.")
+        parts.append("There is no other algorithm than the baseline.")
     return parts
 
 
@@ -98,8 +98,8 @@ def render_markdown(comparison: Comparison, *, title: str, command: str, note: s
         "`test error` is at that step, `at last step` after the whole run, and `median of 20` over the last "
         "20 evaluations (`-` where there were fewer); ECE, the expected calibration error on the test "
         "images, is at the best step. `rank` is by mean test error among the rows with the same data set, "
-        "labels, validation images and steps; ties share it. `difference` is that to `supervised`, in "
-        "percentage points, with its bootstrap interval over n pairs (see below).",
+        "labels, validation images and steps; ties share it. `difference` is that to the "
+        "baseline, in percentage points, with its bootstrap interval over n pairs (see below).",
         _table(summary_table(comparison, Form.MARKDOWN)),
         *on_rows(comparison),
         *_missing_section(comparison),

@@ -9,15 +9,16 @@ ON_RANKS = (
     "rank: by mean test error among the rows with the same data set, labels, validation images and steps."
 )
 ON_DIFFERENCES = (
-    "Test error of the algorithm minus that of supervised training with the same data, labels, validation "
-    "images and steps, in percentage points: negative is better. Runs are paired by seed and split, over the "
-    "pairs that both sides have. Where several splits have several seeds each, the differences are averaged "
-    "within each split first, and the pairs are the splits. The bootstrap interval is the 95 % percentile "
-    "interval over 9,999 resamples of the pairs; with few pairs it is too short: of three pairs it covers "
-    "the true difference in three cases of four (docs/design/comparison.md). Student's t interval, which "
-    "supposes normal differences, is the more cautious. Neither is corrected for the number of rows, and "
-    "there is none where all differences are equal. Without a pair the means are compared, with Welch's "
-    "standard error."
+    "Test error of the algorithm minus that of its baseline with the same data, labels, validation images "
+    "and steps, in percentage points: negative is better. The baseline is supervised training, with a strong "
+    "view where the algorithm has one and such a run exists, or what --baseline names. Runs are paired by "
+    "seed and split, over the pairs that both sides have. Where several splits have several seeds each, the "
+    "differences are averaged within each split first, and the pairs are the splits. The bootstrap interval "
+    "is the 95 % percentile interval over 9,999 resamples of the pairs; with few pairs it is too short: of "
+    "three pairs it covers the true difference in three cases of four (docs/design/comparison.md). Student's "
+    "t interval, which supposes normal differences, is the more cautious. Neither is corrected for the "
+    "number of rows, and there is none where all differences are equal. Without a pair the means are "
+    "compared, with Welch's standard error."
 )
 ON_BOOTSTRAP = (
     "With few pairs the bootstrap interval is too short: of three it covers the true difference in three "

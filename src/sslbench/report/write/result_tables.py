@@ -37,7 +37,7 @@ class GroupRow(NamedTuple):
 
     @property
     def difference(self) -> Difference | None:
-        """To supervised training."""
+        """To the baseline."""
         return self.comparison.row_differences.get(self.group.number)
 
 
@@ -75,7 +75,7 @@ def _seeds(row: GroupRow) -> Cell:
     return Cell(f"{group.seeds} ({why})" if why else group.seeds, len(group.runs))
 
 
-def _supervised(row: GroupRow) -> Cell | None:
+def _baseline(row: GroupRow) -> Cell | None:
     """The error of the baseline, with the number of its runs where it is not that of the row.
 
     Its row is named where there are several that it might be.
@@ -129,7 +129,7 @@ SUMMARY_COLUMNS: tuple[Column[GroupRow], ...] = (
     Column("selected", _selected, forms=_WIDE, optional=True, kind="selected"),
     number_column("seeds (n)", _seeds, kind="seeds"),
     _averaged("test_error", "test error %", partial(format_mean_std, single="n=1: no std")),
-    number_column("supervised %", _supervised, forms=_WIDE),
+    number_column("baseline %", _baseline, forms=_WIDE),
     DIFFERENCE,
     number_column(
         "Student's t 95 %",
@@ -198,9 +198,9 @@ DIFFERENCE_COLUMNS: tuple[Column[Difference], ...] = (
     Column("algorithm", lambda row: row.group.label),
     Column("model", lambda row: row.group.identity.model),
     Column("settings", lambda row: row.group.settings, optional=True),
-    number_column("supervised #", lambda row: row.baseline.number),
-    Column("supervised model", lambda row: row.baseline.identity.model),
-    Column("supervised settings", lambda row: row.baseline.settings, optional=True),
+    number_column("baseline #", lambda row: row.baseline.number),
+    Column("baseline model", lambda row: row.baseline.identity.model),
+    Column("baseline settings", lambda row: row.baseline.settings, optional=True),
     number_column(
         "difference, points", lambda row: Cell(format_points(row.mean), row.mean), kind=DIFFERENCE.kind
     ),
