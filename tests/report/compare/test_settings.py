@@ -109,6 +109,13 @@ def test_a_setting_of_a_method_counts_within_the_method(finish: Finish) -> None:
     assert _settings() == ["weight=2", f"weight={weight}", ""]
 
 
+def test_operations_count_between_methods_with_strong_views(finish: Finish) -> None:
+    finish("algorithm=fixmatch", "dataset.images.operations.rotate=null")
+    finish("algorithm=uda", test_acc=0.8)
+    finish("algorithm=supervised", test_acc=0.7)
+    assert _settings() == ["", "images.operations.rotate=[-15, 15]", ""]
+
+
 def test_another_optimizer_is_named_and_not_taken_apart(finish: Finish) -> None:
     finish("algorithm=vat", "optimizer=sgd")
     finish("algorithm=vat", test_acc=0.8)

@@ -14,6 +14,7 @@ from sslbench.system.text import ellipsize, escape_control
 
 # Keys that have a column of their own. The distance of an algorithm is its loss, which is compared as such.
 _COLUMNS = (*SEEDS, "num_labels", "num_valid", "steps", "algorithm.distance")
+_OPERATIONS = "dataset.images.operations."  # only rows of algorithms with strong views have these
 _LONGEST = 60  # characters of a value
 
 
@@ -32,8 +33,10 @@ class _Settings(NamedTuple):
         """What must be equal for values of `key` to be comparable.
 
         Another optimizer has other keys, and the weight of one algorithm is not the weight of another.
-        Default weights follow the distance.
+        Default weights follow the distance. Operations are those of strong views.
         """
+        if key.startswith(_OPERATIONS):
+            return any(name.startswith(_OPERATIONS) for name in self.values)
         part, dot, _ = key.partition(".")
         loss = self.choices["loss"] if part == "algorithm" else None
         return (self.choices.get(part), loss) if dot and part in GROUPS else None
