@@ -14,7 +14,7 @@ from sslbench.system.text import ellipsize, escape_control
 
 # Keys that have a column of their own. The distance of an algorithm is its loss, which is compared as such.
 _COLUMNS = (*SEEDS, "num_labels", "num_valid", "steps", "algorithm.distance")
-_OPERATIONS = "dataset.images.operations."  # only rows of algorithms with strong views have these
+_OPERATIONS = "dataset.images.operations."  # of strong views, so only rows with such a view have them
 _LONGEST = 60  # characters of a value
 
 
@@ -33,7 +33,7 @@ class _Settings(NamedTuple):
         """What must be equal for values of `key` to be comparable.
 
         Another optimizer has other keys, and the weight of one algorithm is not the weight of another.
-        Default weights follow the distance. Operations are those of strong views.
+        Default weights follow the distance. Operations are compared between rows that have any.
         """
         if key.startswith(_OPERATIONS):
             return any(name.startswith(_OPERATIONS) for name in self.values)

@@ -19,7 +19,13 @@ from sslbench.report.figures.sections import figure_sections
 from sslbench.report.read.find import MissingRun
 from sslbench.report.write.columns import Form
 from sslbench.report.write.commands import commands
-from sslbench.report.write.notes import ON_DIFFERENCES, ON_SELECTION, on_rows
+from sslbench.report.write.notes import (
+    ON_DIFFERENCES,
+    ON_SELECTION,
+    ONLY_BASELINES,
+    WITHOUT_BASELINE,
+    on_rows,
+)
 from sslbench.report.write.result_tables import (
     DIFFERENCE,
     difference_table,
@@ -99,6 +105,8 @@ def render_page(
             },
             on_selection=ON_SELECTION,
             on_differences=ON_DIFFERENCES,
+            only_baselines=ONLY_BASELINES,
+            without_baseline=WITHOUT_BASELINE,
             on_rows=on_rows(comparison),
             summary=summary_table(comparison, Form.PAGE),
             kinds=[_kinds(comparison, group) for group in comparison.groups],

@@ -6,7 +6,13 @@ from sslbench.report.compare.comparison import Comparison
 from sslbench.report.compare.groups import Group
 from sslbench.report.write.columns import Form, Table
 from sslbench.report.write.commands import commands
-from sslbench.report.write.notes import ON_DIFFERENCES, ON_SELECTION, on_rows
+from sslbench.report.write.notes import (
+    ON_DIFFERENCES,
+    ON_SELECTION,
+    ONLY_BASELINES,
+    WITHOUT_BASELINE,
+    on_rows,
+)
 from sslbench.report.write.result_tables import difference_table, missing_table, run_table, summary_table
 from sslbench.system.text import ellipsize
 
@@ -65,9 +71,9 @@ def _difference_section(comparison: Comparison) -> list[str]:
         parts += [ON_DIFFERENCES, _table(difference_table(comparison, Form.MARKDOWN))]
     if comparison.unmatched:
         names = ", ".join(f"{plain(group.label)} (row {group.number})" for group in comparison.unmatched)
-        parts.append(f"No baseline with the same data set, labels, steps and splits: {names}.")
+        parts.append(f"{WITHOUT_BASELINE}: {names}.")
     if len(parts) == 1:
-        parts.append("There is no other algorithm than the baseline.")
+        parts.append(ONLY_BASELINES)
     return parts
 
 

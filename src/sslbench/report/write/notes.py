@@ -11,7 +11,7 @@ ON_RANKS = (
 ON_DIFFERENCES = (
     "Test error of the algorithm minus that of its baseline with the same data, labels, validation images "
     "and steps, in percentage points: negative is better. The baseline is supervised training, with a strong "
-    "view where the algorithm has one and such a run exists, or what --baseline names. Runs are paired by "
+    "view if the algorithm has one and such a run exists; --baseline names another. Runs are paired by "
     "seed and split, over the pairs that both sides have. Where several splits have several seeds each, the "
     "differences are averaged within each split first, and the pairs are the splits. The bootstrap interval "
     "is the 95 % percentile interval over 9,999 resamples of the pairs; with few pairs it is too short: of "
@@ -20,6 +20,8 @@ ON_DIFFERENCES = (
     "number of rows, and there is none where all differences are equal. Without a pair the means are "
     "compared, with Welch's standard error."
 )
+ONLY_BASELINES = "There is no other algorithm than the baseline."
+WITHOUT_BASELINE = "No baseline with the same data set, labels, steps and splits"
 ON_BOOTSTRAP = (
     "With few pairs the bootstrap interval is too short: of three it covers the true difference in three "
     "cases of four. Student's t interval is the more cautious."
