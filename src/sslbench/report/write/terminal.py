@@ -89,7 +89,7 @@ def show(comparison: Comparison, *, seeds: bool) -> None:
         dropped += _print(console, partial(summary_table, comparison, groups=groups))
     note("mean ± sample standard deviation over n seeds")
     note("difference: to the baseline, in points, with a bootstrap interval over n pairs")
-    note("baseline: supervised training, with a strong view if the algorithm has one, or by --baseline")
+    note("baseline: supervised training with the same views, unless --baseline names another")
     for sentence in (ON_RANKS, ON_SELECTION, *on_rows(comparison)):
         note(sentence)
     if seeds:
